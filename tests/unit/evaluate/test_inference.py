@@ -1,0 +1,107 @@
+"""Intervals, paired differences, Holm's correction and power."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from routelmt.evaluate import inference
+from scipy.stats import norm
+
+
+def test_the_interval_holds_the_central_share_of_the_samples() -> None:
+    samples = np.random.default_rng(0).permutation(np.arange(1001.0))
+    assert inference.percentile_interval(samples) == pytest.approx((25, 975, 0))
+    assert inference.percentile_interval(samples, level=0.5) == pytest.approx((250, 750, 0))
+
+
+def test_undefined_replicates_are_left_out_and_counted() -> None:
+    low, high, left_out = inference.percentile_interval([np.nan, 3, 3, np.nan, 3])
+    assert (low, high, left_out) == (3, 3, 2)
+    low, high, left_out = inference.percentile_interval([np.nan, np.nan])
+    assert np.isnan(low)
+    assert np.isnan(high)
+    assert left_out == 2
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
+def test_a_level_that_is_no_fraction_is_refused(level: float) -> None:
+    with pytest.raises(ValueError, match="level: found"):
+        inference.percentile_interval([1.0], level)
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected shape"):
+        inference.percentile_interval([])
+
+
+def test_a_difference_is_taken_replicate_by_replicate() -> None:
+    shared = np.random.default_rng(1).normal(0, 50, size=999)
+    found = inference.paired_difference(shared + 1, shared)
+    assert found.mean == pytest.approx(1)
+    assert found.low == pytest.approx(1)
+    assert found.high == pytest.approx(1)
+    # All 999 replicates are above zero: 2 * (1 + 0) / (1 + 999).
+    assert found.p_value == pytest.approx(0.002)
+
+
+def test_the_p_value_counts_the_smaller_tail_in_either_direction() -> None:
+    a = np.array([1.0] * 96 + [-1.0] * 3)
+    zero = np.zeros(99)
+    assert inference.paired_difference(a, zero).p_value == pytest.approx(0.08)
+    assert inference.paired_difference(zero, a).p_value == pytest.approx(0.08)
+
+
+def test_equal_routers_differ_by_nothing_even_where_their_sums_round_differently() -> None:
+    a, b = np.full(999, 0.1 + 0.2), np.full(999, 0.3)
+    assert a[0] != b[0]
+    assert inference.paired_difference(a, b).p_value == 1
+    assert inference.paired_difference(b, a).p_value == 1
+    assert inference.paired_difference(a, a).p_value == 1
+
+
+def test_a_pair_is_left_out_where_either_side_is_undefined() -> None:
+    found = inference.paired_difference([1, np.nan, 3, 4], [0, 0, np.nan, 2])
+    assert found.left_out == 2
+    assert found.mean == pytest.approx(1.5)
+    nothing = inference.paired_difference([np.nan], [1.0])
+    assert np.isnan(nothing.mean)
+    assert np.isnan(nothing.p_value)
+    with pytest.raises(ValueError, match="samples_a 2, samples_b 1"):
+        inference.paired_difference([1, 2], [1])
+
+
+def test_holm_worked_by_hand() -> None:
+    # Ascending .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04; the last may not fall below .06.
+    found = inference.holm([0.01, 0.04, 0.03, 0.005])
+    assert found == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+@settings(deadline=None)
+def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]) -> None:
+    alpha, rejected = 0.05, set()
+    for step, row in enumerate(sorted(range(len(p_values)), key=lambda row: p_values[row])):
+        if p_values[row] * (len(p_values) - step) > alpha:
+            break
+        rejected.add(row)
+    adjusted = inference.holm(p_values)
+    assert set(np.flatnonzero(adjusted <= alpha)) == rejected
+    assert np.all(adjusted >= p_values)
+    assert np.all(adjusted <= 1)
+
+
+@pytest.mark.parametrize("p_values", [[np.nan, 0.5], [1.5], [-0.1]])
+def test_holm_refuses_what_is_no_p_value(p_values: list[float]) -> None:
+    with pytest.raises(ValueError, match="p_values"):
+        inference.holm(p_values)
+
+
+def test_the_minimum_detectable_difference_is_found_with_the_stated_power() -> None:
+    samples = np.random.default_rng(2).normal(7, 3, size=500)
+    error = np.std(samples, ddof=1)
+    difference = inference.minimum_detectable_difference(samples, alpha=0.05, power=0.8)
+    power = norm.sf(norm.ppf(0.975) - difference / error)
+    assert power == pytest.approx(0.8)
+    assert inference.minimum_detectable_difference([*samples, np.nan]) == pytest.approx(difference)
+    with pytest.raises(ValueError, match="1 defined replicates"):
+        inference.minimum_detectable_difference([1.0, np.nan])

@@ -1,0 +1,172 @@
+"""Every metric of one direction against an independent computation."""
+
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from routelmt.evaluate import metrics
+from routelmt.evaluate.selection import ranking, tie_keys
+from scipy.stats import spearmanr
+
+# Sums of at most a few thousand values of two digits: rounding stays far below this.
+ROUNDING = 1e-12
+
+gains_with_ties = st.lists(st.integers(-2, 2), min_size=1, max_size=6)
+
+
+def order_of(priority: np.ndarray) -> np.ndarray:
+    return ranking(priority, tie_keys(str(row) for row in range(len(priority))))
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=30))
+@settings(deadline=None)
+def test_spearman_is_scipys_and_undefined_only_with_a_reason(pairs: list[tuple[int, int]]) -> None:
+    priority, gain = np.array(pairs, dtype=float).T
+    found = metrics.spearman(priority, gain)
+    if np.ptp(priority) == 0 or np.ptp(gain) == 0:
+        assert np.isnan(found)
+        assert metrics.undefined_reason(priority, gain)
+    else:
+        assert found == pytest.approx(spearmanr(priority, gain).statistic, abs=ROUNDING)
+        assert metrics.undefined_reason(priority, gain) is None
+
+
+def test_the_reason_says_which_column_is_constant() -> None:
+    assert metrics.undefined_reason([2, 2, 2], [1, 2, 3]) == "priority is 2 for all 3 requests"
+    assert metrics.undefined_reason([1, 2, 3], [0, 0, 0]) == "gain is 0 for all 3 requests"
+    assert metrics.undefined_reason([1], [2]) == "a single request has no rank correlation"
+
+
+def hit_rate_by_enumeration(routed: set[int], gain: list[int], k: int) -> float:
+    """Mean over all orders of the requests, each breaking the oracle's ties in its own way."""
+    overlaps = []
+    for rows in permutations(range(len(gain))):
+        oracle = sorted(rows, key=lambda row: -gain[row])[:k]
+        overlaps.append(len(routed & set(oracle)) / k)
+    return float(np.mean(overlaps))
+
+
+@given(gain=gains_with_ties, data=st.data())
+@settings(deadline=None)
+def test_hit_rate_is_the_mean_over_all_tie_breaks_of_the_oracle(
+    gain: list[int], data: st.DataObject
+) -> None:
+    order = np.array(data.draw(st.permutations(range(len(gain)))))
+    k = data.draw(st.integers(1, len(gain)))
+    expected = hit_rate_by_enumeration(set(order[:k].tolist()), gain, k)
+    assert metrics.hit_rate(order, gain, k) == pytest.approx(expected, abs=ROUNDING)
+
+
+@given(gain=gains_with_ties, data=st.data())
+@settings(deadline=None)
+def test_a_random_router_hits_k_over_n_and_gains_the_mean(
+    gain: list[int], data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, len(gain)))
+    orders = [np.array(order) for order in permutations(range(len(gain)))]
+    hits = np.mean([metrics.hit_rate(order, gain, k) for order in orders])
+    delta = np.mean([metrics.mean_delta(order, gain, k) for order in orders])
+    assert hits == pytest.approx(k / len(gain), abs=ROUNDING)
+    assert delta == pytest.approx(np.mean(gain), abs=ROUNDING)
+
+
+def test_the_gain_oracle_hits_everything_only_where_gain_has_no_ties_at_its_boundary() -> None:
+    gain = np.array([5.0, 1.0, 1.0, 0.0])
+    assert metrics.hit_rate(order_of(gain), gain, 1) == 1
+    assert metrics.hit_rate(order_of(gain), gain, 2) == 0.75
+    assert metrics.hit_rate(order_of(gain), gain, 3) == 1
+
+
+@given(gain=gains_with_ties)
+@settings(deadline=None)
+def test_routing_everything_hits_everything_and_gains_the_mean(gain: list[int]) -> None:
+    order = order_of(np.arange(len(gain), dtype=float))
+    assert metrics.hit_rate(order, gain, len(gain)) == pytest.approx(1, abs=ROUNDING)
+    assert metrics.mean_delta(order, gain, len(gain)) == pytest.approx(np.mean(gain), abs=ROUNDING)
+
+
+@given(gain=gains_with_ties)
+@settings(deadline=None)
+def test_no_router_gains_more_than_the_oracle(gain: list[int]) -> None:
+    values = np.array(gain, dtype=float)
+    for k in range(1, len(gain) + 1):
+        best = metrics.mean_delta(order_of(values), gain, k)
+        others = [sum(chosen) / k for chosen in combinations(gain, k)]
+        assert best == pytest.approx(max(others), abs=ROUNDING)
+
+
+def test_headroom_recovered_is_0_for_random_1_for_the_oracle_and_nan_without_headroom() -> None:
+    assert metrics.headroom_recovered([2.0, 8.0, 5.0, -1.0], 2.0, 8.0).tolist() == [0, 1, 0.5, -0.5]
+    assert np.isnan(metrics.headroom_recovered(0.3, 0.3, 0.1 + 0.2))
+
+
+@given(gain=gains_with_ties, data=st.data())
+@settings(deadline=None)
+def test_the_pareto_curve_is_the_mean_quality_of_the_mixed_system_at_every_k(
+    gain: list[int], data: st.DataObject
+) -> None:
+    n = len(gain)
+    small = np.array(data.draw(st.lists(st.integers(0, 100), min_size=n, max_size=n)), dtype=float)
+    order = np.array(data.draw(st.permutations(range(n))))
+    curve = metrics.pareto_curve(order, small, gain)
+    assert curve.call_rate.tolist() == [k / n for k in range(n + 1)]
+    for k in range(n + 1):
+        system = small.copy()
+        system[order[:k]] += np.array(gain)[order[:k]]
+        assert curve.quality[k] == pytest.approx(system.mean(), abs=1e-9)
+
+
+@given(st.lists(st.sampled_from([-9, -5, -4.9, -0.5, -0.4, 0, 0.5, 0.6, 7]), min_size=1))
+@settings(deadline=None)
+def test_risk_buckets_are_the_four_conditions_of_the_paper(gain: list[float]) -> None:
+    conditions = [
+        lambda g: g <= -5,
+        lambda g: -5 < g < -0.5,
+        lambda g: abs(g) <= 0.5,
+        lambda g: g > 0.5,
+    ]
+    expected = [sum(map(condition, gain)) / len(gain) for condition in conditions]
+    shares = metrics.risk_buckets(gain)
+    assert shares.tolist() == expected
+    assert shares.sum() == pytest.approx(1, abs=ROUNDING)
+
+
+def test_risk_edges_come_from_the_caller_and_must_increase() -> None:
+    assert metrics.risk_buckets([-3, -1, 0, 3], (-2, -1, 2)).tolist() == [0.25, 0, 0.5, 0.25]
+    with pytest.raises(ValueError, match="three increasing numbers"):
+        metrics.risk_buckets([1.0], (-0.5, -5, 0.5))
+
+
+@pytest.mark.parametrize("metric", [metrics.hit_rate, metrics.mean_delta])
+@pytest.mark.parametrize("k", [0, 4])
+def test_k_must_choose_some_of_the_requests(metric, k: int) -> None:
+    with pytest.raises(ValueError, match="expected 0 < k <= 3"):
+        metric([0, 1, 2], [1.0, 2.0, 3.0], k)
+
+
+@pytest.mark.parametrize("order", [[0, 0, 1], [0, 1], [True, False, True], [0.0, 1.0, 2.0]])
+def test_something_that_is_not_an_order_is_refused(order: list) -> None:
+    with pytest.raises(ValueError, match="expected a permutation"):
+        metrics.mean_delta(order, [1.0, 2.0, 3.0], 2)
+
+
+def test_nan_infinite_and_empty_columns_are_refused_with_their_count() -> None:
+    with pytest.raises(ValueError, match="priority: 1 of 2 values are NaN"):
+        metrics.spearman([np.nan, 1], [1, 2])
+    with pytest.raises(ValueError, match="gain: 2 of 3 values are NaN"):
+        metrics.hit_rate([0, 1, 2], [np.nan, 1, np.nan], 1)
+    with pytest.raises(ValueError, match="gain: 1 of 2 values are infinite"):
+        metrics.mean_delta([0, 1], [np.inf, 1], 1)
+    with pytest.raises(ValueError, match="quality_small 3, gain 2"):
+        metrics.pareto_curve([0, 1], [1, 2, 3], [1, 2])
+    for empty in (
+        lambda: metrics.spearman([], []),
+        lambda: metrics.hit_rate([], [], 1),
+        lambda: metrics.mean_delta([], [], 1),
+        lambda: metrics.pareto_curve([], [], []),
+        lambda: metrics.risk_buckets([]),
+    ):
+        with pytest.raises(ValueError, match="non-empty"):
+            empty()

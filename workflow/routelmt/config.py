@@ -1,0 +1,248 @@
+"""The config: validation with readable errors, defaults, and the settings of each stage.
+
+`resolve` turns what the user wrote into a complete config; `stage_settings` cuts it into the JSON
+strings that rules hand to commands, each holding exactly what shapes that stage's bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from routelmt.errors import UserError
+from routelmt.routers.registry import ROUTERS
+
+Config = dict[str, Any]
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
+_REFERENCES = {"small": "models", "large": "models", "metric": "metrics", "train": "datasets",
+               "valid": "datasets", "test": "datasets", "routers": "routers"}  # fmt: skip
+
+
+@cache
+def load_schema() -> Config:
+    """The schema, with the `common` keys of each kind merged into its entries."""
+    schema: Config = yaml.safe_load(SCHEMA.read_text())
+    for section in schema["kinds"].values():
+        for kind in section["of"].values():
+            kind["properties"] = {
+                section["by"]: {"type": "string"}, **section["common"], **kind["properties"]
+            }  # fmt: skip
+            kind |= {"type": "object", "additionalProperties": False, "$defs": schema["$defs"]}
+    return schema
+
+
+def resolve(config: Mapping[str, Any]) -> Config:
+    """A validated copy of the config with every default filled in.
+
+    Raises UserError naming the key, what was found and what is allowed.
+    """
+    schema = load_schema()
+    found = copy.deepcopy(dict(config))
+    _validate(found, {k: v for k, v in schema.items() if k != "kinds"}, "")
+    _fill_defaults(found, schema)
+    for section, kinds in schema["kinds"].items():
+        for name, entry in found[section].items():
+            _resolve_entry(entry, f"{section}.{name}", kinds)
+    _check_references(found)
+    return found
+
+
+def _resolve_entry(entry: Any, key: str, kinds: Config) -> None:
+    if not isinstance(entry, dict) or kinds["by"] not in entry:
+        raise UserError(f"config key '{key}': needs '{kinds['by']}', one of {_list(kinds['of'])}.")
+    kind = entry[kinds["by"]]
+    if kind not in kinds["of"]:
+        raise UserError(
+            f"config key '{key}.{kinds['by']}': {kind!r} is unknown{_near(kind, kinds['of'])}; "
+            f"allowed: {_list(kinds['of'])}."
+        )
+    _validate(entry, kinds["of"][kind], key)
+    _fill_defaults(entry, kinds["of"][kind])
+
+
+def _list(names: Any) -> str:
+    return ", ".join(str(n) for n in names)
+
+
+def _near(name: Any, names: Any) -> str:
+    near = difflib.get_close_matches(str(name), [str(n) for n in names], 1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _validate(value: Any, schema: Config, prefix: str) -> None:
+    from jsonschema import Draft202012Validator
+
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: list(e.path))
+    if errors:
+        raise UserError(_message(errors[0], prefix))
+
+
+def _message(error: Any, prefix: str) -> str:
+    key = ".".join([prefix] * bool(prefix) + [str(p) for p in error.path])
+    where = f"config key '{key}'" if key else "config"
+    if error.validator == "additionalProperties":
+        allowed = list(error.schema.get("properties", {}))
+        unknown = [k for k in error.instance if k not in allowed]
+        return (
+            f"{where}: unknown key '{unknown[0]}'{_near(unknown[0], allowed)}; "
+            f"allowed: {_list(allowed)}."
+        )
+    if error.validator == "required":
+        missing = [k for k in error.validator_value if k not in error.instance]
+        return f"{where}: required key '{missing[0]}' is missing."
+    about = error.schema.get("description")
+    rule = f"{error.validator} {error.validator_value!r}"
+    rule = f"one of {_list(error.validator_value)}" if error.validator == "enum" else rule
+    return f"{where}: found {error.instance!r}, allowed: {rule}." + (f" ({about})" if about else "")
+
+
+def _fill_defaults(value: Any, schema: Config) -> None:
+    if not isinstance(value, dict):
+        return
+    for key, sub in schema.get("properties", {}).items():
+        if "default" in sub:
+            value.setdefault(key, copy.deepcopy(sub["default"]))
+        if key in value:
+            _fill_defaults(value[key], sub)
+    extra = schema.get("additionalProperties")
+    if isinstance(extra, dict):
+        for key in value.keys() - schema.get("properties", {}).keys():
+            _fill_defaults(value[key], extra)
+
+
+def _check_references(config: Config) -> None:
+    directions = config["directions"]
+    for direction in directions:
+        for code in direction.split("-"):
+            if code not in config["languages"]:
+                raise UserError(
+                    f"config key 'directions': '{direction}' uses language '{code}', which has no "
+                    f"name under 'languages' ({_list(config['languages'])})."
+                )
+    for name, dataset in config["datasets"].items():
+        _check_names(dataset.setdefault("directions", list(directions)), directions,
+                     f"datasets.{name}.directions", "directions")  # fmt: skip
+        if "corpus" in dataset:
+            _check_names([dataset["corpus"]], config["corpora"], f"datasets.{name}.corpus", "corpora")
+    for name, experiment in config["experiments"].items():
+        _check_experiment(config, name, experiment)
+
+
+def _check_names(names: list[str], known: Any, key: str, section: str) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"config key '{key}': '{name}' is not in '{section}'{_near(name, known)}; "
+                f"there: {_list(known)}."
+            )
+
+
+def _check_experiment(config: Config, name: str, experiment: Config) -> None:
+    key = f"experiments.{name}"
+    for field, section in _REFERENCES.items():
+        names = experiment[field] if isinstance(experiment[field], list) else [experiment[field]]
+        _check_names(names, config[section], f"{key}.{field}", section)
+    if experiment["small"] == experiment["large"]:
+        raise UserError(f"config key '{key}.large': the same model as 'small'; name two.")
+    experiment.setdefault("directions", list(config["directions"]))
+    _check_names(experiment["directions"], config["directions"], f"{key}.directions", "directions")
+    for direction in experiment["directions"]:
+        for field in ("train", "valid", "test"):
+            if not any(direction in config["datasets"][d]["directions"] for d in experiment[field]):
+                raise UserError(
+                    f"config key '{key}.directions': no dataset of '{field}' "
+                    f"({_list(experiment[field])}) has direction '{direction}'."
+                )
+    for field in ("rank", "signals"):
+        _check_names(experiment["guards"][field], experiment["routers"],
+                     f"{key}.guards.{field}", f"{key}.routers")  # fmt: skip
+
+
+def router_seeds(config: Config, experiment: str, router: str) -> list[int]:
+    """Seeds of a router: all of the experiment's if chance plays a part, else the first."""
+    seeds: list[int] = config["experiments"][experiment]["seeds"]
+    return seeds if ROUTERS[config["routers"][router]["type"]].seeded else seeds[:1]
+
+
+def dataset_directions(config: Config, experiment: str, role: str) -> Iterator[tuple[str, str]]:
+    """(dataset, direction) of an experiment's train, valid or test sets."""
+    spec = config["experiments"][experiment]
+    for dataset in spec[role]:
+        for direction in spec["directions"]:
+            if direction in config["datasets"][dataset]["directions"]:
+                yield dataset, direction
+
+
+def load_sources() -> Config:
+    """data/sources.yaml: pinned upstream files by source name."""
+    sources: Config = yaml.safe_load(SOURCES.read_text())
+    return sources
+
+
+def stage_settings(config: Config) -> dict[str, Any]:
+    """For every stage and name, what shapes its bytes, as a JSON string (see the rules' params)."""
+    models = {
+        name: {k: v for k, v in model.items() if k != "speed"} | {"languages": config["languages"]}
+        for name, model in config["models"].items()
+    }
+    settings = {
+        "sources": load_sources(),
+        "corpora": config["corpora"],
+        "datasets": {
+            name: {k: v for k, v in dataset.items() if k != "directions"}
+            for name, dataset in config["datasets"].items()
+        },
+        "models": models,
+        "metrics": config["metrics"],
+        "routers": config["routers"],
+        "tables": {name: _table_settings(e) for name, e in config["experiments"].items()},
+        "figures": {"style": config["figures"]},
+    }
+    return {
+        section: {name: _dump(value, section) for name, value in entries.items()}
+        for section, entries in settings.items()
+    }
+
+
+def _dump(value: Any, section: str) -> Any:
+    if section == "tables":
+        return {table: json.dumps(v, ensure_ascii=False) for table, v in value.items()}
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _table_settings(experiment: Config) -> dict[str, Any]:
+    """What shapes each evaluation table; the reader of a table learns its settings from it."""
+    bootstrap = {"bootstrap": experiment["bootstrap"]}
+    budgets = {"budgets": experiment["budgets"]}
+    risk = {"risk_edges": experiment["risk_edges"]}
+    return {
+        "routers": bootstrap | budgets,
+        "comparisons": bootstrap | budgets,
+        "pareto": bootstrap,
+        "risk_buckets": bootstrap | budgets | risk,
+        "guards": bootstrap | budgets | risk | {"guards": experiment["guards"]},
+    }
+
+
+def speeds(config: Config) -> dict[str, Any]:
+    """Speed settings by model: never part of an identity."""
+    return {name: model["speed"] for name, model in config["models"].items()}
+
+
+def load(path: str | Path) -> Config:
+    """Read and resolve a config file (used outside Snakemake)."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected a mapping of keys, found {type(raw).__name__}.")
+    return resolve(raw)

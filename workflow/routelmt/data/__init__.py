@@ -1,0 +1,1 @@
+"""From what upstream publishes to the segments table."""

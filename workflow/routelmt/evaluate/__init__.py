@@ -1,0 +1,1 @@
+"""Evaluation of routers: selection at a budget, metrics, and their uncertainty (numpy only)."""

@@ -1,0 +1,388 @@
+"""Paired bootstrap over requests, clustered by group_id, of every router and direction at once.
+
+A replicate draws as many groups as there are, with replacement, over the union of the directions:
+the same text moves together in all of them, and all routers see the same replicate, so that
+differences between routers are paired. Replicates depend on the seed and on the set of groups
+only: not on the order of rows, directions or routers, nor on which figure is computed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt.evaluate import weighted
+from routelmt.evaluate.arrays import (
+    AnyArray,
+    FloatArray,
+    IntArray,
+    KeyArray,
+    check_same_length,
+    column,
+    finite_column,
+)
+from routelmt.evaluate.metrics import RISK_BUCKETS, RISK_EDGES, risk_bucket_of
+from routelmt.evaluate.selection import budget_count, budget_counts, eligible_counts, ranking
+
+MINIMUM_REPLICATES = 1000
+# Speed only: a block of one direction stays within the processor's cache.
+REPLICATES_PER_BLOCK = 32
+
+# What is computed from the weights of a block, (B, n): arrays whose last axis is B.
+Kernel = Callable[[FloatArray], tuple[FloatArray, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionData:
+    """The evaluated requests of one direction; every column has shape (n,).
+
+    group_ids: equal for requests that move together (any type that sorts); tie_keys: see
+    selection.tie_keys; quality_small, gain: points of the 0-100 scale; priorities: per router,
+    higher = large model first; guard_signals: per guard, higher = worse quality of the small
+    model. Raises ValueError naming direction and column for anything that cannot be evaluated.
+    """
+
+    name: str
+    group_ids: AnyArray
+    tie_keys: KeyArray
+    quality_small: FloatArray
+    gain: FloatArray
+    priorities: Mapping[str, FloatArray]
+    guard_signals: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for column_name in ("quality_small", "gain"):
+            finite_column(f"direction {self.name}: {column_name}", getattr(self, column_name))
+        for kind, columns in (("router", self.priorities), ("guard", self.guard_signals)):
+            for name, values in columns.items():
+                column(f"direction {self.name}: {kind} {name}", values)
+                check_same_length(gain=self.gain, **{f"{self.name} {kind} {name}": values})
+        check_same_length(
+            gain=self.gain,
+            quality_small=self.quality_small,
+            group_ids=self.group_ids,
+            tie_keys=self.tie_keys,
+        )
+        repeated = len(self.tie_keys) - np.unique(self.tie_keys).size
+        if repeated:
+            raise ValueError(
+                f"direction {self.name}: {repeated} tie keys are repeated; "
+                "a segment id may occur once per direction"
+            )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A router, and the guard it is held to, if any (RouteLMT §6.4).
+
+    guard: a name in DirectionData.guard_signals; quantile: the fraction of a direction that the
+    guard lets pass first (see selection.guarded_ranking).
+    """
+
+    router: str
+    guard: str | None = None
+    quantile: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile <= 1:
+            raise ValueError(f"policy {self.router}: quantile {self.quantile} is not in (0, 1]")
+        if self.guard is None and self.quantile != 1:
+            raise ValueError(f"policy {self.router}: quantile {self.quantile} without a guard")
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """A figure on the requests as they are, and on every replicate.
+
+    point: shape (directions, ...); samples: the same with replicates as last axis, NaN where a
+    replicate leaves the figure undefined.
+    """
+
+    point: FloatArray
+    samples: FloatArray
+
+    def over_directions(self) -> "Estimates":
+        """The mean over directions, NaN where any direction is: point (...), samples (..., B)."""
+        return Estimates(self.point.mean(axis=0), self.samples.mean(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class BootstrapTable:
+    """The main table: axes named below, in the order of directions, routers and budgets.
+
+    hit_rate, mean_delta: (directions, routers, budgets); spearman: (directions, routers);
+    random_mean_delta: what a random router expects, the mean gain, (directions,);
+    oracle_mean_delta: (directions, budgets).
+    """
+
+    directions: tuple[str, ...]
+    routers: tuple[str, ...]
+    budgets: tuple[float, ...]
+    hit_rate: Estimates
+    mean_delta: Estimates
+    spearman: Estimates
+    random_mean_delta: Estimates
+    oracle_mean_delta: Estimates
+
+
+@dataclass(frozen=True, eq=False)
+class BootstrapPolicies:
+    """The requests that each policy routes: axes in the order of directions and policies.
+
+    mean_delta: (directions, policies), in points; risk: (directions, policies, buckets), shares
+    of the routed requests in each of metrics.RISK_BUCKETS.
+    """
+
+    directions: tuple[str, ...]
+    policies: tuple[Policy, ...]
+    mean_delta: Estimates
+    risk: Estimates
+
+
+def replicate_weights(
+    group_ids: npt.ArrayLike,
+    replicates: int,
+    seed: int,
+    block: int = REPLICATES_PER_BLOCK,
+) -> Iterator[IntArray]:
+    """How often each replicate contains each request, in blocks of shape (<= block, n).
+
+    group_ids: shape (n,); the requests of a group have the same weight in every replicate.
+    The block size changes memory and speed, never the weights.
+    """
+    groups, group_of_request = np.unique(np.asarray(group_ids), return_inverse=True)
+    if groups.size == 0:
+        raise ValueError("group_ids: no request to resample")
+    if replicates < 1 or block < 1:
+        raise ValueError(f"replicates and block must be positive, found {replicates} and {block}")
+    generator = np.random.default_rng(seed)
+    for first in range(0, replicates, block):
+        drawn = generator.integers(groups.size, size=(min(block, replicates - first), groups.size))
+        counts = np.stack([np.bincount(draw, minlength=groups.size) for draw in drawn])
+        yield counts.astype(np.int64)[:, group_of_request]
+
+
+def bootstrap_table(
+    directions: Sequence[DirectionData],
+    budgets: Sequence[float],
+    replicates: int = MINIMUM_REPLICATES,
+    seed: int = 0,
+) -> BootstrapTable:
+    """HitRate@p, MeanΔ@p and Spearman of every router, on the requests and on every replicate.
+
+    K = floor(p * n) per direction, with the replicate's own n. Raises ValueError if the
+    directions do not have the same routers, or a budget chooses no request of a direction.
+    """
+    routers = _common_routers(directions)
+    _check_budgets(directions, budgets)
+    kernels = [_table_kernel(direction, budgets) for direction in directions]
+    hits, delta, rho, random, oracle = _estimates(directions, kernels, replicates, seed)
+    names = tuple(direction.name for direction in directions)
+    return BootstrapTable(names, routers, tuple(budgets), hits, delta, rho, random, oracle)
+
+
+def bootstrap_pareto(
+    directions: Sequence[DirectionData],
+    call_rates: Sequence[float],
+    replicates: int = MINIMUM_REPLICATES,
+    seed: int = 0,
+) -> Estimates:
+    """Quality of the routed system at each call rate, exact at K = floor(rate * n).
+
+    point: (directions, routers, call rates), points of the 0-100 scale. All samples are held in
+    memory, 8 bytes each.
+    """
+    _common_routers(directions)
+    kernels = [_pareto_kernel(direction, call_rates) for direction in directions]
+    (quality,) = _estimates(directions, kernels, replicates, seed)
+    return quality
+
+
+def bootstrap_policies(
+    directions: Sequence[DirectionData],
+    policies: Sequence[Policy],
+    budget: float,
+    replicates: int = MINIMUM_REPLICATES,
+    seed: int = 0,
+    edges: tuple[float, float, float] = RISK_EDGES,
+) -> BootstrapPolicies:
+    """MeanΔ and risk buckets of the requests each policy routes, guarded or not (RouteLMT §6.4).
+
+    A guard's eligible set is found again within every replicate. Raises ValueError for a policy
+    whose router or guard a direction does not have.
+    """
+    _common_routers(directions)
+    _check_budgets(directions, [budget])
+    kernels = [_policy_kernel(direction, policies, budget, edges) for direction in directions]
+    delta, risk = _estimates(directions, kernels, replicates, seed)
+    names = tuple(direction.name for direction in directions)
+    return BootstrapPolicies(names, tuple(policies), delta, risk)
+
+
+def _estimates(
+    directions: Sequence[DirectionData], kernels: Sequence[Kernel], replicates: int, seed: int
+) -> list[Estimates]:
+    ends = np.cumsum([len(direction.gain) for direction in directions])
+    group_ids = np.concatenate([direction.group_ids for direction in directions])
+    blocks = []
+    for weights in replicate_weights(group_ids, replicates, seed):
+        by_direction = np.split(weights.astype(np.float64), ends[:-1], axis=1)
+        blocks.append(_stacked(kernels, by_direction))
+    as_they_are = _stacked(kernels, [np.ones((1, len(d.gain))) for d in directions])
+    return [
+        Estimates(point[..., 0], np.concatenate(samples, axis=-1))
+        for point, *samples in zip(as_they_are, *blocks, strict=True)
+    ]
+
+
+def _stacked(kernels: Sequence[Kernel], weights: Sequence[FloatArray]) -> list[FloatArray]:
+    results = [kernel(block) for kernel, block in zip(kernels, weights, strict=True)]
+    return [np.stack(figures) for figures in zip(*results, strict=True)]
+
+
+def _table_kernel(direction: DirectionData, budgets: Sequence[float]) -> Kernel:
+    gain = _sorted(direction, direction.gain)
+    routers = [_sorted(direction, priority) for priority in direction.priorities.values()]
+
+    def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
+        k = _counts(weights, budgets)
+        ranks = weighted.gain_ranks(weights, gain)
+        oracles = [weighted.oracle_copies(weights, gain, wanted) for wanted in k.T]
+        hits, delta, rho = [], [], []
+        for router in routers:
+            in_order = weights[:, router.order]
+            count = np.cumsum(in_order, axis=1)
+            hits.append(_hit_rates(count, [copies[:, router.order] for copies in oracles], k))
+            delta.append(_means_of_first(count, in_order * direction.gain[router.order], k))
+            rho.append(weighted.spearman(in_order, router, ranks))
+        random = weighted.ratio(weights @ direction.gain, weights.sum(axis=1))
+        best_first = weights[:, gain.order]
+        oracle = _means_of_first(
+            np.cumsum(best_first, axis=1), best_first * direction.gain[gain.order], k
+        )
+        return np.stack(hits), np.stack(delta), np.stack(rho), random, oracle
+
+    return kernel
+
+
+def _pareto_kernel(direction: DirectionData, call_rates: Sequence[float]) -> Kernel:
+    orders = [ranking(values, direction.tie_keys) for values in direction.priorities.values()]
+
+    def routed_gain(in_order: FloatArray, order: IntArray, k: IntArray) -> FloatArray:
+        mass = np.cumsum(in_order * direction.gain[order], axis=1)
+        return weighted.mass_of_first(np.cumsum(in_order, axis=1), mass, k).T
+
+    def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
+        k = _counts(weights, call_rates)
+        requests = weights.sum(axis=1)
+        small = weighted.ratio(weights @ direction.quality_small, requests)
+        gains = [routed_gain(weights[:, order], order, k) for order in orders]
+        return (small + weighted.ratio(np.stack(gains), requests),)
+
+    return kernel
+
+
+def _policy_kernel(
+    direction: DirectionData,
+    policies: Sequence[Policy],
+    budget: float,
+    edges: tuple[float, float, float],
+) -> Kernel:
+    orders = [_policy_orders(direction, policy) for policy in policies]
+    bucket = risk_bucket_of(direction.gain, edges)
+    in_bucket = [bucket == index for index in range(len(RISK_BUCKETS))]
+
+    def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
+        k = _counts(weights, [budget])
+        delta, risk = [], []
+        for policy, (order, guard_order) in zip(policies, orders, strict=True):
+            copies, rows = _policy_copies(weights, order, guard_order, policy.quantile)
+            count = np.cumsum(copies, axis=1)
+            columns = [direction.gain, *in_bucket]
+            means = [_means_of_first(count, copies * values[rows], k)[0] for values in columns]
+            delta.append(means[0])
+            risk.append(np.stack(means[1:]))
+        return np.stack(delta), np.stack(risk)
+
+    return kernel
+
+
+def _policy_orders(direction: DirectionData, policy: Policy) -> tuple[IntArray, IntArray | None]:
+    if policy.router not in direction.priorities:
+        raise ValueError(
+            f"direction {direction.name}: policy for router {policy.router}, which is not among "
+            f"{sorted(direction.priorities)}"
+        )
+    order = ranking(direction.priorities[policy.router], direction.tie_keys)
+    if policy.guard is None:
+        return order, None
+    if policy.guard not in direction.guard_signals:
+        raise ValueError(
+            f"direction {direction.name}: policy with guard {policy.guard}, which is not among "
+            f"{sorted(direction.guard_signals)}"
+        )
+    return order, ranking(direction.guard_signals[policy.guard], direction.tie_keys)
+
+
+def _policy_copies(
+    weights: FloatArray, order: IntArray, guard_order: IntArray | None, quantile: float
+) -> tuple[FloatArray, IntArray]:
+    """Copies in the order a policy routes them, (B, m), and the row each belongs to, (m,)."""
+    if guard_order is None:
+        return weights[:, order], order
+    requests = weights.sum(axis=1)
+    passed = weighted.eligible_copies(weights, guard_order, eligible_counts(quantile, requests))
+    in_order = (passed[:, order], (weights - passed)[:, order])
+    return np.concatenate(in_order, axis=1), np.concatenate((order, order))
+
+
+def _hit_rates(count: FloatArray, oracles: list[FloatArray], k: IntArray) -> FloatArray:
+    """(budgets, B) from cumulative copies and, per budget, the oracle's copies in router order."""
+    hits = [
+        weighted.mass_of_first(count, np.cumsum(copies, axis=1), k[:, [index]])[:, 0]
+        for index, copies in enumerate(oracles)
+    ]
+    return weighted.ratio(np.stack(hits), k.T)
+
+
+def _means_of_first(count: FloatArray, summands: FloatArray, k: IntArray) -> FloatArray:
+    """Mean over the first k copies, (budgets, B), from copies times value; NaN where k is 0."""
+    sums = weighted.mass_of_first(count, np.cumsum(summands, axis=1), k)
+    return weighted.ratio(sums.T, k.T)
+
+
+def _counts(weights: FloatArray, fractions: Sequence[float]) -> IntArray:
+    requests = weights.sum(axis=1)
+    return np.stack([budget_counts(fraction, requests) for fraction in fractions], axis=1)
+
+
+def _sorted(direction: DirectionData, values: FloatArray) -> weighted.SortedColumn:
+    return weighted.sorted_column(values, ranking(values, direction.tie_keys))
+
+
+def _common_routers(directions: Sequence[DirectionData]) -> tuple[str, ...]:
+    if not directions:
+        raise ValueError("directions: none given")
+    routers = tuple(directions[0].priorities)
+    if not routers:
+        raise ValueError(f"direction {directions[0].name}: no router given")
+    for direction in directions:
+        if tuple(direction.priorities) != routers:
+            raise ValueError(
+                f"direction {direction.name}: routers {list(direction.priorities)} differ from "
+                f"{list(routers)} of direction {directions[0].name}"
+            )
+    return routers
+
+
+def _check_budgets(directions: Sequence[DirectionData], budgets: Sequence[float]) -> None:
+    if not budgets:
+        raise ValueError("budgets: none given")
+    for direction in directions:
+        for budget in budgets:
+            if budget_count(budget, len(direction.gain)) == 0:
+                raise ValueError(
+                    f"direction {direction.name}: budget {budget} chooses none of its "
+                    f"{len(direction.gain)} requests"
+                )

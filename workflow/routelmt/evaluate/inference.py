@@ -1,0 +1,114 @@
+"""Intervals, paired comparisons and power from bootstrap replicates.
+
+A replicate in which a metric is undefined is NaN; it is left out, and counted.
+"""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt.evaluate.arrays import FloatArray, check_same_length
+
+# Any metric's unit; a smaller difference is floating-point noise of two sums in different order.
+NO_DIFFERENCE = 1e-9
+
+
+class Interval(NamedTuple):
+    """A percentile interval and the number of undefined replicates it leaves out."""
+
+    low: float
+    high: float
+    left_out: int
+
+
+class PairedDifference(NamedTuple):
+    """Mean of a - b over the replicates, its interval, its p-value, replicates left out."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    left_out: int
+
+
+def percentile_interval(samples: npt.ArrayLike, level: float = 0.95) -> Interval:
+    """The central level (a fraction) of the bootstrap samples, shape (replicates,).
+
+    NaN limits where every replicate is undefined. Raises ValueError for no samples, or unless
+    0 < level < 1.
+    """
+    _check_fraction("level", level)
+    defined, left_out = _defined(samples)
+    if defined.size == 0:
+        return Interval(float("nan"), float("nan"), left_out)
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high), left_out)
+
+
+def paired_difference(
+    samples_a: npt.ArrayLike, samples_b: npt.ArrayLike, level: float = 0.95
+) -> PairedDifference:
+    """a - b on the same replicates, with a two-sided bootstrap p-value of no difference.
+
+    samples_a, samples_b: shape (replicates,), replicate for replicate. The p-value is twice the
+    smaller tail at zero, (1 + count) / (1 + replicates), at most 1: never exactly 0.
+    """
+    a, b = np.asarray(samples_a, dtype=np.float64), np.asarray(samples_b, dtype=np.float64)
+    check_same_length(samples_a=a, samples_b=b)
+    low, high, left_out = percentile_interval(a - b, level)
+    defined, _ = _defined(a - b)
+    if defined.size == 0:
+        return PairedDifference(float("nan"), low, high, float("nan"), left_out)
+    not_above = int((defined <= NO_DIFFERENCE).sum())
+    not_below = int((defined >= -NO_DIFFERENCE).sum())
+    smaller_tail = min(not_above, not_below)
+    p_value = min(1.0, 2 * (1 + smaller_tail) / (1 + defined.size))
+    return PairedDifference(float(defined.mean()), low, high, p_value, left_out)
+
+
+def holm(p_values: npt.ArrayLike) -> FloatArray:
+    """Holm's step-down adjusted p-values, in the order given (Holm 1979).
+
+    Raises ValueError for a p-value outside 0..1, NaN included: leave undefined pairs out.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
+        raise ValueError(f"p_values: expected a column of numbers in 0..1, found {values}")
+    ascending = np.argsort(values, kind="stable")
+    hypotheses_left = np.arange(values.size, 0, -1)
+    stepped = np.maximum.accumulate(values[ascending] * hypotheses_left)
+    adjusted = np.empty_like(values)
+    adjusted[ascending] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def minimum_detectable_difference(
+    difference_samples: npt.ArrayLike, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """The true difference a two-sided test at alpha finds with this power, in the metric's unit.
+
+    (z of 1 - alpha/2 plus z of power) times the bootstrap standard error of the difference.
+    Raises ValueError with fewer than two defined replicates.
+    """
+    _check_fraction("alpha", alpha)
+    _check_fraction("power", power)
+    defined, _ = _defined(difference_samples)
+    if defined.size < 2:
+        raise ValueError(f"difference_samples: {defined.size} defined replicates, 2 are needed")
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * float(defined.std(ddof=1))
+
+
+def _defined(samples: npt.ArrayLike) -> tuple[FloatArray, int]:
+    values = np.asarray(samples, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"samples: expected shape (replicates,), found {values.shape}")
+    defined = values[~np.isnan(values)]
+    return defined, int(values.size - defined.size)
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name}: found {value}, expected 0 < {name} < 1")

@@ -1,0 +1,149 @@
+"""Metrics of a router on the requests of one direction (RouteLMT §5.3, §6.4).
+
+gain is quality of the large model minus quality of the small one, in points of the 0-100 scale.
+order is what selection.ranking returns: row numbers from the first request routed to the last.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt.evaluate.arrays import (
+    FloatArray,
+    IntArray,
+    check_order,
+    check_same_length,
+    column,
+    finite_column,
+)
+
+# Lower edge of minor loss, of tie and of substantial gain, in points (RouteLMT §6.4).
+RISK_EDGES = (-5.0, -0.5, 0.5)
+RISK_BUCKETS = ("severe_loss", "minor_loss", "tie", "substantial_gain")
+# Points of the 0-100 scale; a smaller headroom is floating-point noise of two equal means.
+SMALLEST_HEADROOM = 1e-9
+
+
+class ParetoCurve(NamedTuple):
+    """call_rate and quality of the routed system, each shape (n + 1,), for K = 0 .. n."""
+
+    call_rate: FloatArray
+    quality: FloatArray
+
+
+def spearman(priority: npt.ArrayLike, gain: npt.ArrayLike) -> float:
+    """Spearman correlation of priority and gain, average ranks for ties (RouteLMT §5.3).
+
+    NaN where it is undefined; undefined_reason says why. Raises ValueError for NaN values.
+    """
+    if undefined_reason(priority, gain) is not None:
+        return float("nan")
+    ranks_priority = _centred_ranks(column("priority", priority))
+    ranks_gain = _centred_ranks(finite_column("gain", gain))
+    scale = np.sqrt(ranks_priority @ ranks_priority) * np.sqrt(ranks_gain @ ranks_gain)
+    return float(ranks_priority @ ranks_gain / scale)
+
+
+def undefined_reason(priority: npt.ArrayLike, gain: npt.ArrayLike) -> str | None:
+    """Why the Spearman correlation of these columns is undefined, or None where it is defined."""
+    values, gains = column("priority", priority), finite_column("gain", gain)
+    check_same_length(priority=values, gain=gains)
+    if values.size == 1:
+        return "a single request has no rank correlation"
+    for name, array in (("priority", values), ("gain", gains)):
+        if np.all(array == array[0]):
+            return f"{name} is {array[0]:g} for all {array.size} requests"
+    return None
+
+
+def hit_rate(order: npt.ArrayLike, gain: npt.ArrayLike, k: int) -> float:
+    """Share of the oracle's top-k requests that the router's top-k contains (RouteLMT §5.3).
+
+    order, gain: shape (n,). Where gain ties at the oracle's boundary, the expectation over its
+    tie-breaks is returned. A random router expects k / n. Raises ValueError unless 0 < k <= n.
+    """
+    gains, routed = _gain_and_routed(order, gain, k)
+    boundary = np.partition(gains, gains.size - k)[gains.size - k]
+    above, tied = gains > boundary, gains == boundary
+    share_of_tied = (k - above.sum()) / tied.sum()
+    return float((above[routed].sum() + tied[routed].sum() * share_of_tied) / k)
+
+
+def mean_delta(order: npt.ArrayLike, gain: npt.ArrayLike, k: int) -> float:
+    """MeanΔ: mean gain, in points, of the router's top-k requests (RouteLMT §5.3).
+
+    A random router expects the mean gain of all requests. Raises ValueError unless 0 < k <= n.
+    """
+    gains, routed = _gain_and_routed(order, gain, k)
+    return float(gains[routed].mean())
+
+
+def headroom_recovered(
+    mean_delta: npt.ArrayLike, random: npt.ArrayLike, oracle: npt.ArrayLike
+) -> FloatArray:
+    """(MeanΔ - random) / (oracle - random): 0 for a random router, 1 for the gain oracle.
+
+    The three MeanΔ broadcast against one another (single values, or bootstrap replicates).
+    NaN where the oracle is no better than random: there is nothing to recover.
+    """
+    won = np.asarray(mean_delta, dtype=np.float64) - np.asarray(random, dtype=np.float64)
+    headroom = np.asarray(oracle, dtype=np.float64) - np.asarray(random, dtype=np.float64)
+    defined = headroom > SMALLEST_HEADROOM
+    recovered: FloatArray = np.where(defined, won / np.where(defined, headroom, 1.0), np.nan)
+    return recovered
+
+
+def pareto_curve(
+    order: npt.ArrayLike, quality_small: npt.ArrayLike, gain: npt.ArrayLike
+) -> ParetoCurve:
+    """Mean system quality at every possible call rate of the large model (RouteLMT §3).
+
+    quality(K) = mean(quality_small) + (sum of gain over the router's top-K) / n, K = 0 .. n.
+    """
+    gains = finite_column("gain", gain)
+    small = finite_column("quality_small", quality_small)
+    check_same_length(quality_small=small, gain=gains)
+    routed_gain = np.concatenate(([0.0], np.cumsum(gains[check_order(order, gains.size)])))
+    call_rate = np.arange(gains.size + 1) / gains.size
+    return ParetoCurve(call_rate, small.mean() + routed_gain / gains.size)
+
+
+def risk_buckets(
+    gain_of_routed: npt.ArrayLike, edges: tuple[float, float, float] = RISK_EDGES
+) -> FloatArray:
+    """Shares of the routed requests in each of RISK_BUCKETS; they sum to 1 (RouteLMT §6.4).
+
+    With edges (a, b, c): severe loss g <= a; minor loss a < g < b; tie b <= g <= c; substantial
+    gain g > c. Raises ValueError for no request or edges that do not increase.
+    """
+    gains = finite_column("gain_of_routed", gain_of_routed)
+    counts = np.bincount(risk_bucket_of(gains, edges), minlength=len(RISK_BUCKETS))
+    return counts / gains.size
+
+
+def risk_bucket_of(gain: npt.ArrayLike, edges: tuple[float, float, float] = RISK_EDGES) -> IntArray:
+    """Index into RISK_BUCKETS of every gain; see risk_buckets for the edges."""
+    severe, lower_tie, upper_tie = edges
+    if not severe < lower_tie < upper_tie:
+        raise ValueError(f"risk edges: found {edges}, expected three increasing numbers")
+    gains = finite_column("gain", gain)
+    beyond = [gains > severe, gains >= lower_tie, gains > upper_tie]
+    bucket: IntArray = np.sum(beyond, axis=0, dtype=np.int64)
+    return bucket
+
+
+def _centred_ranks(values: FloatArray) -> FloatArray:
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    average_rank = np.cumsum(counts) - (counts - 1) / 2
+    centred: FloatArray = average_rank[group] - (values.size + 1) / 2
+    return centred
+
+
+def _gain_and_routed(
+    order: npt.ArrayLike, gain: npt.ArrayLike, k: int
+) -> tuple[FloatArray, IntArray]:
+    gains = finite_column("gain", gain)
+    if not 0 < k <= gains.size:
+        raise ValueError(f"k: found {k}, expected 0 < k <= {gains.size} (the requests given)")
+    return gains, check_order(order, gains.size)[:k]

@@ -1,0 +1,123 @@
+"""Which requests go to the large model under a budget (RouteLMT §3, guards §6.4).
+
+Every choice is made within one direction. Ties in priority are broken by a hash of the segment
+id, so the same requests are chosen whatever the order of the rows.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt.evaluate.arrays import BoolArray, IntArray, KeyArray, check_same_length, column
+
+TIE_KEY_BYTES = 8
+# p * n in floating point can fall just short of the integer that is meant (0.29 * 100 =
+# 28.999...996). Far above that error for any n below a million, far below one request.
+ROUNDING_SLACK = 1e-9
+
+
+def tie_keys(segment_ids: Iterable[str]) -> KeyArray:
+    """A uint64 hash (BLAKE2b of the UTF-8 id) per segment id: the same on every machine."""
+    digests = b"".join(
+        blake2b(segment_id.encode("utf-8"), digest_size=TIE_KEY_BYTES).digest()
+        for segment_id in segment_ids
+    )
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+
+
+def budget_counts(p: float, sizes: npt.ArrayLike) -> IntArray:
+    """floor(p * n) for every n in sizes. Raises ValueError unless 0 <= p <= 1 and n >= 0."""
+    requests = _sizes("budget", p, sizes)
+    counts: IntArray = np.floor(p * requests + ROUNDING_SLACK).astype(np.int64)
+    return counts
+
+
+def budget_count(p: float, n: int) -> int:
+    """K = floor(p * n), the requests of one direction that budget p sends to the large model.
+
+    Robust to floating-point error (0.29 of 100 is 29). Raises ValueError unless 0 <= p <= 1.
+    """
+    return int(budget_counts(p, np.array([n]))[0])
+
+
+def eligible_counts(quantile: float, sizes: npt.ArrayLike) -> IntArray:
+    """ceil(quantile * n) for every n: the requests a guard lets pass first.
+
+    Raises ValueError unless 0 < quantile <= 1.
+    """
+    if quantile == 0:
+        raise ValueError("quantile: found 0, which leaves no request eligible; use 0 < q <= 1")
+    requests = _sizes("quantile", quantile, sizes)
+    counts: IntArray = np.ceil(quantile * requests - ROUNDING_SLACK).astype(np.int64)
+    return counts
+
+
+def ranking(priority: npt.ArrayLike, tie_keys: npt.ArrayLike) -> IntArray:
+    """Row numbers from the first request routed to the last: higher priority first.
+
+    priority, tie_keys: shape (n,); equal priorities go by the smaller tie key.
+    Raises ValueError for an empty column, a NaN priority, or columns of different lengths.
+    """
+    values = column("priority", priority)
+    keys = np.asarray(tie_keys, dtype=np.uint64)
+    check_same_length(priority=values, tie_keys=keys)
+    return np.lexsort((keys, -values)).astype(np.int64)
+
+
+def guarded_ranking(
+    priority: npt.ArrayLike,
+    guard_signal: npt.ArrayLike,
+    tie_keys: npt.ArrayLike,
+    quantile: float,
+) -> IntArray:
+    """Row numbers from first routed to last: the eligible by priority, then the others.
+
+    guard_signal: shape (n,), HIGHER = worse quality of the small model = more eligible (negate a
+    quality score). Eligible are the ceil(quantile * n) requests with the highest signal, ties by
+    tie_keys. With quantile 1 this is the unguarded ranking (RouteLMT §6.4).
+    """
+    order = ranking(priority, tie_keys)
+    signal = column("guard_signal", guard_signal)
+    check_same_length(priority=order, guard_signal=signal)
+    eligible_count = int(eligible_counts(quantile, np.array([order.size]))[0])
+    eligible = _first(ranking(signal, tie_keys), eligible_count)
+    return np.concatenate((order[eligible[order]], order[~eligible[order]]))
+
+
+def route(priority: npt.ArrayLike, tie_keys: npt.ArrayLike, k: int) -> BoolArray:
+    """True for the k requests of highest priority. Raises ValueError unless 0 <= k <= n."""
+    return _first(ranking(priority, tie_keys), k)
+
+
+def guarded_route(
+    priority: npt.ArrayLike,
+    guard_signal: npt.ArrayLike,
+    tie_keys: npt.ArrayLike,
+    k: int,
+    quantile: float,
+) -> BoolArray:
+    """True for the k requests a guarded router sends on: the route rate stays k / n.
+
+    The best by priority among the eligible, then the next best by priority until k are chosen;
+    see guarded_ranking for who is eligible. Raises ValueError unless 0 <= k <= n.
+    """
+    return _first(guarded_ranking(priority, guard_signal, tie_keys, quantile), k)
+
+
+def _first(order: IntArray, k: int) -> BoolArray:
+    if not 0 <= k <= order.size:
+        raise ValueError(f"k: found {k}, expected 0 <= k <= {order.size} (the requests given)")
+    mask = np.zeros(order.size, dtype=np.bool_)
+    mask[order[:k]] = True
+    return mask
+
+
+def _sizes(name: str, fraction: float, sizes: npt.ArrayLike) -> IntArray:
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"{name}: found {fraction}, expected a fraction between 0 and 1")
+    requests = np.asarray(sizes, dtype=np.int64)
+    if np.any(requests < 0):
+        raise ValueError(f"{name}: a direction cannot have {int(requests.min())} requests")
+    return requests

@@ -1,0 +1,1 @@
+"""From segments to hypotheses: prompts, batches and engines."""

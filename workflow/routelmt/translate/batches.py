@@ -1,0 +1,29 @@
+"""Batches by token budget: rows of similar length together, so that little is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def token_batches(
+    lengths: Sequence[int] | npt.NDArray[np.int64], budget: int, longest_first: bool = True
+) -> list[npt.NDArray[np.int64]]:
+    """Row indices of each batch: sorted by length, rows x longest row <= budget tokens.
+
+    A row longer than the budget gets a batch of its own. Longest first by default, so that a run
+    that does not fit into memory fails at once. Every row is in exactly one batch.
+    """
+    if budget < 1:
+        raise ValueError(f"token budget {budget} is not positive")
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        rows = max(1, budget // max(1, int(sizes[order[start]])))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches if longest_first else batches[::-1]
