@@ -17,11 +17,13 @@ from typing import Any
 import yaml
 
 from routelmt.errors import UserError
+from routelmt.figures.registry import FIGURES
 from routelmt.routers.registry import ROUTERS
 
 Config = dict[str, Any]
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
+TABLES = ("routers", "comparisons", "pareto", "risk_buckets", "guards")
 _REFERENCES = {"small": "models", "large": "models", "metric": "metrics", "train": "datasets",
                "valid": "datasets", "test": "datasets", "routers": "routers"}  # fmt: skip
 
@@ -127,6 +129,8 @@ def _check_references(config: Config) -> None:
                     f"config key 'directions': '{direction}' uses language '{code}', which has no "
                     f"name under 'languages' ({_list(config['languages'])})."
                 )
+    for name, corpus in config["corpora"].items():
+        _check_names([corpus["source"]], load_sources(), f"corpora.{name}.source", "sources")
     for name, dataset in config["datasets"].items():
         _check_names(dataset.setdefault("directions", list(directions)), directions,
                      f"datasets.{name}.directions", "directions")  # fmt: skip
@@ -181,6 +185,7 @@ def dataset_directions(config: Config, experiment: str, role: str) -> Iterator[t
                 yield dataset, direction
 
 
+@cache
 def load_sources() -> Config:
     """data/sources.yaml: pinned upstream files by source name."""
     sources: Config = yaml.safe_load(SOURCES.read_text())
@@ -193,18 +198,23 @@ def stage_settings(config: Config) -> dict[str, Any]:
         name: {k: v for k, v in model.items() if k != "speed"} | {"languages": config["languages"]}
         for name, model in config["models"].items()
     }
+    sources = load_sources()
     settings = {
-        "sources": load_sources(),
-        "corpora": config["corpora"],
+        "sources": sources,
+        "corpora": {
+            name: corpus | {"files": sources[corpus["source"]]["files"]}
+            for name, corpus in config["corpora"].items()
+        },
         "datasets": {
             name: {k: v for k, v in dataset.items() if k != "directions"}
             for name, dataset in config["datasets"].items()
         },
         "models": models,
+        "small": {name: models[e["small"]] for name, e in config["experiments"].items()},
         "metrics": config["metrics"],
         "routers": config["routers"],
         "tables": {name: _table_settings(e) for name, e in config["experiments"].items()},
-        "figures": {"style": config["figures"]},
+        "figures": dict.fromkeys(FIGURES, config["figures"]),
     }
     return {
         section: {name: _dump(value, section) for name, value in entries.items()}
@@ -233,8 +243,10 @@ def _table_settings(experiment: Config) -> dict[str, Any]:
 
 
 def speeds(config: Config) -> dict[str, Any]:
-    """Speed settings by model: never part of an identity."""
-    return {name: model["speed"] for name, model in config["models"].items()}
+    """Speed settings by model, and of each experiment's small model: never part of an identity."""
+    models = {name: model["speed"] for name, model in config["models"].items()}
+    small = {name: models[e["small"]] for name, e in config["experiments"].items()}
+    return {"models": models, "small": small}
 
 
 def load(path: str | Path) -> Config:

@@ -1,15 +1,83 @@
 """Which code shapes the bytes of each stage.
 
-The rules list these files as inputs, so that an edit re-runs exactly the stages it can change;
-provenance records their hash. A test keeps the lists equal to what each stage really imports.
-Left out on purpose: reading and writing (tables, provenance), the command line, logging, config.
+A stage is shaped by its entry modules and by everything of this package they import, wherever the
+import stands. The rules list those files as inputs, so that an edit re-runs exactly the stages it
+can change; provenance records their hash. What only moves bytes is left out: see INFRASTRUCTURE.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
+# Reading and writing, the command line, logging, validation: they do not shape what is computed.
+INFRASTRUCTURE = ("commands", "config", "errors", "progress", "provenance", "stages", "tables")
+
+# Entry modules by stage; {kind} is the module that a registry names for the config's type.
+STAGES: dict[str, tuple[str, ...]] = {
+    "catalogs": ("data.catalogs",),
+    "segments": ("data.segments", "{kind}"),
+    "hypotheses": ("translate.hypotheses", "{kind}"),
+    "signals": ("translate.signals",),
+    "scores": ("score.hypotheses", "{kind}"),
+    "gains": ("gains",),
+    "routers": ("{kind}",),
+    "predictions": ("{kind}",),
+    "tables": ("evaluate.build",),
+    "figures": ("figures.style", "{kind}"),
+}
+
+# Packages whose version can change a stage's bytes; recorded in provenance.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "catalogs": ("polib",),
+    "segments": (),
+    "hypotheses": ("torch", "transformers", "tokenizers"),
+    "signals": ("torch", "transformers", "tokenizers"),
+    "scores": ("sacrebleu",),
+    "gains": (),
+    "routers": ("torch", "transformers", "tokenizers", "peft"),
+    "predictions": ("torch", "transformers", "peft", "spacy", "jieba", "wordfreq"),
+    "tables": ("numpy",),
+    "figures": ("matplotlib",),
+}
+
+
+@cache
+def code_files(stage: str, kind: str = "") -> tuple[str, ...]:
+    """Files that shape a stage, relative to the package, sorted; `kind` is a full module name."""
+    queue = [m.replace("{kind}", kind.removeprefix("routelmt.")) for m in STAGES[stage]]
+    found: set[str] = set()
+    while queue:
+        module = queue.pop()
+        path = f"{module.replace('.', '/')}.py"
+        if path not in found and module.split(".")[0] not in INFRASTRUCTURE:
+            found.add(path)
+            queue.extend(imported_modules(path))
+    return tuple(sorted(found))
+
+
+@cache
+def imported_modules(path: str) -> tuple[str, ...]:
+    """Modules of this package that a file imports, at any depth, without the package's name."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
+    inside = (m.removeprefix("routelmt.") for m in modules if m.startswith("routelmt."))
+    return tuple(sorted(m for m in inside if (PACKAGE / f"{m.replace('.', '/')}.py").is_file()))
+
+
+@cache
+def code_hash(stage: str, kind: str = "") -> str:
+    """SHA-256 over the names and contents of a stage's code files."""
+    digest = hashlib.sha256()
+    for path in code_files(stage, kind):
+        digest.update(path.encode() + b"\0" + (PACKAGE / path).read_bytes() + b"\0")
+    return digest.hexdigest()

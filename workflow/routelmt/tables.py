@@ -67,14 +67,15 @@ def _count(about: str, **limits: Any) -> Column:
 
 
 _INTERVAL = {
-    "low": _number("lower end of the 95 % bootstrap interval", nan=True),
-    "high": _number("upper end of the 95 % bootstrap interval", nan=True),
+    "low": _number("lower end of the bootstrap interval", nan=True),
+    "high": _number("upper end of the bootstrap interval", nan=True),
 }
 _RUN = {
     "router": Column(_TEXT, "router name from the config"),
     "direction": Column(_TEXT, "direction, or 'average' over the directions"),
     "budget": _number("share of the requests that the large model gets", low=0, high=1),
 }
+_ROLE = Column(_TEXT, "router, random (its exact expectation) or oracle (not deployable)")
 
 TABLES: dict[str, Table] = {
     "corpus": Table(
@@ -173,10 +174,11 @@ TABLES: dict[str, Table] = {
         ("router", "direction", "budget", "metric"),
         {
             **_RUN,
-            "metric": Column(_TEXT, "spearman, hit_rate, mean_delta or headroom"),
+            "role": _ROLE,
+            "metric": Column(_TEXT, "spearman, hit_rate (0-100), mean_delta or headroom (0-1)"),
             "value": _number("mean over the seeds", nan=True),
             **_INTERVAL,
-            "seeds": _count("number of seeds"),
+            "seeds": _count("number of seeds; 0 where all draws are averaged exactly"),
             "seed_spread": _number("standard deviation over the seeds", nan=True),
             "requests": _count("evaluated requests"),
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
@@ -190,13 +192,14 @@ TABLES: dict[str, Table] = {
             "other": Column(_TEXT, "router it is compared with"),
             "direction": _RUN["direction"],
             "budget": _RUN["budget"],
-            "metric": Column(_TEXT, "hit_rate or mean_delta"),
+            "metric": Column(_TEXT, "hit_rate (0-100) or mean_delta"),
             "difference": _number("router - other"),
             **_INTERVAL,
             "p_value": _number("two-sided bootstrap p", low=0, high=1, nan=True),
-            "p_holm": _number("Holm-corrected over the table", low=0, high=1, nan=True),
+            "p_holm": _number("Holm-corrected over the router pairs", low=0, high=1, nan=True),
             "detectable": _number("smallest difference found with 80 % power", nan=True),
         },
+        may_be_empty=True,  # one deployable router has nothing to be compared with
     ),
     "pareto": Table(
         "mean system quality at every call rate",
@@ -204,6 +207,7 @@ TABLES: dict[str, Table] = {
         {
             "router": Column(_TEXT, "router name"),
             "direction": _RUN["direction"],
+            "role": _ROLE,
             "call_rate": _number("share of requests sent to the large model", low=0, high=1),
             "quality": _number("mean quality of the mixed system"),
             **_INTERVAL,
@@ -214,7 +218,8 @@ TABLES: dict[str, Table] = {
         ("router", "direction", "budget", "bucket"),
         {
             **_RUN,
-            "bucket": Column(_TEXT, "severe loss, minor loss, tie or substantial gain"),
+            "role": _ROLE,
+            "bucket": Column(_TEXT, "severe_loss, minor_loss, tie or substantial_gain"),
             "share": _number("share of the routed requests", low=0, high=1),
             **_INTERVAL,
         },
@@ -224,18 +229,19 @@ TABLES: dict[str, Table] = {
         ("router", "guard", "direction", "budget", "quantile"),
         {
             "router": Column(_TEXT, "router that ranks"),
-            "guard": Column(_TEXT, "router whose priority decides who is eligible"),
+            "guard": Column(_TEXT, "router whose priority decides who is eligible, or none"),
             "oracle": Column(pa.bool_(), "the guard needs the reference, so it cannot be deployed"),
             "direction": _RUN["direction"],
             "budget": _RUN["budget"],
             "quantile": _number("share of requests that are eligible", low=0, high=1),
             "severe_loss": _number("share of the routed requests with a severe loss"),
-            "severe_loss_low": _number("lower end of its 95 % interval"),
-            "severe_loss_high": _number("upper end of its 95 % interval"),
+            "severe_loss_low": _number("lower end of its bootstrap interval", nan=True),
+            "severe_loss_high": _number("upper end of its bootstrap interval", nan=True),
             "mean_delta": _number("mean gain of the routed requests"),
-            "mean_delta_low": _number("lower end of its 95 % interval"),
-            "mean_delta_high": _number("upper end of its 95 % interval"),
+            "mean_delta_low": _number("lower end of its bootstrap interval", nan=True),
+            "mean_delta_high": _number("upper end of its bootstrap interval", nan=True),
         },
+        may_be_empty=True,  # an experiment need not have guards
     ),
 }
 

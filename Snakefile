@@ -1,0 +1,76 @@
+# routelmt: which translation requests deserve the large model.
+#
+#   sources -> segments -> hypotheses -> scores -> gains -+-> routers -> predictions -> tables -> figures
+#                    \---> signals (one prefill) ---------/
+#
+# Expensive artifacts are keyed by what made them; experiments share them. Where things are:
+#   data/segments/{dataset}/{direction}.parquet
+#   results/hypotheses/{model}/{dataset}/{direction}.parquet    results/signals/... alike
+#   results/scores/{metric}/{model}/{dataset}/{direction}.parquet
+#   results/gains/{metric}/{small}--{large}/{dataset}/{direction}.parquet
+#   results/runs/{experiment}/{routers,predictions,tables,figures}/...
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if "experiments" not in config:  # --configfile replaces the paper's experiment, never mixes with it
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/translate.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/routers.smk"
+include: "workflow/rules/evaluate.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+    segments,
+    hypotheses,
+    gains,
+    predictions,
+    tables,
+    figures,
+
+
+rule all:
+    default_target: True
+    input:
+        plan.every("tables"),
+        plan.every("figures"),
+
+
+rule segments:
+    input:
+        plan.every("segments"),
+
+
+rule hypotheses:
+    input:
+        plan.every("hypotheses"),
+
+
+rule gains:
+    input:
+        plan.every("gains"),
+
+
+rule predictions:
+    input:
+        plan.every("predictions"),
+
+
+rule tables:
+    input:
+        plan.every("tables"),
+
+
+rule figures:
+    input:
+        plan.every("figures"),

@@ -1,0 +1,64 @@
+"""`python -m routelmt COMMAND`: the stages of the workflow, and tools around them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+import routelmt
+from routelmt.errors import UserError
+
+COMMANDS = {
+    "fetch": "download the pinned files of a source",
+    "catalogs": "read, clean and split the gettext catalogs of wheels",
+    "segments": "read one dataset and direction into the segments table",
+    "translate": "translate segments with one model",
+    "signals": "one prefill of the small model: entropy, margin, states",
+    "score": "score hypotheses against references",
+    "gains": "label segments with the gain of the large model",
+    "train": "train a router",
+    "predict": "ask a router for its priorities",
+    "evaluate": "make one evaluation table",
+    "plot": "draw one figure from tables",
+    "summary": "print an experiment's result and where its files are",
+    "route": "decide for new requests with a trained router",
+    "audit": "check tables and follow them back to their sources",
+    "demo-models": "train the demo's translators (see `make demo-models`)",
+}
+
+
+def usage() -> str:
+    """What the command line offers."""
+    listed = "\n".join(f"  {name:<12} {about}" for name, about in COMMANDS.items())
+    return (
+        f"routelmt {routelmt.__version__}: which translation requests deserve the large model\n\n"
+        f"usage: python -m routelmt COMMAND [--help] ...\n\n{listed}\n"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 is success, 1 bad input (one paragraph on standard error), 2 bad usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(routelmt.__version__)
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(f"routelmt: unknown command '{name}'\n\n{usage()}", file=sys.stderr)
+        return 2
+    command = importlib.import_module(f"routelmt.commands.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(f"routelmt {name}", description=command.__doc__)
+    command.configure(parser)
+    try:
+        return int(command.run(parser.parse_args(arguments[1:])) or 0)
+    except UserError as error:
+        print(f"routelmt {name}: error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The command line: each command reads files, calls a stage, and writes files with provenance."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from routelmt.errors import UserError
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """argparse type: settings as the workflow hands them over."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("expected a JSON object")
+    return value
+
+
+def add_settings(parser: argparse.ArgumentParser, about: str) -> None:
+    """The option that carries what shapes the output."""
+    parser.add_argument("--settings", type=json_object, required=True, metavar="JSON", help=about)
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The option that names the output."""
+    parser.add_argument("--out", type=Path, required=True, help="output, written whole or not at all")
+
+
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """Options that change how fast a model runs, never what it says."""
+    parser.add_argument("--batch-tokens", type=int, default=16384, help="tokens of one batch")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+
+
+def speed(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The values of `add_speed` as the stages take them."""
+    return {
+        "batch_tokens": arguments.batch_tokens,
+        "device": arguments.device,
+        "threads": arguments.threads,
+    }
+
+
+def split_languages(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """(model, languages) from the settings of a model."""
+    model = dict(settings)
+    if "languages" not in model:
+        raise UserError("--settings of a model need 'languages': names by language code.")
+    return model, model.pop("languages")
+
+
+def local_folder(model: dict[str, Any]) -> list[Path]:
+    """The model's folder as a parent for provenance, if it is local."""
+    path = Path(model["path"])
+    return [path] if path.is_dir() else []

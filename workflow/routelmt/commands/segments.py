@@ -1,0 +1,30 @@
+"""Read one dataset and direction into the segments table."""
+
+import argparse
+from pathlib import Path
+
+from routelmt.commands import add_out, add_settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--origin", type=Path, required=True, help="corpus table or fetched folder")
+    parser.add_argument("--dataset", required=True, help="name in the config")
+    parser.add_argument("--direction", required=True, help="source-target, e.g. en-zh")
+    add_settings(parser, "the dataset of the config")
+    add_out(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read and write."""
+    from routelmt import provenance, tables
+    from routelmt.data.registry import READERS
+    from routelmt.data.segments import read_segments
+
+    settings = arguments.settings
+    reader = READERS[settings["source"]].module
+    segments = read_segments(
+        reader, arguments.origin, settings, arguments.dataset, arguments.direction
+    )
+    record = provenance.describe("segments", settings, [arguments.origin], reader)
+    tables.write(segments, arguments.out, "segments", record)

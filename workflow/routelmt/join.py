@@ -1,0 +1,46 @@
+"""Rows of two tables brought together by their key; never silently inner."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routelmt.errors import UserError
+from routelmt.tables import JOIN_KEY
+
+_SHOWN = 3  # ids named in an error
+
+
+def align(left: pa.Table, right: pa.Table, left_name: str, right_name: str) -> pa.Table:
+    """`right` in the row order of `left`, by (dataset, direction, segment_id).
+
+    Raises UserError with counts and the first ids if a row of either side is missing from the
+    other, or if `right` has a row twice.
+    """
+    if _keys(left).equals(_keys(right)):  # the usual case: both were made from the same segments
+        return right
+    wanted, found = _keys(left).to_pylist(), _keys(right).to_pylist()
+    position = {key: i for i, key in enumerate(found)}
+    problems = [
+        _problem(f"{len(found) - len(position)} rows occur twice in the {right_name}", _twice(found)),
+        _problem(f"the {right_name} lack rows", [k for k in wanted if k not in position]),
+        _problem(f"the {right_name} have extra rows", sorted(position.keys() - set(wanted))),
+    ]
+    if any(problems):
+        raise UserError(
+            f"{left_name} and {right_name} do not match: {'; '.join(p for p in problems if p)}."
+        )
+    return right.take(pa.array([position[key] for key in wanted], pa.int64()))
+
+
+def _keys(table: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(*(table.column(k) for k in JOIN_KEY), "/")
+
+
+def _twice(keys: list[str]) -> list[str]:
+    seen: set[str] = set()
+    return [k for k in keys if k in seen or seen.add(k)]  # type: ignore[func-returns-value]
+
+
+def _problem(what: str, keys: list[str]) -> str:
+    return f"{what} ({len(keys):,}, first: {', '.join(keys[:_SHOWN])})" if keys else ""

@@ -1,0 +1,1 @@
+"""Quality of hypotheses against their references."""

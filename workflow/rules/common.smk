@@ -1,0 +1,33 @@
+# The config, what each stage takes from it, and the wildcards.
+from routelmt import config as configuration
+from routelmt.errors import UserError
+from routelmt.figures.registry import FIGURES
+from routelmt.plan import Plan
+
+try:
+    config = configuration.resolve(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+plan = Plan(config)  # which files an experiment consists of
+settings = configuration.stage_settings(config)  # what shapes the bytes: belongs into params
+speeds = configuration.speeds(config)  # what only shapes the speed: belongs into resources
+
+NAME = r"[a-z0-9][a-z0-9._]*(?:-[a-z0-9._]+)*"  # never two dashes: {small}--{large} stays clear
+
+
+wildcard_constraints:
+    source=NAME,
+    corpus=NAME,
+    dataset=NAME,
+    testset=NAME,
+    model=NAME,
+    small=NAME,
+    large=NAME,
+    metric=NAME,
+    experiment=NAME,
+    router=NAME,
+    direction=r"[A-Za-z_]+-[A-Za-z_]+",
+    seed=r"\d+",
+    table=r"[a-z_]+",
+    figure=r"[a-z_]+",

@@ -1,0 +1,114 @@
+# Training routers, and asking every router for its priorities.
+
+
+def training_segments(wildcards):
+    return plan.segments(wildcards.experiment, "train")
+
+
+def training_gains(wildcards):
+    return plan.gains(wildcards.experiment, "train")
+
+
+def validation_segments(wildcards):
+    return plan.segments(wildcards.experiment, "valid")
+
+
+def validation_gains(wildcards):
+    return plan.gains(wildcards.experiment, "valid")
+
+
+def base_weights(wildcards):
+    return plan.base_weights(wildcards.experiment, wildcards.router)
+
+
+def training_code(wildcards):
+    return plan.code("routers", plan.router(wildcards.router).module)
+
+
+rule train_router:
+    input:
+        train_segments=training_segments,
+        train_gains=training_gains,
+        valid_segments=validation_segments,
+        valid_gains=validation_gains,
+        weights=base_weights,
+        code=training_code,
+    output:
+        directory("results/runs/{experiment}/routers/{router}/seed{seed}"),
+    params:
+        router=lookup("routers/{router}", within=settings),
+        model=lookup("small/{experiment}", within=settings),
+    resources:
+        batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
+        device=lookup("small/{experiment}/device", within=speeds),
+        gpu=lookup("small/{experiment}/gpu", within=speeds),
+        mem_mb=lookup("small/{experiment}/mem_mb", within=speeds),
+        runtime=lookup("small/{experiment}/runtime", within=speeds),
+    log:
+        "logs/train_router/{experiment}/{router}/seed{seed}.log",
+    benchmark:
+        "benchmarks/train_router/{experiment}/{router}/seed{seed}.jsonl"
+    shell:
+        r"""
+        python -m routelmt train --router {wildcards.router:q} --settings {params.router:q} \
+            --model {params.model:q} --seed {wildcards.seed} \
+            --train-segments {input.train_segments:q} --train-gains {input.train_gains:q} \
+            --valid-segments {input.valid_segments:q} --valid-gains {input.valid_gains:q} \
+            --batch-tokens {resources.batch_tokens} --device {resources.device:q} \
+            --threads {threads} --out {output:q} &> {log:q}
+        """
+
+
+def trained_router(wildcards):
+    return plan.artifact(wildcards.experiment, wildcards.router, wildcards.seed)
+
+
+def router_signals(wildcards):
+    needed = "signals" in plan.router(wildcards.router).needs
+    names = wildcards.experiment, wildcards.testset, wildcards.direction
+    return [plan.signals_of(*names)] if needed else []
+
+
+def router_gains(wildcards):
+    router = plan.router(wildcards.router)
+    names = wildcards.experiment, wildcards.testset, wildcards.direction
+    # A trained router learned from gains; on the test set only an oracle may see them.
+    return [plan.gains_of(*names)] if "gains" in router.needs and not router.trained else []
+
+
+def prediction_code(wildcards):
+    return plan.code("predictions", plan.router(wildcards.router).module)
+
+
+rule predict:
+    input:
+        segments="data/segments/{testset}/{direction}.parquet",
+        router=trained_router,
+        signals=router_signals,
+        gains=router_gains,
+        weights=base_weights,
+        code=prediction_code,
+    output:
+        ensure(
+            "results/runs/{experiment}/predictions/{router}/seed{seed}/{testset}/{direction}.parquet",
+            non_empty=True,
+        ),
+    params:
+        router=lookup("routers/{router}", within=settings),
+        model=lookup("small/{experiment}", within=settings),
+    resources:
+        batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
+        device=lookup("small/{experiment}/device", within=speeds),
+        gpu=lookup("small/{experiment}/gpu", within=speeds),
+        mem_mb=lookup("small/{experiment}/mem_mb", within=speeds),
+        runtime=lookup("small/{experiment}/runtime", within=speeds),
+    log:
+        "logs/predict/{experiment}/{router}/seed{seed}/{testset}/{direction}.log",
+    shell:
+        r"""
+        python -m routelmt predict --segments {input.segments:q} --router {wildcards.router:q} \
+            --settings {params.router:q} --model {params.model:q} --seed {wildcards.seed} \
+            --artifact {input.router:q} --signals {input.signals:q} --gains {input.gains:q} \
+            --batch-tokens {resources.batch_tokens} --device {resources.device:q} \
+            --threads {threads} --out {output:q} &> {log:q}
+        """
