@@ -22,7 +22,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "catalogs": ("data.catalogs",),
     "segments": ("data.segments", "{kind}"),
     "hypotheses": ("translate.hypotheses", "{kind}"),
-    "signals": ("translate.signals",),
+    "signals": ("translate.signals", "{kind}"),
     "scores": ("score.hypotheses", "{kind}"),
     "gains": ("gains",),
     "routers": ("{kind}",),

@@ -5,15 +5,19 @@ def model_weights(wildcards):
     return plan.weights(wildcards.model)
 
 
-def engine_code(wildcards):
+def translation_code(wildcards):
     return plan.code("hypotheses", plan.engine(wildcards.model))
+
+
+def signals_code(wildcards):
+    return plan.code("signals", plan.engine(wildcards.model))
 
 
 rule translate:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         weights=model_weights,
-        code=engine_code,
+        code=translation_code,
     output:
         ensure("results/hypotheses/{model}/{dataset}/{direction}.parquet", non_empty=True),
     params:
@@ -40,7 +44,7 @@ rule prefill_signals:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         weights=model_weights,
-        code=plan.code("signals"),
+        code=signals_code,
     output:
         ensure("results/signals/{model}/{dataset}/{direction}.parquet", non_empty=True),
     params:

@@ -46,16 +46,23 @@ def test_a_budget_outside_0_to_1_is_refused(p: float) -> None:
 
 @given(hundredths=st.integers(1, 100), n=st.integers(0, 20_000))
 @settings(deadline=None)
-def test_eligible_count_is_the_exact_ceiling(hundredths: int, n: int) -> None:
+def test_eligible_count_is_the_exact_floor(hundredths: int, n: int) -> None:
     exact = Fraction(hundredths, 100) * n
-    expected = -(-exact.numerator // exact.denominator)
+    expected = exact.numerator // exact.denominator
     assert selection.eligible_counts(hundredths / 100, [n]).tolist() == [expected]
 
 
-def test_eligible_count_is_not_raised_by_rounding_error() -> None:
-    assert 0.07 * 100 > 7  # in floating point
+@given(quantile=st.floats(1e-6, 1), n=st.integers(0, 20_000))
+@settings(deadline=None)
+def test_a_quantile_equal_to_the_budget_leaves_exactly_k_eligible(quantile: float, n: int) -> None:
+    assert selection.eligible_counts(quantile, [n])[0] == selection.budget_count(quantile, n)
+
+
+def test_eligible_count_is_not_moved_by_rounding_error() -> None:
+    assert 0.29 * 100 < 29  # in floating point
+    assert selection.eligible_counts(0.29, [100]).tolist() == [29]
     assert selection.eligible_counts(0.07, [100]).tolist() == [7]
-    assert selection.eligible_counts(0.3, [3368]).tolist() == [1011]
+    assert selection.eligible_counts(0.3, [3368]).tolist() == [1010]
 
 
 def test_a_guard_that_lets_nothing_pass_is_refused() -> None:

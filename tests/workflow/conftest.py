@@ -1,0 +1,112 @@
+"""A copy of the project with a small experiment that has really been run, once for all tests.
+
+It uses the models that ship and text of three small wheels, so every stage does its real work.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("djangorestframework", "keystone", "glance")  # small wheels with long strings
+TIMEOUT = 900  # seconds for the one real run; a dry run takes three
+Jobs = dict[str, int]
+
+
+def run(folder: Path, *arguments: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in `folder` with this Python and that folder's code."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder / "workflow"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    return subprocess.run(
+        ["timeout", "-k", "5", str(timeout), "snakemake", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def job_counts(output: str) -> Jobs:
+    """{rule: jobs} of a dry run, target rules and the total left out."""
+    block = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\n\n", output, re.DOTALL)
+    if block is None:
+        assert "Nothing to be done" in output, output
+        return {}
+    rows = (line.split() for line in block.group(1).splitlines())
+    return {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
+
+
+def tracked_files() -> list[str]:
+    """The project's files: what git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def copy_project(target: Path) -> Path:
+    """The project as a fresh clone would be."""
+    for name in tracked_files():
+        if not name.startswith("tests/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
+    return target
+
+
+def small_experiment(folder: Path) -> None:
+    """Cut the demo's experiment down to two directions and a few segments, in place."""
+    sources = yaml.safe_load((folder / "data/sources.yaml").read_text())
+    files = sources["gettext"]["files"]
+    sources["gettext"]["files"] = [f for f in files if f["package"] in PACKAGES]
+    (folder / "data/sources.yaml").write_text(yaml.safe_dump(sources))
+    path = folder / "profiles/demo/experiment.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["directions"] = ["en-zh", "zh-en"]
+    config["corpora"]["gettext"]["limits"] = {"test": 40, "valid": 20, "router-train": 80}
+    for router in ("routelmt", "routelmt-q"):
+        config["routers"][router] |= {"epochs": 1, "rank": 2}
+    config["experiments"]["demo"]["bootstrap"] = {"replicates": 100}
+    path.write_text(yaml.safe_dump(config, allow_unicode=True))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose small experiment is done."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    small_experiment(folder)
+    done = run(folder, "--profile", "profiles/demo", timeout=TIMEOUT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return folder
+
+
+@pytest.fixture
+def planned(finished: Path) -> Iterator[Callable[..., Jobs]]:
+    """`planned()` is what a run would do now; every file of the project is put back afterwards."""
+    names = [n for n in tracked_files() if (finished / n).is_file()]
+    before = {n: (finished / n).read_bytes() for n in names}
+
+    def plan(*arguments: str) -> Jobs:
+        result = run(finished, "--profile", "profiles/demo", "--dry-run", *arguments)
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+        return job_counts(result.stdout + result.stderr)
+
+    yield plan
+    for name, content in before.items():
+        if (finished / name).read_bytes() != content:
+            (finished / name).write_bytes(content)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A fresh copy of the project, nothing run."""
+    return copy_project(tmp_path)

@@ -1,0 +1,159 @@
+"""The small experiment, really run: everything is there, sound, and survives being killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from routelmt import provenance, tables
+from routelmt.config import TABLES
+from routelmt.figures.registry import FIGURES
+from tests.workflow.conftest import ROOT, run
+
+RUN = "results/runs/demo"
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(folder / "workflow"), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        ["timeout", "-k", "5", "120", sys.executable, "-m", "routelmt", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_every_table_and_figure_is_there(finished: Path) -> None:
+    for table in TABLES:
+        for suffix in ("parquet", "csv", "tex", "md"):
+            assert (finished / RUN / f"tables/{table}.{suffix}").stat().st_size
+    for figure in FIGURES:
+        assert (finished / RUN / f"figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
+        assert (finished / RUN / f"figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_models_that_ship_really_translate(finished: Path) -> None:
+    mean = {
+        size: tables.read(
+            finished / f"results/scores/chrf/demo-{size}/software-test/en-zh.parquet", "scores"
+        ).column("score").to_numpy().mean()
+        for size in ("small", "large")
+    }  # fmt: skip
+    assert mean["large"] > mean["small"] + 3 > 10  # chrF points; random text scores below 3
+
+
+def test_the_oracle_is_best_and_random_gains_the_mean(finished: Path) -> None:
+    rows = tables.read(finished / RUN / "tables/routers.parquet", "routers").to_pylist()
+    delta = {
+        r["router"]: r["value"] for r in rows
+        if r["metric"] == "mean_delta" and r["direction"] == "average"
+    }  # fmt: skip
+    assert max(delta, key=lambda router: delta[router]) == "gain-oracle"
+    assert delta["quality-oracle"] > delta["random"]
+
+
+def test_the_audit_finds_the_whole_run_sound(finished: Path) -> None:
+    result = command(finished, "audit")
+    assert result.returncode == 0, result.stderr
+    assert "0 broken links" in result.stdout
+
+
+def test_the_audit_names_a_file_that_was_changed(finished: Path) -> None:
+    path = finished / "results/gains/chrf/demo-small--demo-large/software-test/en-zh.parquet"
+    content = path.read_bytes()
+    try:
+        data = tables.read(path, "gains").slice(1)
+        tables.write(data, path, "gains", provenance.describe("gains", {}, []))
+        result = command(finished, "audit", f"{RUN}/tables/routers.parquet")
+        assert result.returncode == 1
+        assert "routers.parquet: stale, made from results/gains/chrf" in result.stderr
+        path.write_bytes(content[:1000])
+        result = command(finished, "audit", f"{RUN}/tables/routers.parquet")
+        assert result.returncode == 1 and "not a readable Parquet file" in result.stderr
+    finally:
+        path.write_bytes(content)
+
+
+def test_the_summary_prints_the_table_and_the_places(finished: Path) -> None:
+    result = command(finished, "summary", RUN)
+    assert result.returncode == 0, result.stderr
+    for word in ("routelmt", "random", "gain-oracle", f"{RUN}/figures"):
+        assert word in result.stdout
+
+
+def test_the_report_is_made(finished: Path) -> None:
+    result = run(finished, "--profile", "profiles/demo", "--report", f"{RUN}/report.html")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "pareto" in (finished / RUN / "report.html").read_text()
+
+
+def test_a_killed_run_leaves_nothing_half_and_goes_on(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder, symlinks=True)
+    target = folder / "results/hypotheses/demo-large/software-train/en-zh.parquet"
+    before = tables.record_of(target)["content"]
+    target.unlink()
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder / "workflow"),
+    }
+    name = str(target.relative_to(folder))
+    job = subprocess.Popen(
+        ["snakemake", "--profile", "profiles/demo", "--cores", "1", name],
+        cwd=folder, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    log = folder / "logs/translate/demo-large/software-train/en-zh.log"
+    log.unlink()
+    deadline = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)  # in the middle of loading or decoding
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    assert not target.exists()
+    assert run(folder, "--profile", "profiles/demo", "--unlock").returncode == 0
+    again = run(folder, "--profile", "profiles/demo", "--rerun-incomplete", name)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert tables.record_of(target)["content"] == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("routers", {"routelmt": {"type": "lorra"}}, "'routers.routelmt.type': 'lorra' is unknown"),
+        ("model", {}, "config: unknown key 'model' (did you mean 'models'?)"),
+    ],
+)
+def test_a_config_typo_is_one_paragraph(
+    project: Path, key: str, value: dict, message: str
+) -> None:
+    import yaml
+
+    config = yaml.safe_load((project / "config.yaml").read_text())
+    config[key] = config.get(key, {}) | value if isinstance(config.get(key), dict) else value
+    (project / "config.yaml").write_text(yaml.safe_dump(config))
+    result = run(project, "--dry-run")
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr and len(result.stderr) < 1500
+
+
+def test_what_is_not_written_yet_says_so_when_it_runs(project: Path) -> None:
+    result = run(project, "--cores", "1", "data/raw/commt")
+    assert result.returncode == 1
+    assert "not available yet: needs its downloader" in result.stdout + result.stderr
+    assert not (project / "data/raw/commt").exists()
+
+
+def test_the_project_names_no_machine(project: Path) -> None:
+    """No absolute path of a machine stands in any file that ships."""
+    for path in project.rglob("*"):
+        if path.is_file() and path.suffix in (".py", ".smk", ".yaml", ".md", ".txt", ".toml"):
+            assert "/root/" not in path.read_text(), path
+    assert (project / "slurm").is_symlink() == (ROOT / "slurm").is_symlink() is True

@@ -1,0 +1,60 @@
+"""What a dry run plans, before anything is there: no network, GPU or model files needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.workflow.conftest import job_counts, run
+
+DIRECTIONS, TEST_SETS, DATASETS = 4, 3, 5  # of config.yaml
+TRAINED = 4  # xlmr-gain, xlmr-quality, routelmt, routelmt-q
+TABLES, FIGURES = 5, 4
+
+
+def test_the_paper_is_planned_whole(project: Path) -> None:
+    result = run(project, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert job_counts(result.stdout + result.stderr) == {
+        "fetch": 4,
+        "read_segments": DATASETS * DIRECTIONS,
+        "translate": 2 * DATASETS * DIRECTIONS,
+        "score": 2 * DATASETS * DIRECTIONS,
+        "label_gains": DATASETS * DIRECTIONS,
+        "prefill_signals": TEST_SETS * DIRECTIONS,
+        "train_router": TRAINED,
+        "predict": 12 * TEST_SETS * DIRECTIONS,
+        "evaluate": TABLES,
+        "plot": FIGURES,
+    }
+
+
+def test_the_demo_is_planned_whole(project: Path) -> None:
+    result = run(project, "--profile", "profiles/demo", "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert job_counts(result.stdout + result.stderr) == {
+        "fetch": 1,
+        "read_catalogs": 1,
+        "read_segments": 3 * DIRECTIONS,
+        "translate": 2 * 3 * DIRECTIONS,
+        "score": 2 * 3 * DIRECTIONS,
+        "label_gains": 3 * DIRECTIONS,
+        "prefill_signals": DIRECTIONS,
+        "train_router": 2,
+        "predict": 8 * DIRECTIONS,
+        "evaluate": TABLES,
+        "plot": FIGURES,
+    }
+
+
+def test_stages_can_be_asked_for_by_name(project: Path) -> None:
+    result = run(project, "--dry-run", "segments")
+    assert job_counts(result.stdout + result.stderr) == {
+        "fetch": 4,
+        "read_segments": DATASETS * DIRECTIONS,
+    }
+
+
+def test_the_cluster_profile_plans_the_same(project: Path) -> None:
+    plain, cluster = run(project, "--dry-run"), run(project, "--profile", "slurm", "--dry-run")
+    assert cluster.returncode == 0, cluster.stderr
+    assert job_counts(cluster.stdout + cluster.stderr) == job_counts(plain.stdout + plain.stderr)

@@ -1,0 +1,142 @@
+"""The signature test: which edit re-runs which rules, exactly.
+
+The small experiment has 2 directions, 3 datasets, 2 models, 8 routers (2 trained), 5 tables and
+4 figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+Plan = Callable[..., dict[str, int]]
+EXPERIMENT = "profiles/demo/experiment.yaml"
+
+FIGURES = {"plot": 4}
+TABLES = {"evaluate": 5, **FIGURES}
+LEARNED = {"train_router": 2, "predict": 4, **TABLES}  # predictions of the two trained routers
+# Gains reach every trained router and, on the test sets, the two oracles.
+LABELS = {"label_gains": 6, "train_router": 2, "predict": 8, **TABLES}
+
+
+def edit(folder: Path, change: Callable[[dict], object]) -> None:
+    path = folder / EXPERIMENT
+    config = yaml.safe_load(path.read_text())
+    change(config)
+    path.write_text(yaml.safe_dump(config, allow_unicode=True))
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
+def test_a_second_run_plans_nothing(finished: Path, planned: Plan) -> None:
+    assert planned() == {}
+
+
+def test_a_figure_style_redraws_figures_only(finished: Path, planned: Plan) -> None:
+    edit(finished, lambda c: c.update(figures={"palette": "tol-bright"}))
+    assert planned() == FIGURES
+
+
+def test_a_prompt_template_translates_again_and_all_below(finished: Path, planned: Plan) -> None:
+    def change(config: dict) -> None:
+        for model in config["models"].values():
+            model["prompt"] = "{src} to {tgt}: {text}"
+
+    edit(finished, change)
+    assert planned() == {
+        "translate": 12, "score": 12, "label_gains": 6, "prefill_signals": 2,
+        "train_router": 2, "predict": 10, **TABLES,
+    }  # fmt: skip  # length, rarity and random read segments alone
+
+
+def test_the_large_models_prompt_leaves_the_small_alone(finished: Path, planned: Plan) -> None:
+    edit(finished, lambda c: c["models"]["demo-large"].update(prompt="{src} to {tgt}: {text}"))
+    assert planned() == {"translate": 6, "score": 6, **LABELS}
+
+
+def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
+    edit(finished, lambda c: c["experiments"]["demo"].update(budgets=[0.2, 0.3]))
+    plan = planned()
+    assert plan.pop("evaluate") == 4  # all but pareto, which is exact at every budget
+    assert set(plan) == {"plot"}
+
+
+def test_a_router_setting_trains_that_router(finished: Path, planned: Plan) -> None:
+    edit(finished, lambda c: c["routers"]["routelmt"].update(epochs=2))
+    assert planned() == {"train_router": 1, "predict": 2, **TABLES}
+
+
+def test_a_new_router_is_all_that_is_new(finished: Path, planned: Plan) -> None:
+    def change(config: dict) -> None:
+        config["routers"]["rarity-half"] = {"type": "rarity", "share": 0.5}
+        config["experiments"]["demo"]["routers"].append("rarity-half")
+
+    edit(finished, change)
+    assert planned() == {"predict": 2, **TABLES}
+
+
+def test_a_new_seed_trains_and_samples_that_seed(finished: Path, planned: Plan) -> None:
+    edit(finished, lambda c: c["experiments"]["demo"].update(seeds=[0, 1]))
+    assert planned() == {"train_router": 2, "predict": 6, **TABLES}  # routelmt, -q and random
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["models"]["demo-small"]["speed"].update(batch_tokens=512),
+        lambda c: c["models"]["demo-small"]["speed"].update(device="cuda"),
+        lambda c: c["models"]["demo-large"]["speed"].update(mem_mb=2000, gpu=1, runtime=9),
+        lambda c: c["routers"].update(unused={"type": "rarity"}),
+        lambda c: c["experiments"]["demo"].update(risk_edges=[-5, -0.5, 0.5]),  # the default
+    ],
+    ids=["batch size", "device", "resources", "unused entry", "default written out"],
+)
+def test_speed_and_the_unused_redo_nothing(
+    finished: Path, planned: Plan, change: Callable[[dict], object]
+) -> None:
+    edit(finished, change)
+    assert planned() == {}
+
+
+def test_comments_redo_nothing(finished: Path, planned: Plan) -> None:
+    append(finished / EXPERIMENT, "\n# a comment\n")
+    assert planned() == {}
+
+
+def test_threads_redo_nothing(finished: Path, planned: Plan) -> None:
+    assert planned("--set-threads", "translate=2", "train_router=2") == {}
+
+
+def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> None:
+    for path in (finished / "workflow").rglob("*.py"):
+        path.touch()
+    assert planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("gains.py", LABELS),
+        ("score/chrf.py", {"score": 12, **LABELS}),
+        ("translate/signals.py", {"prefill_signals": 2, "predict": 2, **TABLES}),
+        ("evaluate/metrics.py", TABLES),
+        ("figures/style.py", FIGURES),
+        ("routers/rarity.py", {"predict": 2, **TABLES}),
+        ("data/readers/unavailable.py", {}),
+        ("score/unavailable.py", {}),
+        ("commands/translate.py", {}),
+        ("provenance.py", {}),
+        ("progress.py", {}),
+        ("demo_models/train.py", {}),
+    ],
+)
+def test_an_edited_code_file_redoes_its_stages(
+    finished: Path, planned: Plan, file: str, expected: dict[str, int]
+) -> None:
+    append(finished / "workflow/routelmt" / file, "\n# an edit\n")
+    assert planned() == expected
