@@ -22,7 +22,7 @@ $(VENV)/.installed: envs/core.txt pyproject.toml
 demo: install
 	$(DEMO)
 	$(DEMO) --report results/runs/demo/report.html --quiet
-	@$(RUN) python -m routelmt summary results/runs/demo --report results/runs/demo/report.html
+	@$(RUN) python -m routelmt summary results/runs/demo --focus routelmt --report results/runs/demo/report.html
 
 test: install
 	$(RUN) python -m pytest

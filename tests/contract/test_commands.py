@@ -59,17 +59,33 @@ def predictions(
 ) -> dict[str, Path]:
     paths = {r: world / f"predictions/{r}.parquet" for r in (*ROUTERS, "routelmt")}
     artifact = world / "routelmt"
-    command("train", router="routelmt", settings=settings["routelmt"], model=settings["small"],
-            seed=0, train_segments=chain["segments-train"], train_gains=chain["gains-train"],
-            valid_segments=chain["segments-train"], valid_gains=chain["gains-train"],
-            device="cpu", out=artifact)  # fmt: skip
+    command(
+        "train",
+        router="routelmt",
+        settings=settings["routelmt"],
+        model=settings["small"],
+        seed=0,
+        train_segments=chain["segments-train"],
+        train_gains=chain["gains-train"],
+        valid_segments=chain["segments-train"],
+        valid_gains=chain["gains-train"],
+        device="cpu",
+        out=artifact,
+    )
     for router, path in paths.items():
-        command("predict", segments=chain["segments-test"], router=router,
-                settings=settings[router], model=settings["small"], seed=0,
-                artifact=[artifact] if router == "routelmt" else [],
-                signals=[chain["signals-test"]] if router == "entropy" else [],
-                gains=[chain["gains-test"]] if "oracle" in router else [],
-                device="cpu", out=path)  # fmt: skip
+        command(
+            "predict",
+            segments=chain["segments-test"],
+            router=router,
+            settings=settings[router],
+            model=settings["small"],
+            seed=0,
+            artifact=[artifact] if router == "routelmt" else [],
+            signals=[chain["signals-test"]] if router == "entropy" else [],
+            gains=[chain["gains-test"]] if "oracle" in router else [],
+            device="cpu",
+            out=path,
+        )
     return paths
 
 
@@ -100,25 +116,44 @@ def test_the_artifact_is_a_peft_adapter_with_a_head(
 
 
 def test_evaluation_writes_every_table_and_rendering(
-    chain: dict[str, Path], predictions: dict[str, Path], command: Command, world: Path,
-    settings: dict[str, Any], capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    chain: dict[str, Path],
+    predictions: dict[str, Path],
+    command: Command,
+    world: Path,
+    settings: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from routelmt.config import TABLES
     from routelmt.figures.registry import FIGURES
 
     run = world / "runs/tiny"
-    options = {"bootstrap": {"replicates": 100, "seed": 0, "level": 0.95}, "budgets": [0.3],
-               "risk_edges": [-5, -0.5, 0.5],
-               "guards": {"rank": ["routelmt"], "signals": ["quality-oracle"],
-                          "quantiles": [0.5, 1.0]}}  # fmt: skip
+    options = {
+        "oracles": ["gain-oracle", "quality-oracle"],
+        "random": ["random"],
+        "bootstrap": {"replicates": 100, "seed": 0, "level": 0.95},
+        "budgets": [0.3],
+        "risk_edges": [-5, -0.5, 0.5],
+        "guards": {"rank": ["routelmt"], "signals": ["quality-oracle"], "quantiles": [0.5, 1.0]},
+    }
     for table in TABLES:
-        command("evaluate", table=table, settings=options, predictions=list(predictions.values()),
-                gains=chain["gains-test"], out=run / f"tables/{table}.parquet")  # fmt: skip
+        command(
+            "evaluate",
+            table=table,
+            settings=options,
+            predictions=list(predictions.values()),
+            gains=chain["gains-test"],
+            out=run / f"tables/{table}.parquet",
+        )
         assert tables.read(run / f"tables/{table}.parquet", table).num_rows
         assert all((run / f"tables/{table}.{e}").stat().st_size for e in ("csv", "tex", "md"))
     for figure, kind in FIGURES.items():
-        command("plot", figure=figure, settings=settings["style"], out=run / f"{figure}.pdf",
-                tables=[run / f"tables/{t}.parquet" for t in kind.tables])  # fmt: skip
+        command(
+            "plot",
+            figure=figure,
+            settings=settings["style"],
+            out=run / f"{figure}.pdf",
+            tables=[run / f"tables/{t}.parquet" for t in kind.tables],
+        )
         assert (run / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert (run / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
@@ -134,13 +169,31 @@ def test_new_requests_are_decided_within_the_budget(
     import json
 
     requests = tmp_path / "requests.jsonl"
-    requests.write_text("".join(
-        json.dumps({"id": i, "direction": "en-zh", "source": f"Delete file {i}"}) + "\n"
-        for i in range(10)
-    ))  # fmt: skip
+    requests.write_text(
+        "".join(
+            json.dumps({"id": i, "direction": "en-zh", "source": f"Delete file {i}"}) + "\n"
+            for i in range(10)
+        )
+    )
     out = tmp_path / "decisions.jsonl"
-    assert main(["route", "--router", str(world / "routelmt"), "--budget", "0.3", "--input",
-                 str(requests), "--out", str(out), "--device", "cpu"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "route",
+                "--router",
+                str(world / "routelmt"),
+                "--budget",
+                "0.3",
+                "--input",
+                str(requests),
+                "--out",
+                str(out),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     decisions = [json.loads(line) for line in out.read_text().splitlines()]
     assert [d["id"] for d in decisions] == list(range(10))
     routed = [d["predicted_gain"] for d in decisions if d["route"] == "large"]
@@ -157,14 +210,34 @@ def test_new_requests_are_decided_within_the_budget(
     ],
 )
 def test_a_broken_request_line_is_named_and_nothing_is_written(
-    predictions: dict[str, Path], world: Path, tmp_path: Path, line: str, message: str,
+    predictions: dict[str, Path],
+    world: Path,
+    tmp_path: Path,
+    line: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     requests = tmp_path / "requests.jsonl"
     requests.write_text('{"direction": "en-zh", "source": "fine"}\n' + line + "\n")
     out = tmp_path / "decisions.jsonl"
-    assert main(["route", "--router", str(world / "routelmt"), "--budget", "0.3", "--input",
-                 str(requests), "--out", str(out), "--device", "cpu"]) == 1  # fmt: skip
+    assert (
+        main(
+            [
+                "route",
+                "--router",
+                str(world / "routelmt"),
+                "--budget",
+                "0.3",
+                "--input",
+                str(requests),
+                "--out",
+                str(out),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 1
+    )
     assert message in capsys.readouterr().err
     assert not out.exists()
 
@@ -176,37 +249,83 @@ def test_a_wheel_with_another_checksum_is_refused(
 
     file = settings["corpus"]["files"][0] | {"sha256": "0" * 64}
     out = tmp_path / "corpus.parquet"
-    assert main(["catalogs", "--wheels", str(world / "wheels"), "--settings",
-                 json.dumps(settings["corpus"] | {"files": [file]}), "--out", str(out)]) == 1  # fmt: skip
+    assert (
+        main(
+            [
+                "catalogs",
+                "--wheels",
+                str(world / "wheels"),
+                "--settings",
+                json.dumps(settings["corpus"] | {"files": [file]}),
+                "--out",
+                str(out),
+            ]
+        )
+        == 1
+    )
     message = capsys.readouterr().err
     assert "words.whl: SHA-256 is" in message and "expects 000000" in message
     assert not out.exists()
 
 
 def test_an_empty_test_set_is_named(
-    chain: dict[str, Path], settings: dict[str, Any], tmp_path: Path,
+    chain: dict[str, Path],
+    settings: dict[str, Any],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     import json
 
     out = tmp_path / "segments.parquet"
-    assert main(["segments", "--origin", str(chain["corpus"]), "--dataset", "empty", "--direction",
-                 "en-zh", "--settings", json.dumps(settings["test"] | {"split": "valid"}),
-                 "--out", str(out)]) == 1  # fmt: skip
+    assert (
+        main(
+            [
+                "segments",
+                "--origin",
+                str(chain["corpus"]),
+                "--dataset",
+                "empty",
+                "--direction",
+                "en-zh",
+                "--settings",
+                json.dumps(settings["test"] | {"split": "valid"}),
+                "--out",
+                str(out),
+            ]
+        )
+        == 1
+    )
     assert "dataset 'empty', direction en-zh: no segments" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_an_unexpected_number_of_rows_names_both(
-    chain: dict[str, Path], settings: dict[str, Any], tmp_path: Path,
+    chain: dict[str, Path],
+    settings: dict[str, Any],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     import json
 
     found = tables.read(chain["segments-test"], "segments").num_rows
-    assert main(["segments", "--origin", str(chain["corpus"]), "--dataset", "d", "--direction",
-                 "en-zh", "--settings", json.dumps(settings["test"] | {"rows": 3368}),
-                 "--out", str(tmp_path / "s.parquet")]) == 1  # fmt: skip
+    assert (
+        main(
+            [
+                "segments",
+                "--origin",
+                str(chain["corpus"]),
+                "--dataset",
+                "d",
+                "--direction",
+                "en-zh",
+                "--settings",
+                json.dumps(settings["test"] | {"rows": 3368}),
+                "--out",
+                str(tmp_path / "s.parquet"),
+            ]
+        )
+        == 1
+    )
     error = capsys.readouterr().err
     assert f"{found} segments" in error and "expects 3368" in error
 

@@ -33,39 +33,77 @@ def test_shipped_configs_are_valid(path: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(modles={}), r"config: unknown key 'modles' \(did you mean 'models'\?\)"),
-        (lambda c: c["models"]["demo-small"].update(beems=5),
-         r"'models\.demo-small': unknown key 'beems' \(did you mean 'beams'\?\); allowed: "),
-        (lambda c: c["models"]["demo-small"].update(beams=0),
-         r"'models\.demo-small\.beams': found 0, allowed: minimum 1"),
-        (lambda c: c["models"]["demo-small"].update(engine="vlm"),
-         r"'models\.demo-small\.engine': 'vlm' is unknown \(did you mean 'vllm'\?\)"),
-        (lambda c: c["models"]["demo-small"].update(prompt="no text"),
-         r"'models\.demo-small\.prompt': found 'no text'"),
-        (lambda c: c["models"]["demo-small"].pop("path"),
-         r"'models\.demo-small': required key 'path' is missing"),
-        (lambda c: c["routers"]["length"].update(share=1),
-         r"'routers\.length': unknown key 'share'"),
-        (lambda c: c["experiments"]["demo"]["routers"].append("routelm"),
-         r"'experiments\.demo\.routers': 'routelm' is not in 'routers' \(did you mean 'routelmt'"),
-        (lambda c: c["routers"].update(new={"type": "oracle"}),
-         r"'routers\.new\.type': 'oracle' is unknown.*; allowed: random, length"),
+        (
+            lambda c: c.update(modles={}),
+            r"config: unknown key 'modles' \(did you mean 'models'\?\)",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].update(beems=5),
+            r"'models\.demo-small': unknown key 'beems' \(did you mean 'beams'\?\); allowed: ",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].update(beams=0),
+            r"'models\.demo-small\.beams': found 0, allowed: minimum 1",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].update(engine="vlm"),
+            r"'models\.demo-small\.engine': 'vlm' is unknown \(did you mean 'vllm'\?\)",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].update(prompt="no text"),
+            r"'models\.demo-small\.prompt': found 'no text'",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].pop("path"),
+            r"'models\.demo-small': required key 'path' is missing",
+        ),
+        (
+            lambda c: c["routers"]["length"].update(share=1),
+            r"'routers\.length': unknown key 'share'",
+        ),
+        (
+            lambda c: c["experiments"]["demo"]["routers"].append("routelm"),
+            r"'experiments\.demo\.routers': 'routelm' is not in 'routers' \(did you mean 'routelmt'",
+        ),
+        (
+            lambda c: c["routers"].update(new={"type": "oracle"}),
+            r"'routers\.new\.type': 'oracle' is unknown.*; allowed: random, length",
+        ),
         (lambda c: c["routers"].update(new={}), r"'routers\.new': needs 'type', one of "),
-        (lambda c: c["datasets"]["software-test"].update(directions=["en-zh"]),
-         r"'experiments\.demo\.directions': no dataset of 'test' \(software-test\) has direction"),
-        (lambda c: c["directions"].append("en-de"), r"'en-de' uses language 'de', which has no name"),
-        (lambda c: c["experiments"]["demo"].update(test=[]), r"'experiments\.demo\.test': found \[\]"),
-        (lambda c: c["experiments"]["demo"].update(budgets=[30]),
-         r"'experiments\.demo\.budgets\.0': found 30, allowed: exclusiveMaximum 1"),
-        (lambda c: c["experiments"]["demo"].update(large="demo-small"), r"the same model as 'small'"),
-        (lambda c: c["datasets"]["software-test"].update(corpus="getext"),
-         r"'datasets\.software-test\.corpus': 'getext' is not in 'corpora'"),
-        (lambda c: c["experiments"]["demo"]["guards"].update(rank=["nobody"]),
-         r"'experiments\.demo\.guards\.rank': 'nobody' is not in"),
-        (lambda c: c["experiments"].update({"two--dashes": c["experiments"]["demo"]}),
-         r"'two--dashes'"),
+        (
+            lambda c: c["datasets"]["software-test"].update(directions=["en-zh"]),
+            r"'experiments\.demo\.directions': no dataset of 'test' \(software-test\) has direction",
+        ),
+        (
+            lambda c: c["directions"].append("en-de"),
+            r"'en-de' uses language 'de', which has no name",
+        ),
+        (
+            lambda c: c["experiments"]["demo"].update(test=[]),
+            r"'experiments\.demo\.test': found \[\]",
+        ),
+        (
+            lambda c: c["experiments"]["demo"].update(budgets=[30]),
+            r"'experiments\.demo\.budgets\.0': found 30, allowed: exclusiveMaximum 1",
+        ),
+        (
+            lambda c: c["experiments"]["demo"].update(large="demo-small"),
+            r"the same model as 'small'",
+        ),
+        (
+            lambda c: c["datasets"]["software-test"].update(corpus="getext"),
+            r"'datasets\.software-test\.corpus': 'getext' is not in 'corpora'",
+        ),
+        (
+            lambda c: c["experiments"]["demo"]["guards"].update(rank=["nobody"]),
+            r"'experiments\.demo\.guards\.rank': 'nobody' is not in",
+        ),
+        (
+            lambda c: c["experiments"].update({"two--dashes": c["experiments"]["demo"]}),
+            r"'two--dashes'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_bad_config_names_the_key(change: Callable[[dict], object], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         config.resolve(changed(change))

@@ -17,17 +17,33 @@ from routelmt.join import align
 def segments(ids: list[str]) -> pa.Table:
     return tables.from_columns(
         "segments",
-        {"dataset": "d", "direction": "en-zh", "segment_id": ids, "group_id": ids, "doc_id": "",
-         "domain": "", "split": "test", "source": "s", "reference": "r"},
-    )  # fmt: skip
+        {
+            "dataset": "d",
+            "direction": "en-zh",
+            "segment_id": ids,
+            "group_id": ids,
+            "doc_id": "",
+            "domain": "",
+            "split": "test",
+            "source": "s",
+            "reference": "r",
+        },
+    )
 
 
 def scores(ids: list[str], values: list[float], model: str = "m") -> pa.Table:
     return tables.from_columns(
         "scores",
-        {"dataset": "d", "direction": "en-zh", "segment_id": ids, "metric": "x", "model": model,
-         "score": values, "truncated": False},
-    )  # fmt: skip
+        {
+            "dataset": "d",
+            "direction": "en-zh",
+            "segment_id": ids,
+            "metric": "x",
+            "model": model,
+            "score": values,
+            "truncated": False,
+        },
+    )
 
 
 @given(st.permutations(list(range(6))))

@@ -13,10 +13,16 @@ from routelmt import provenance, stages, tables
 def make(path: Path, values: list[float], parents: list[Path]) -> Path:
     data = tables.from_columns(
         "gains",
-        {"dataset": "d", "direction": "en-zh", "segment_id": [str(i) for i in range(len(values))],
-         "group_id": [str(i) for i in range(len(values))], "quality_small": [0.0] * len(values),
-         "quality_large": values, "gain": values},
-    )  # fmt: skip
+        {
+            "dataset": "d",
+            "direction": "en-zh",
+            "segment_id": [str(i) for i in range(len(values))],
+            "group_id": [str(i) for i in range(len(values))],
+            "quality_small": [0.0] * len(values),
+            "quality_large": values,
+            "gain": values,
+        },
+    )
     tables.write(data, path, "gains", provenance.describe("gains", {"p": 1}, parents))
     return path
 
@@ -26,8 +32,11 @@ def chain(tmp_path: Path) -> dict[str, Path]:
     source = tmp_path / "source.txt"
     source.write_text("upstream")
     first = make(tmp_path / "first.parquet", [1.0, 2.0], [source])
-    return {"source": source, "first": first,
-            "last": make(tmp_path / "last.parquet", [3.0], [first])}  # fmt: skip
+    return {
+        "source": source,
+        "first": first,
+        "last": make(tmp_path / "last.parquet", [3.0], [first]),
+    }
 
 
 def broken(path: Path) -> list[str]:
@@ -70,7 +79,9 @@ def test_changed_values_are_found(chain: dict[str, Path]) -> None:
     record = tables.record_of(chain["first"])
     data = tables.read(chain["first"], "gains")
     forged = data.set_column(6, data.schema.field("gain"), pa.array([9.0, 9.0]))
-    stamped = forged.replace_schema_metadata({tables.METADATA_KEY: __import__("json").dumps(record)})
+    stamped = forged.replace_schema_metadata(
+        {tables.METADATA_KEY: __import__("json").dumps(record)}
+    )
     pa.parquet.write_table(stamped, chain["first"])
     (message,) = broken(chain["last"])
     assert f"{chain['first']}: its values were changed after it was written" in message

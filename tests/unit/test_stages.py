@@ -36,9 +36,11 @@ def test_declared_files_cover_what_is_imported(stage: str, kind: str) -> None:
         f"import importlib, json, sys\nfor n in {names!r}: importlib.import_module(n)\n"
         "print(json.dumps([m for m in sys.modules if m.startswith('routelmt.')]))"
     )
-    loaded = json.loads(subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout)  # fmt: skip
+    loaded = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout
+    )
     modules = {m.removeprefix("routelmt.") for m in loaded}
     packages = {m for m in modules if (stages.PACKAGE / m.replace(".", "/")).is_dir()}
     counted = {m for m in modules - packages if m.split(".")[0] not in stages.INFRASTRUCTURE}
@@ -65,8 +67,10 @@ def test_importing_the_package_is_cheap() -> None:
     """No heavy library loads before it is used; the modules the Snakefile imports included."""
     script = (
         "import sys, routelmt, routelmt.plan, routelmt.__main__\n"
-        "print([m for m in ('torch','transformers','pandas','matplotlib','peft','sacrebleu','scipy',"
-        "'numpy', 'pyarrow') if m in sys.modules])"
+        "print([m for m in ('torch','transformers','pandas','matplotlib','peft','sacrebleu',"
+        "'scipy', 'numpy', 'pyarrow') if m in sys.modules])"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"

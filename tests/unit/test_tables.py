@@ -65,10 +65,18 @@ def test_broken_rows_are_named(changes: dict[str, object], message: str) -> None
 def test_ranges_are_checked() -> None:
     table = tables.from_columns(
         "signals",
-        {"dataset": "d", "direction": "en-zh", "segment_id": ["s"], "model": "m",
-         "prompt_tokens": 3, "entropy": 1.0, "margin": 1.5, "max_logit": 2.0,
-         "state": pa.array([[1.0]], pa.list_(pa.float16()))},
-    )  # fmt: skip
+        {
+            "dataset": "d",
+            "direction": "en-zh",
+            "segment_id": ["s"],
+            "model": "m",
+            "prompt_tokens": 3,
+            "entropy": 1.0,
+            "margin": 1.5,
+            "max_logit": 2.0,
+            "state": pa.array([[1.0]], pa.list_(pa.float16())),
+        },
+    )
     with pytest.raises(UserError, match=r"'margin' has 1.5 in row 0, above 1"):
         tables.check(table, "signals", "x.parquet")
 

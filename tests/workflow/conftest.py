@@ -31,8 +31,12 @@ def run(folder: Path, *arguments: str, timeout: int = 120) -> subprocess.Complet
     }
     return subprocess.run(
         ["timeout", "-k", "5", str(timeout), "snakemake", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def job_counts(output: str) -> Jobs:
@@ -49,8 +53,11 @@ def tracked_files() -> list[str]:
     """The project's files: what git knows or would add."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 

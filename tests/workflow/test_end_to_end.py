@@ -24,8 +24,12 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(folder / "workflow"), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
         ["timeout", "-k", "5", "120", sys.executable, "-m", "routelmt", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_every_table_and_figure_is_there(finished: Path) -> None:
@@ -41,18 +45,22 @@ def test_the_models_that_ship_really_translate(finished: Path) -> None:
     mean = {
         size: tables.read(
             finished / f"results/scores/chrf/demo-{size}/software-test/en-zh.parquet", "scores"
-        ).column("score").to_numpy().mean()
+        )
+        .column("score")
+        .to_numpy()
+        .mean()
         for size in ("small", "large")
-    }  # fmt: skip
+    }
     assert mean["large"] > mean["small"] + 3 > 10  # chrF points; random text scores below 3
 
 
 def test_the_oracle_is_best_and_random_gains_the_mean(finished: Path) -> None:
     rows = tables.read(finished / RUN / "tables/routers.parquet", "routers").to_pylist()
     delta = {
-        r["router"]: r["value"] for r in rows
+        r["router"]: r["value"]
+        for r in rows
         if r["metric"] == "mean_delta" and r["direction"] == "average"
-    }  # fmt: skip
+    }
     assert max(delta, key=lambda router: delta[router]) == "gain-oracle"
     assert delta["quality-oracle"] > delta["random"]
 
@@ -105,9 +113,12 @@ def test_a_killed_run_leaves_nothing_half_and_goes_on(finished: Path, tmp_path: 
     name = str(target.relative_to(folder))
     job = subprocess.Popen(
         ["snakemake", "--profile", "profiles/demo", "--cores", "1", name],
-        cwd=folder, env=environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     log = folder / "logs/translate/demo-large/software-train/en-zh.log"
     log.unlink()
     deadline = time.monotonic() + 60
@@ -130,9 +141,7 @@ def test_a_killed_run_leaves_nothing_half_and_goes_on(finished: Path, tmp_path: 
         ("model", {}, "config: unknown key 'model' (did you mean 'models'?)"),
     ],
 )
-def test_a_config_typo_is_one_paragraph(
-    project: Path, key: str, value: dict, message: str
-) -> None:
+def test_a_config_typo_is_one_paragraph(project: Path, key: str, value: dict, message: str) -> None:
     import yaml
 
     config = yaml.safe_load((project / "config.yaml").read_text())

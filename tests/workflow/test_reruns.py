@@ -49,9 +49,14 @@ def test_a_prompt_template_translates_again_and_all_below(finished: Path, planne
 
     edit(finished, change)
     assert planned() == {
-        "translate": 12, "score": 12, "label_gains": 6, "prefill_signals": 2,
-        "train_router": 2, "predict": 10, **TABLES,
-    }  # fmt: skip  # length, rarity and random read segments alone
+        "translate": 12,
+        "score": 12,
+        "label_gains": 6,
+        "prefill_signals": 2,
+        "train_router": 2,
+        "predict": 10,
+        **TABLES,
+    }  # length, rarity and random read segments alone
 
 
 def test_the_large_models_prompt_leaves_the_small_alone(finished: Path, planned: Plan) -> None:

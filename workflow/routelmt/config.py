@@ -24,8 +24,15 @@ Config = dict[str, Any]
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
 TABLES = ("routers", "comparisons", "pareto", "risk_buckets", "guards")
-_REFERENCES = {"small": "models", "large": "models", "metric": "metrics", "train": "datasets",
-               "valid": "datasets", "test": "datasets", "routers": "routers"}  # fmt: skip
+_REFERENCES = {
+    "small": "models",
+    "large": "models",
+    "metric": "metrics",
+    "train": "datasets",
+    "valid": "datasets",
+    "test": "datasets",
+    "routers": "routers",
+}
 
 
 @cache
@@ -35,8 +42,10 @@ def load_schema() -> Config:
     for section in schema["kinds"].values():
         for kind in section["of"].values():
             kind["properties"] = {
-                section["by"]: {"type": "string"}, **section["common"], **kind["properties"]
-            }  # fmt: skip
+                section["by"]: {"type": "string"},
+                **section["common"],
+                **kind["properties"],
+            }
             kind |= {"type": "object", "additionalProperties": False, "$defs": schema["$defs"]}
     return schema
 
@@ -132,10 +141,16 @@ def _check_references(config: Config) -> None:
     for name, corpus in config["corpora"].items():
         _check_names([corpus["source"]], load_sources(), f"corpora.{name}.source", "sources")
     for name, dataset in config["datasets"].items():
-        _check_names(dataset.setdefault("directions", list(directions)), directions,
-                     f"datasets.{name}.directions", "directions")  # fmt: skip
+        _check_names(
+            dataset.setdefault("directions", list(directions)),
+            directions,
+            f"datasets.{name}.directions",
+            "directions",
+        )
         if "corpus" in dataset:
-            _check_names([dataset["corpus"]], config["corpora"], f"datasets.{name}.corpus", "corpora")
+            _check_names(
+                [dataset["corpus"]], config["corpora"], f"datasets.{name}.corpus", "corpora"
+            )
     for name, experiment in config["experiments"].items():
         _check_experiment(config, name, experiment)
 
@@ -166,8 +181,12 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
                     f"({_list(experiment[field])}) has direction '{direction}'."
                 )
     for field in ("rank", "signals"):
-        _check_names(experiment["guards"][field], experiment["routers"],
-                     f"{key}.guards.{field}", f"{key}.routers")  # fmt: skip
+        _check_names(
+            experiment["guards"][field],
+            experiment["routers"],
+            f"{key}.guards.{field}",
+            f"{key}.routers",
+        )
 
 
 def router_seeds(config: Config, experiment: str, router: str) -> list[int]:
@@ -213,7 +232,7 @@ def stage_settings(config: Config) -> dict[str, Any]:
         "small": {name: models[e["small"]] for name, e in config["experiments"].items()},
         "metrics": config["metrics"],
         "routers": config["routers"],
-        "tables": {name: _table_settings(e) for name, e in config["experiments"].items()},
+        "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
         "figures": dict.fromkeys(FIGURES, config["figures"]),
     }
     return {
@@ -228,17 +247,22 @@ def _dump(value: Any, section: str) -> Any:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _table_settings(experiment: Config) -> dict[str, Any]:
-    """What shapes each evaluation table; the reader of a table learns its settings from it."""
-    bootstrap = {"bootstrap": experiment["bootstrap"]}
-    budgets = {"budgets": experiment["budgets"]}
-    risk = {"risk_edges": experiment["risk_edges"]}
+def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
+    """What shapes each evaluation table: it cannot tell oracles or chance from its data."""
+    types = {r: config["routers"][r]["type"] for r in experiment["routers"]}
+    common = {
+        "bootstrap": experiment["bootstrap"],
+        "oracles": [r for r, kind in types.items() if not ROUTERS[kind].deployable],
+        "random": [r for r, kind in types.items() if kind == "random"],
+    }
+    budgets = common | {"budgets": experiment["budgets"]}
+    risk = budgets | {"risk_edges": experiment["risk_edges"]}
     return {
-        "routers": bootstrap | budgets,
-        "comparisons": bootstrap | budgets,
-        "pareto": bootstrap,
-        "risk_buckets": bootstrap | budgets | risk,
-        "guards": bootstrap | budgets | risk | {"guards": experiment["guards"]},
+        "routers": budgets,
+        "comparisons": budgets,
+        "pareto": common,
+        "risk_buckets": risk,
+        "guards": risk | {"guards": experiment["guards"]},
     }
 
 

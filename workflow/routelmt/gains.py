@@ -17,9 +17,10 @@ def label_gains(segments: pa.Table, small: pa.Table, large: pa.Table) -> pa.Tabl
     """
     quality = {
         name: align(segments, scores, "segments", f"scores of the {name} model")
-        .column("score").to_numpy()
+        .column("score")
+        .to_numpy()
         for name, scores in (("small", small), ("large", large))
-    }  # fmt: skip
+    }
     return tables.from_columns(
         "gains",
         {

@@ -22,7 +22,9 @@ def align(left: pa.Table, right: pa.Table, left_name: str, right_name: str) -> p
     wanted, found = _keys(left).to_pylist(), _keys(right).to_pylist()
     position = {key: i for i, key in enumerate(found)}
     problems = [
-        _problem(f"{len(found) - len(position)} rows occur twice in the {right_name}", _twice(found)),
+        _problem(
+            f"{len(found) - len(position)} rows occur twice in the {right_name}", _twice(found)
+        ),
         _problem(f"the {right_name} lack rows", [k for k in wanted if k not in position]),
         _problem(f"the {right_name} have extra rows", sorted(position.keys() - set(wanted))),
     ]

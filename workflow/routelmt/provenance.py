@@ -59,7 +59,7 @@ def identity(path: str | Path) -> str:
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -167,8 +167,11 @@ def details(path: str | Path) -> str:
     lines = [f"{path}", f"  table     {record['table']}: {spec.about}"]
     for name, column in spec.columns.items():
         values = data.column(name)
-        extent = f"{pc.count_distinct(values).as_py():,} distinct" if str(values.type) in (
-            "string", "bool") else ""  # fmt: skip
+        extent = (
+            f"{pc.count_distinct(values).as_py():,} distinct"
+            if str(values.type) in ("string", "bool")
+            else ""
+        )
         if str(values.type) in ("double", "int64"):
             low_high = pc.min_max(values).as_py()
             extent = f"{low_high['min']:.6g} .. {low_high['max']:.6g}"

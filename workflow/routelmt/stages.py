@@ -27,7 +27,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "gains": ("gains",),
     "routers": ("{kind}",),
     "predictions": ("{kind}",),
-    "tables": ("evaluate.build",),
+    "tables": ("evaluate.build", "evaluate.render"),
     "figures": ("figures.style", "{kind}"),
 }
 
@@ -41,7 +41,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "gains": (),
     "routers": ("torch", "transformers", "tokenizers", "peft"),
     "predictions": ("torch", "transformers", "peft", "spacy", "jieba", "wordfreq"),
-    "tables": ("numpy",),
+    "tables": ("numpy", "pyarrow"),
     "figures": ("matplotlib",),
 }
 

@@ -1,7 +1,7 @@
 """Every Parquet table of the workflow: its schema, and the only way to read and write it.
 
 A table is declared once, here. `write` checks it, stamps provenance into the Parquet metadata and
-puts the file in place atomically; `read` checks it again. A file is either whole and valid or absent.
+puts the file in place atomically; `read` checks it again. A file is whole and valid, or absent.
 """
 
 from __future__ import annotations
@@ -131,9 +131,7 @@ TABLES: dict[str, Table] = {
             "entropy": _number("entropy (nats) of the first target token", low=-1e-6),
             "margin": _number("p1 - p2 of the first target token", low=0, high=1),
             "max_logit": _number("largest logit of the first target token"),
-            "state": Column(
-                pa.list_(pa.float16()), "final hidden state at the last prompt token"
-            ),
+            "state": Column(pa.list_(pa.float16()), "final hidden state at the last prompt token"),
         },
     ),
     "scores": Table(
@@ -195,7 +193,7 @@ TABLES: dict[str, Table] = {
             "metric": Column(_TEXT, "hit_rate (0-100) or mean_delta"),
             "difference": _number("router - other"),
             **_INTERVAL,
-            "p_value": _number("two-sided bootstrap p", low=0, high=1, nan=True),
+            "p_value": _number("two-sided, normal; bootstrap error", low=0, high=1, nan=True),
             "p_holm": _number("Holm-corrected over the router pairs", low=0, high=1, nan=True),
             "detectable": _number("smallest difference found with 80 % power", nan=True),
         },
@@ -318,7 +316,10 @@ def _check_column(
             raise UserError(
                 f"{where}: column '{name}' has {undefined} NaN values, the first in row {row}."
             )
-    for bound, outside, word in ((column.low, pc.less, "below"), (column.high, pc.greater, "above")):
+    for bound, outside, word in (
+        (column.low, pc.less, "below"),
+        (column.high, pc.greater, "above"),
+    ):
         if bound is not None and pc.any(outside(values, bound)).as_py():
             row = pc.index(outside(values, bound), True).as_py()
             raise UserError(
@@ -406,12 +407,12 @@ class atomic_path:
         if kind is not None:
             self.temporary.unlink(missing_ok=True)
             return
-        with open(self.temporary, "rb") as handle:
+        with self.temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         mask = os.umask(0)
         os.umask(mask)
         self.temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; results are shared
-        os.replace(self.temporary, self.path)
+        self.temporary.replace(self.path)
 
 
 def record_of(path: str | Path) -> dict[str, Any]:

@@ -57,10 +57,14 @@ def test_clean_entries(english: str, translation: str, clean: bool) -> None:
 @pytest.mark.parametrize("compiled", [False, True])
 def test_entries_are_read_cleaned_and_counted_once(tmp_path: Path, compiled: bool) -> None:
     kept = entry("Save the file", "保存文件")
-    dropped = [] if compiled else [
-        entry("A fuzzy text", "模糊", flags=["fuzzy"]),
-        entry("An obsolete text", "过时", obsolete=True),
-    ]  # fmt: skip
+    dropped = (
+        []
+        if compiled
+        else [
+            entry("A fuzzy text", "模糊", flags=["fuzzy"]),
+            entry("An obsolete text", "过时", obsolete=True),
+        ]
+    )
     plural = polib.POEntry(
         msgid="one row", msgid_plural="rows", msgstr_plural={0: "一行", 1: "多行"}
     )
@@ -94,9 +98,10 @@ def test_a_broken_catalog_is_named(tmp_path: Path) -> None:
 @given(
     st.lists(
         st.tuples(st.integers(0, 30), st.integers(0, 30), st.sampled_from(["zh", "ru"])),
-        min_size=1, max_size=60,
+        min_size=1,
+        max_size=60,
     )
-)  # fmt: skip
+)
 def test_no_text_is_in_two_splits_in_any_direction(pairs: list[tuple[int, int, str]]) -> None:
     import tempfile
 
@@ -105,14 +110,24 @@ def test_no_text_is_in_two_splits_in_any_direction(pairs: list[tuple[int, int, s
         for language in ("zh", "ru"):
             entries = [
                 entry(f"Number {e} of the texts", f"{scripts[language]} {t}")
-                for e, t, code in dict.fromkeys(pairs) if code == language
-            ]  # fmt: skip
-            wheel(Path(folder) / f"{language}.whl", {f"{language}_CN/LC_MESSAGES/x".replace(
-                "ru_CN", "ru") if language == "ru" else "zh_CN/LC_MESSAGES/x": entries})  # fmt: skip
+                for e, t, code in dict.fromkeys(pairs)
+                if code == language
+            ]
+            wheel(
+                Path(folder) / f"{language}.whl",
+                {
+                    f"{language}_CN/LC_MESSAGES/x".replace("ru_CN", "ru")
+                    if language == "ru"
+                    else "zh_CN/LC_MESSAGES/x": entries
+                },
+            )
         rows = read(Path(folder), "zh", "ru")
     split_by_text: dict[str, str] = {}
     for row in rows:
-        for text in (f"en:{normalise(row['english'])}", row["language"] + normalise(row["translation"])):
+        for text in (
+            f"en:{normalise(row['english'])}",
+            row["language"] + normalise(row["translation"]),
+        ):
             assert split_by_text.setdefault(text, row["split"]) == row["split"]
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
 from routelmt.evaluate import bootstrap, metrics, selection, weighted
 from routelmt.evaluate.bootstrap import DirectionData, Policy
-from scipy.stats import spearmanr
 
 # The same sums in another order, of values up to 100.
 ROUNDING = 1e-9

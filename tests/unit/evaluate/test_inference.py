@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from routelmt.evaluate import inference
 from scipy.stats import norm
+
+from routelmt.evaluate import inference
 
 
 def test_the_interval_holds_the_central_share_of_the_samples() -> None:

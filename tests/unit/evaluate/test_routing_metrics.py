@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
 from routelmt.evaluate import metrics
 from routelmt.evaluate.selection import ranking, tie_keys
-from scipy.stats import spearmanr
 
 # Sums of at most a few thousand values of two digits: rounding stays far below this.
 ROUNDING = 1e-12

@@ -28,7 +28,9 @@ def add_settings(parser: argparse.ArgumentParser, about: str) -> None:
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """The option that names the output."""
-    parser.add_argument("--out", type=Path, required=True, help="output, written whole or not at all")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="output, written whole or not at all"
+    )
 
 
 def add_speed(parser: argparse.ArgumentParser) -> None:

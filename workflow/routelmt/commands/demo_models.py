@@ -41,6 +41,11 @@ def run(arguments: argparse.Namespace) -> None:
         train.make_tokenizer(corpus, recipe, template, experiment["languages"], arguments.out)
         return
     train.make_model(
-        corpus, arguments.tokenizer, recipe, arguments.what, template, experiment["languages"],
+        corpus,
+        arguments.tokenizer,
+        recipe,
+        arguments.what,
+        template,
+        experiment["languages"],
         arguments.out,
-    )  # fmt: skip
+    )

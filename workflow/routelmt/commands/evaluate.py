@@ -11,7 +11,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from routelmt.config import TABLES
 
     parser.add_argument("--table", choices=TABLES, required=True)
-    parser.add_argument("--predictions", type=Path, nargs="+", required=True, help="of every router")
+    parser.add_argument(
+        "--predictions", type=Path, nargs="+", required=True, help="of every router"
+    )
     parser.add_argument("--gains", type=Path, nargs="+", required=True, help="of every test set")
     add_settings(parser, "budgets, bootstrap and what else shapes the table")
     add_out(parser)

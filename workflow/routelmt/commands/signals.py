@@ -32,7 +32,5 @@ def run(arguments: argparse.Namespace) -> None:
     segments = tables.read(arguments.segments, "segments")
     signals = prefill_signals(segments, arguments.model, model, languages, speed(arguments))
     parents = [arguments.segments, *local_folder(model)]
-    record = provenance.describe(
-        "signals", arguments.settings, parents, ENGINES[model["engine"]]
-    )
+    record = provenance.describe("signals", arguments.settings, parents, ENGINES[model["engine"]])
     tables.write(signals, arguments.out, "signals", record)

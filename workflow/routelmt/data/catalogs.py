@@ -179,16 +179,32 @@ def extract(
     kept: dict[tuple[str, str], int] = {}
     columns: dict[str, list[str]] = {
         k: []
-        for k in ("text_id", "group_id", "language", "package", "catalog", "split", "english",
-                  "translation")
+        for k in (
+            "text_id",
+            "group_id",
+            "language",
+            "package",
+            "catalog",
+            "split",
+            "english",
+            "translation",
+        )
     }
     for (text, language), pair in sorted(pairs.items()):
         name = split[group[text]]
         kept[name, language] = kept.get((name, language), 0) + 1
         if kept[name, language] > limits.get(name, 1 << 62):
             name = "unused"
-        row = (text, group[text], language, pair.package, pair.catalog, name, pair.english,
-               pair.translation)
+        row = (
+            text,
+            group[text],
+            language,
+            pair.package,
+            pair.catalog,
+            name,
+            pair.english,
+            pair.translation,
+        )
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
     return columns

@@ -5,7 +5,6 @@ A killed download leaves its good files in a hidden folder beside the goal and g
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -34,14 +33,12 @@ def fetch(source: str, settings: Mapping[str, Any], out: Path) -> None:
         check_file(partial / file["file"], file)
     if out.exists():
         shutil.rmtree(out)
-    os.replace(partial, out)
+    partial.replace(out)
 
 
 def _is_good(path: Path, file: Mapping[str, Any]) -> bool:
     return (
-        path.is_file()
-        and path.stat().st_size == file["size"]
-        and file_hash(path) == file["sha256"]
+        path.is_file() and path.stat().st_size == file["size"] and file_hash(path) == file["sha256"]
     )
 
 
@@ -63,10 +60,24 @@ def _download_wheels(files: Sequence[Mapping[str, Any]], folder: Path) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
         requirements.write("\n".join(lines) + "\n")
         requirements.flush()
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes",
-                   "--only-binary", ":all:", "--ignore-requires-python", "--retries", "5",
-                   "--disable-pip-version-check", "--dest", str(folder),
-                   "--requirement", requirements.name]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--ignore-requires-python",
+            "--retries",
+            "5",
+            "--disable-pip-version-check",
+            "--dest",
+            str(folder),
+            "--requirement",
+            requirements.name,
+        ]
         if subprocess.run(command, check=False).returncode:
             raise UserError(
                 f"pip could not download {len(files)} pinned wheels into {folder} (its messages "

@@ -19,7 +19,9 @@ def plot_losses(models: Sequence[Path], out: Path) -> None:
         rows = [json.loads(line) for line in (model / "history.jsonl").read_text().splitlines()]
         tokens = [row["tokens"] / 1e6 for row in rows]
         for key, style in (("valid_loss", "-o"), ("train_loss", ":")):
-            label = f"{model.name}, {'validation' if key == 'valid_loss' else 'training (smoothed)'}"
+            label = (
+                f"{model.name}, {'validation' if key == 'valid_loss' else 'training (smoothed)'}"
+            )
             axes.plot(tokens, [row[key] for row in rows], style, color=colour, label=label, ms=3)
     axes.set(xlabel="tokens seen (million)", ylabel="loss (nats a target token)")
     axes.legend(frameon=False, fontsize=8)

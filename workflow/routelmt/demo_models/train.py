@@ -133,9 +133,13 @@ def train(
     decay = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": recipe["weight_decay"]},
-         {"params": plain, "weight_decay": 0.0}],
-        lr=recipe["learning_rate"], betas=(0.9, 0.98), fused=True,
+        [
+            {"params": decay, "weight_decay": recipe["weight_decay"]},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=recipe["learning_rate"],
+        betas=(0.9, 0.98),
+        fused=True,
     )
     steps_per_epoch = len(training.batches(rng))
     steps = recipe["epochs"] * steps_per_epoch
@@ -165,8 +169,15 @@ def train(
             continue
         found = validation_loss(model, validation)
         seconds = time.perf_counter() - started
-        entry = {"step": step + 1, "epoch": (step + 1) / steps_per_epoch, "tokens": seen,
-                 "seconds": seconds, "train_loss": smooth, "valid_loss": found, "lr": rate}
+        entry = {
+            "step": step + 1,
+            "epoch": (step + 1) / steps_per_epoch,
+            "tokens": seen,
+            "seconds": seconds,
+            "train_loss": smooth,
+            "valid_loss": found,
+            "lr": rate,
+        }
         with history.open("a") as log:
             log.write(json.dumps(entry) + "\n")
         bar.write(json.dumps({k: round(v, 4) for k, v in entry.items()}))
@@ -178,8 +189,12 @@ def train(
             if worse >= recipe["patience"]:
                 break
     elapsed = time.perf_counter() - started
-    return {"best_valid_loss": best, "hours": elapsed / 3600, "tokens": seen,
-            "tokens_per_second": seen / elapsed}
+    return {
+        "best_valid_loss": best,
+        "hours": elapsed / 3600,
+        "tokens": seen,
+        "tokens_per_second": seen / elapsed,
+    }
 
 
 def direction_rows(
@@ -197,12 +212,17 @@ def direction_rows(
 
 
 def encode_rows(
-    tokenizer: Any, rows: Sequence[tuple[str, str, str]], template: str, languages: Mapping[str, str]
+    tokenizer: Any,
+    rows: Sequence[tuple[str, str, str]],
+    template: str,
+    languages: Mapping[str, str],
 ) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, target ids with end of turn) of each row."""
     from routelmt.translate import prompts
 
-    asked = prompts.encode(tokenizer, [prompts.render(template, languages, d, s) for d, s, _ in rows])
+    asked = prompts.encode(
+        tokenizer, [prompts.render(template, languages, d, s) for d, s, _ in rows]
+    )
     targets = tokenizer([r for _, _, r in rows], add_special_tokens=False)["input_ids"]
     return [(p, [*t, tokenizer.eos_token_id]) for p, t in zip(asked, targets, strict=True)]
 
@@ -220,8 +240,13 @@ def make_tokenizer(
 
 
 def make_model(
-    corpus: Any, tokenizer_dir: Path, recipe: Mapping[str, Any], size: str, template: str,
-    languages: Mapping[str, str], out: Path
+    corpus: Any,
+    tokenizer_dir: Path,
+    recipe: Mapping[str, Any],
+    size: str,
+    template: str,
+    languages: Mapping[str, str],
+    out: Path,
 ) -> dict[str, Any]:
     """Train the model of one size; leaves weights (bf16), tokenizer and history in `out`."""
     import torch
@@ -229,20 +254,24 @@ def make_model(
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir)
     packages = recipe["known_to_small"] if size == "small" else None
-    budget = recipe["training"]["batch_tokens"]
+    settings = recipe["training"] | {"epochs": recipe["epochs"][size]}
+    budget = settings["batch_tokens"]
 
     def corpus_of(split: str) -> Corpus:
         rows = direction_rows(corpus, split, packages, recipe["max_chars"])
-        return Corpus(encode_rows(tokenizer, rows, template, languages), budget,
-                      tokenizer.pad_token_id)
+        return Corpus(
+            encode_rows(tokenizer, rows, template, languages), budget, tokenizer.pad_token_id
+        )
 
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe["training"]["seed"])
+    torch.manual_seed(settings["seed"])
     model = build_model(recipe["sizes"][size], tokenizer, recipe["max_length"])
     training = corpus_of("translator-train")
-    summary = train(model, training, corpus_of("valid"), recipe["training"], out)
-    summary |= {"parameters": sum(p.numel() for p in model.parameters()),
-                "rows": len(training.rows)}
+    summary = train(model, training, corpus_of("valid"), settings, out)
+    summary |= {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "rows": len(training.rows),
+    }
     best = AutoModelForCausalLM.from_pretrained(out / "best", dtype=torch.bfloat16)
     best.config._attn_implementation = "sdpa"
     best.save_pretrained(out)

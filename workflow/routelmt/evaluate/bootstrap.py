@@ -251,13 +251,14 @@ def _table_kernel(direction: DirectionData, budgets: Sequence[float]) -> Kernel:
         oracles = [weighted.oracle_copies(weights, gain, wanted) for wanted in k.T]
         hits, delta, rho = [], [], []
         for router in routers:
-            in_order = weights[:, router.order]
+            in_order = weights.take(router.order, axis=1)
             count = np.cumsum(in_order, axis=1)
-            hits.append(_hit_rates(count, [copies[:, router.order] for copies in oracles], k))
+            wanted = [copies.take(router.order, axis=1) for copies in oracles]
+            hits.append(_hit_rates(count, wanted, k))
             delta.append(_means_of_first(count, in_order * direction.gain[router.order], k))
             rho.append(weighted.spearman(in_order, router, ranks))
         random = weighted.ratio(weights @ direction.gain, weights.sum(axis=1))
-        best_first = weights[:, gain.order]
+        best_first = weights.take(gain.order, axis=1)
         oracle = _means_of_first(
             np.cumsum(best_first, axis=1), best_first * direction.gain[gain.order], k
         )
@@ -277,7 +278,7 @@ def _pareto_kernel(direction: DirectionData, call_rates: Sequence[float]) -> Ker
         k = _counts(weights, call_rates)
         requests = weights.sum(axis=1)
         small = weighted.ratio(weights @ direction.quality_small, requests)
-        gains = [routed_gain(weights[:, order], order, k) for order in orders]
+        gains = [routed_gain(weights.take(order, axis=1), order, k) for order in orders]
         return (small + weighted.ratio(np.stack(gains), requests),)
 
     return kernel
@@ -289,52 +290,61 @@ def _policy_kernel(
     budget: float,
     edges: tuple[float, float, float],
 ) -> Kernel:
-    orders = [_policy_orders(direction, policy) for policy in policies]
+    orders = [_policy_order(direction, policy) for policy in policies]
+    guards = {p.guard: _guard_order(direction, p.guard) for p in policies if p.guard is not None}
     bucket = risk_bucket_of(direction.gain, edges)
     in_bucket = [bucket == index for index in range(len(RISK_BUCKETS))]
+    figures = np.stack([direction.gain, *in_bucket], axis=1)
 
     def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
         k = _counts(weights, [budget])
-        delta, risk = [], []
-        for policy, (order, guard_order) in zip(policies, orders, strict=True):
-            copies, rows = _policy_copies(weights, order, guard_order, policy.quantile)
-            count = np.cumsum(copies, axis=1)
-            columns = [direction.gain, *in_bucket]
-            means = [_means_of_first(count, copies * values[rows], k)[0] for values in columns]
-            delta.append(means[0])
-            risk.append(np.stack(means[1:]))
-        return np.stack(delta), np.stack(risk)
+        guarded = {name: weighted.guarded(weights, order) for name, order in guards.items()}
+        sums = []
+        for policy, order in zip(policies, orders, strict=True):
+            guard = guarded[policy.guard] if policy.guard is not None else None
+            routed = _routed_copies(weights, order, guard, policy.quantile, k)
+            sums.append((routed @ figures[order]).T)
+        means = weighted.ratio(np.stack(sums), k[:, 0])
+        return means[:, 0], means[:, 1:]
 
     return kernel
 
 
-def _policy_orders(direction: DirectionData, policy: Policy) -> tuple[IntArray, IntArray | None]:
+def _policy_order(direction: DirectionData, policy: Policy) -> IntArray:
     if policy.router not in direction.priorities:
         raise ValueError(
             f"direction {direction.name}: policy for router {policy.router}, which is not among "
             f"{sorted(direction.priorities)}"
         )
-    order = ranking(direction.priorities[policy.router], direction.tie_keys)
-    if policy.guard is None:
-        return order, None
-    if policy.guard not in direction.guard_signals:
+    return ranking(direction.priorities[policy.router], direction.tie_keys)
+
+
+def _guard_order(direction: DirectionData, guard: str) -> IntArray:
+    if guard not in direction.guard_signals:
         raise ValueError(
-            f"direction {direction.name}: policy with guard {policy.guard}, which is not among "
+            f"direction {direction.name}: policy with guard {guard}, which is not among "
             f"{sorted(direction.guard_signals)}"
         )
-    return order, ranking(direction.guard_signals[policy.guard], direction.tie_keys)
+    return ranking(direction.guard_signals[guard], direction.tie_keys)
 
 
-def _policy_copies(
-    weights: FloatArray, order: IntArray, guard_order: IntArray | None, quantile: float
-) -> tuple[FloatArray, IntArray]:
-    """Copies in the order a policy routes them, (B, m), and the row each belongs to, (m,)."""
-    if guard_order is None:
-        return weights[:, order], order
-    requests = weights.sum(axis=1)
-    passed = weighted.eligible_copies(weights, guard_order, eligible_counts(quantile, requests))
-    in_order = (passed[:, order], (weights - passed)[:, order])
-    return np.concatenate(in_order, axis=1), np.concatenate((order, order))
+def _routed_copies(
+    weights: FloatArray,
+    order: IntArray,
+    guard: weighted.Guarded | None,
+    quantile: float,
+    k: IntArray,
+) -> FloatArray:
+    """Copies of each request that a policy routes, in the router's order, (B, n); k: (B, 1)."""
+    copies = weights.take(order, axis=1)
+    if guard is None:
+        return weighted.first_copies(copies, k)
+    eligible = eligible_counts(quantile, weights.sum(axis=1))[:, np.newaxis]
+    passed = guard.first_copies(eligible, order)
+    routed = weighted.first_copies(passed, k)
+    if np.all(eligible >= k):
+        return routed
+    return routed + weighted.first_copies(copies - passed, np.maximum(k - eligible, 0))
 
 
 def _hit_rates(count: FloatArray, oracles: list[FloatArray], k: IntArray) -> FloatArray:

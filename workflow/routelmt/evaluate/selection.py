@@ -29,9 +29,7 @@ def tie_keys(segment_ids: Iterable[str]) -> KeyArray:
 
 def budget_counts(p: float, sizes: npt.ArrayLike) -> IntArray:
     """floor(p * n) for every n in sizes. Raises ValueError unless 0 <= p <= 1 and n >= 0."""
-    requests = _sizes("budget", p, sizes)
-    counts: IntArray = np.floor(p * requests + ROUNDING_SLACK).astype(np.int64)
-    return counts
+    return _floors("budget", p, sizes)
 
 
 def budget_count(p: float, n: int) -> int:
@@ -43,15 +41,14 @@ def budget_count(p: float, n: int) -> int:
 
 
 def eligible_counts(quantile: float, sizes: npt.ArrayLike) -> IntArray:
-    """ceil(quantile * n) for every n: the requests a guard lets pass first.
+    """floor(quantile * n) for every n: the requests a guard lets pass first.
 
-    Raises ValueError unless 0 < quantile <= 1.
+    Counted as budgets are, so that quantile = p leaves exactly K eligible: there the guard is
+    routing by its signal (RouteLMT §6.4). Raises ValueError unless 0 < quantile <= 1.
     """
     if quantile == 0:
         raise ValueError("quantile: found 0, which leaves no request eligible; use 0 < q <= 1")
-    requests = _sizes("quantile", quantile, sizes)
-    counts: IntArray = np.ceil(quantile * requests - ROUNDING_SLACK).astype(np.int64)
-    return counts
+    return _floors("quantile", quantile, sizes)
 
 
 def ranking(priority: npt.ArrayLike, tie_keys: npt.ArrayLike) -> IntArray:
@@ -75,7 +72,7 @@ def guarded_ranking(
     """Row numbers from first routed to last: the eligible by priority, then the others.
 
     guard_signal: shape (n,), HIGHER = worse quality of the small model = more eligible (negate a
-    quality score). Eligible are the ceil(quantile * n) requests with the highest signal, ties by
+    quality score). Eligible are the floor(quantile * n) requests with the highest signal, ties by
     tie_keys. With quantile 1 this is the unguarded ranking (RouteLMT §6.4).
     """
     order = ranking(priority, tie_keys)
@@ -114,10 +111,11 @@ def _first(order: IntArray, k: int) -> BoolArray:
     return mask
 
 
-def _sizes(name: str, fraction: float, sizes: npt.ArrayLike) -> IntArray:
+def _floors(name: str, fraction: float, sizes: npt.ArrayLike) -> IntArray:
     if not 0 <= fraction <= 1:
         raise ValueError(f"{name}: found {fraction}, expected a fraction between 0 and 1")
     requests = np.asarray(sizes, dtype=np.int64)
     if np.any(requests < 0):
         raise ValueError(f"{name}: a direction cannot have {int(requests.min())} requests")
-    return requests
+    counts: IntArray = np.floor(fraction * requests + ROUNDING_SLACK).astype(np.int64)
+    return counts

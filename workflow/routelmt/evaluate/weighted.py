@@ -94,16 +94,43 @@ def spearman(weights_in_order: FloatArray, priority: SortedColumn, gain: GainRan
     return ratio(covariance, np.sqrt(_squares(copies, ranks)) * np.sqrt(gain.squares))
 
 
-def eligible_copies(weights: FloatArray, guard_order: IntArray, eligible: IntArray) -> FloatArray:
-    """Copies of each request among the first eligible ones by guard signal, shape (B, n).
+def first_copies(copies: FloatArray, k: IntArray) -> FloatArray:
+    """How many copies of each request are among the first k, shape (B, m).
 
-    guard_order: rows from the most eligible; eligible: shape (B,), copies let pass.
+    copies: (B, m) in routed order; k: (B, 1), at most the copies there are.
     """
-    in_order = weights[:, guard_order]
-    before = np.cumsum(in_order, axis=1) - in_order
-    passed = np.empty_like(weights)
-    passed[:, guard_order] = np.clip(eligible[:, np.newaxis] - before, 0.0, in_order)
-    return passed
+    before = np.cumsum(copies, axis=1)
+    np.subtract(k, before, out=before)
+    before += copies
+    np.minimum(before, copies, out=before)
+    return np.maximum(before, 0.0, out=before)
+
+
+class Guarded(NamedTuple):
+    """A block in a guard's order: copies and copies before each request, (B, n), and where
+    each row stands in that order, (n,)."""
+
+    copies: FloatArray
+    before: FloatArray
+    position: IntArray
+
+    def first_copies(self, eligible: IntArray, rows: IntArray) -> FloatArray:
+        """Copies of each of the rows among the first eligible ones, shape (B, rows).
+
+        eligible: shape (B, 1), copies let pass.
+        """
+        passed = eligible - self.before
+        np.minimum(passed, self.copies, out=passed)
+        np.maximum(passed, 0.0, out=passed)
+        return passed.take(self.position[rows], axis=1)
+
+
+def guarded(weights: FloatArray, guard_order: IntArray) -> Guarded:
+    """A block seen by a guard; guard_order: rows from the most eligible."""
+    copies = weights.take(guard_order, axis=1)
+    position = np.empty_like(guard_order)
+    position[guard_order] = np.arange(guard_order.size)
+    return Guarded(copies, np.cumsum(copies, axis=1) - copies, position)
 
 
 def ratio(numerator: FloatArray, denominator: npt.ArrayLike) -> FloatArray:

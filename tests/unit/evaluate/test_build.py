@@ -1,0 +1,272 @@
+"""The evaluation tables against the same numbers computed by pandas and plain Python."""
+
+import copy
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from routelmt import tables
+from routelmt.errors import UserError
+from routelmt.evaluate.build import BUILDERS, build_table
+
+# The same sums in another order.
+ROUNDING = 1e-9
+DIRECTIONS = ["en-ru", "ru-en"]
+
+
+@pytest.fixture(scope="module")
+def built(settings: dict[str, Any], predictions: pa.Table, gains: pa.Table) -> dict[str, pa.Table]:
+    return {name: build_table(name, settings, predictions, gains) for name in BUILDERS}
+
+
+def tie_key(dataset: str, segment_id: str) -> int:
+    digest = blake2b(f"{dataset}:{segment_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+@pytest.fixture(scope="module")
+def ranked(predictions: pa.Table, gains: pa.Table) -> dict[tuple[str, int, str], pd.DataFrame]:
+    """Requests of every router, seed and direction, from the first routed to the last."""
+    key = list(tables.JOIN_KEY)
+    joined = predictions.to_pandas().merge(gains.to_pandas(), on=key)
+    joined["tie"] = [tie_key(*pair) for pair in zip(joined.dataset, joined.segment_id, strict=True)]
+    joined = joined.sort_values(["priority", "tie"], ascending=[False, True])
+    return dict(iter(joined.groupby(["router", "seed", "direction"])))
+
+
+def value(table: pa.Table, column: str = "value", **equal: Any) -> Any:
+    for name, wanted in equal.items():
+        table = table.filter(pc.equal(table.column(name), wanted))
+    assert table.num_rows == 1, equal
+    return table.column(column)[0].as_py()
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_table_is_valid_and_not_empty(built: dict[str, pa.Table], name: str) -> None:
+    tables.check(built[name], name, name)
+    assert built[name].num_rows
+
+
+def test_mean_delta_is_the_mean_over_seeds_of_the_top_k_of_the_union(
+    built: dict[str, pa.Table], ranked: dict[Any, pd.DataFrame]
+) -> None:
+    k = 18  # floor(0.3 * 60): 40 requests of one dataset and 20 of the other
+    by_seed = np.array(
+        [[ranked["learned", s, d].gain.head(k).mean() for s in range(3)] for d in DIRECTIONS]
+    )
+    row = {"router": "learned", "budget": 0.3, "metric": "mean_delta"}
+    for at, direction in enumerate(DIRECTIONS):
+        own = row | {"direction": direction}
+        assert value(built["routers"], **own) == pytest.approx(by_seed[at].mean(), abs=ROUNDING)
+        spread = value(built["routers"], "seed_spread", **own)
+        assert spread == pytest.approx(by_seed[at].std(ddof=1), abs=ROUNDING)
+        assert value(built["routers"], "requests", **own) == 60
+    own = row | {"direction": "average"}
+    assert value(built["routers"], **own) == pytest.approx(by_seed.mean(), abs=ROUNDING)
+    spread = value(built["routers"], "seed_spread", **own)
+    assert spread == pytest.approx(by_seed.mean(axis=0).std(ddof=1), abs=ROUNDING)
+    assert value(built["routers"], "seeds", **own) == 3
+    assert value(built["routers"], "low", **own) < by_seed.mean()
+    assert value(built["routers"], "high", **own) > by_seed.mean()
+
+
+def test_spearman_and_headroom_agree_with_pandas(
+    built: dict[str, pa.Table], ranked: dict[Any, pd.DataFrame]
+) -> None:
+    rho, delta, random, oracle = [], [], [], []
+    for direction in DIRECTIONS:
+        requests = ranked["length", 0, direction]
+        rho.append(requests.priority.corr(requests.gain, method="spearman"))
+        delta.append(requests.gain.head(6).mean())
+        random.append(requests.gain.mean())
+        oracle.append(requests.gain.nlargest(6).mean())
+    row = {"router": "length", "budget": 0.1, "direction": "average"}
+    found = value(built["routers"], metric="spearman", **row)
+    assert found == pytest.approx(np.mean(rho), abs=ROUNDING)
+    share = (np.mean(delta) - np.mean(random)) / (np.mean(oracle) - np.mean(random))
+    found = value(built["routers"], metric="headroom", **row)
+    assert found == pytest.approx(share, abs=ROUNDING)
+    assert np.isnan(value(built["routers"], "seed_spread", metric="headroom", **row))
+
+
+def test_a_random_router_is_its_exact_expectation(
+    built: dict[str, pa.Table], gains: pa.Table
+) -> None:
+    row = {"router": "random", "budget": 0.3, "direction": "en-ru", "role": "random"}
+    frame = gains.to_pandas().query("direction == 'en-ru'")
+    expected = {"mean_delta": frame.gain.mean(), "hit_rate": 30, "spearman": 0, "headroom": 0}
+    for metric, number in expected.items():
+        found = value(built["routers"], metric=metric, **row)
+        assert found == pytest.approx(number, abs=ROUNDING)
+        assert value(built["routers"], "seeds", metric=metric, **row) == 0
+    curve = {"router": "random", "direction": "en-ru", "call_rate": 0.25}
+    line = frame.quality_small.mean() + 0.25 * frame.gain.mean()
+    assert value(built["pareto"], "quality", **curve) == pytest.approx(line, abs=ROUNDING)
+    severe = value(built["risk_buckets"], "share", bucket="severe_loss", **row)
+    assert severe == pytest.approx((frame.gain <= -5).mean(), abs=ROUNDING)
+
+
+def test_the_oracle_recovers_everything_and_roles_are_told(built: dict[str, pa.Table]) -> None:
+    row = {"router": "gain-oracle", "direction": "average", "budget": 0.1, "role": "oracle"}
+    assert value(built["routers"], metric="headroom", **row) == pytest.approx(1)
+    assert value(built["routers"], metric="hit_rate", **row) == pytest.approx(100)
+
+
+def test_the_pareto_curve_is_exact_at_the_floor_of_the_call_rate(
+    built: dict[str, pa.Table], ranked: dict[Any, pd.DataFrame]
+) -> None:
+    requests = ranked["length", 0, "ru-en"]
+    for rate, k in ((0.0, 0), (0.29, 17), (0.5, 30), (1.0, 60)):
+        expected = requests.quality_small.mean() + requests.gain.head(k).sum() / 60
+        own = {"router": "length", "direction": "ru-en", "call_rate": rate}
+        found = value(built["pareto"], "quality", **own)
+        assert found == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_risk_buckets_are_means_over_seeds_and_sum_to_1(
+    built: dict[str, pa.Table], ranked: dict[Any, pd.DataFrame]
+) -> None:
+    severe = [(ranked["learned", s, "en-ru"].gain.head(18) <= -5).mean() for s in range(3)]
+    own = {"router": "learned", "direction": "en-ru", "budget": 0.3, "bucket": "severe_loss"}
+    found = value(built["risk_buckets"], "share", **own)
+    assert found == pytest.approx(np.mean(severe), abs=ROUNDING)
+    frame = built["risk_buckets"].to_pandas()
+    sums = frame.groupby(["router", "direction", "budget"]).share.sum()
+    assert np.allclose(sums, 1)
+
+
+def test_comparisons_are_differences_of_the_routers_table_with_holm_per_family(
+    built: dict[str, pa.Table],
+) -> None:
+    frame = built["comparisons"].to_pandas()
+    assert set(zip(frame.router, frame.other, strict=True)) == {
+        ("random", "length"), ("random", "learned"), ("length", "learned"),
+    }  # fmt: skip
+    routers = built["routers"].to_pandas().set_index(["router", "direction", "budget", "metric"])
+    for row in frame.itertuples():
+        cell = (row.direction, row.budget, row.metric)
+        expected = routers.value[(row.router, *cell)] - routers.value[(row.other, *cell)]
+        assert row.difference == pytest.approx(expected, abs=ROUNDING)
+        assert row.low <= row.high
+    for _, family in frame.groupby(["metric", "direction", "budget"]):
+        # An undefined p-value (replicates that do not vary) counts as 1, and stays undefined.
+        p = family.p_value.fillna(1).sort_values()
+        by_hand = np.minimum(np.maximum.accumulate(p * [3, 2, 1]), 1)
+        by_hand[family.p_value.isna()] = np.nan
+        assert family.p_holm[p.index].tolist() == pytest.approx(by_hand.tolist(), nan_ok=True)
+
+
+def test_a_guard_at_quantile_1_is_none_and_at_the_budget_is_the_guard_itself(
+    built: dict[str, pa.Table],
+) -> None:
+    for budget in (0.1, 0.3):
+        row = {"router": "learned", "direction": "average", "budget": budget}
+        own = value(built["guards"], "mean_delta", guard="none", **row)
+        unguarded = value(built["routers"], **(row | {"metric": "mean_delta"}))
+        assert own == pytest.approx(unguarded, abs=ROUNDING)
+        for guard in ("length", "gain-oracle"):
+            at_1 = value(built["guards"], "mean_delta", guard=guard, quantile=1.0, **row)
+            assert at_1 == pytest.approx(own, abs=ROUNDING)
+            alone = value(built["routers"], **(row | {"router": guard, "metric": "mean_delta"}))
+            degenerate = value(built["guards"], "mean_delta", guard=guard, quantile=budget, **row)
+            assert degenerate == pytest.approx(alone, abs=ROUNDING)
+            assert value(built["guards"], "oracle", guard=guard, quantile=0.6, **row) is (
+                guard == "gain-oracle"
+            )
+
+
+def test_without_guards_the_table_is_empty_and_valid(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    none = settings | {"guards": {"rank": [], "signals": [], "quantiles": []}}
+    table = build_table("guards", none, predictions, gains)
+    tables.check(table, "guards", "guards")
+    assert table.num_rows == 0
+
+
+def test_the_order_of_rows_changes_nothing(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table, built: dict[str, pa.Table]
+) -> None:
+    shuffled = [
+        table.take(np.random.default_rng(0).permutation(table.num_rows))
+        for table in (predictions, gains)
+    ]
+    found = build_table("routers", settings, *shuffled).to_pandas()
+    key = ["router", "direction", "budget", "metric"]
+    expected = built["routers"].to_pandas().set_index(key).sort_index()
+    found = found.set_index(key).sort_index()
+    # low and high too: the same replicates were drawn.
+    pd.testing.assert_frame_equal(found, expected, rtol=0, atol=ROUNDING)
+
+
+def test_a_constant_priority_has_no_spearman_and_says_why(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    frame = predictions.to_pandas()
+    here = (frame.router == "length") & (frame.direction == "ru-en")
+    frame.loc[here, "priority"] = 4.0
+    constant = tables.from_columns("predictions", {c: frame[c].to_numpy() for c in frame})
+    found = build_table("routers", settings, constant, gains)
+    row = {"router": "length", "budget": 0.3, "metric": "spearman"}
+    assert np.isnan(value(found, direction="average", **row))
+    reason = value(found, "reason", direction="average", **row)
+    assert reason == "ru-en: priority is 4 for all 60 requests"
+    assert not np.isnan(value(found, direction="en-ru", **row))
+
+
+def rows_where(table: pa.Table, **equal: Any) -> np.ndarray:
+    mask = np.ones(table.num_rows, dtype=bool)
+    for name, wanted in equal.items():
+        mask &= table.column(name).to_numpy() == wanted
+    return np.flatnonzero(mask)
+
+
+def test_missing_repeated_and_unknown_predictions_are_named(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    own = rows_where(predictions, router="learned", seed=1, direction="ru-en", dataset="news")
+    kept = np.setdiff1d(np.arange(predictions.num_rows), own[[4, 7]])
+    with pytest.raises(UserError) as error:
+        build_table("routers", settings, predictions.take(kept), gains)
+    for part in ("'learned', seed 1, direction ru-en", "2 are missing", "news:004, news:007"):
+        assert part in str(error.value)
+
+    twice = pa.concat_tables([predictions, predictions.take(own[:1])])
+    with pytest.raises(UserError, match=r"1 occur more than once \(first: news:000\)"):
+        build_table("pareto", settings, twice, gains)
+
+    fewer = gains.filter(pc.not_equal(gains.column("dataset"), "chat"))
+    with pytest.raises(UserError, match=r"20 are of requests that have no gain \(first: chat:000"):
+        build_table("routers", settings, predictions, fewer)
+
+
+def test_gains_given_twice_are_refused(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    with pytest.raises(UserError, match="gains: 120 requests occur more than once"):
+        build_table("routers", settings, predictions, pa.concat_tables([gains, gains]))
+
+
+def test_a_budget_that_chooses_nothing_is_refused(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    tiny = copy.deepcopy(settings) | {"budgets": [0.01]}
+    with pytest.raises(UserError, match=r"'budgets': 0.01 of the 60 requests"):
+        build_table("routers", tiny, predictions, gains)
+
+
+def test_without_any_gain_spearman_and_headroom_are_undefined_for_everyone(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    columns = {name: gains.column(name) for name in gains.column_names}
+    flat = tables.from_columns("gains", columns | {"gain": np.zeros(gains.num_rows)})
+    frame = build_table("routers", settings, predictions, flat).to_pandas()
+    for metric in ("spearman", "headroom"):
+        rows = frame[frame.metric == metric]
+        assert rows.value.isna().all()
+        assert rows.reason.notna().all()

@@ -1,0 +1,134 @@
+"""CSV, LaTeX, Markdown and the terminal summary say what the tables say."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from routelmt.evaluate.build import BUILDERS, build_table
+from routelmt.evaluate.layouts import blocks, number
+from routelmt.evaluate.render import markdown, write_renderings
+from routelmt.evaluate.summary import WIDTH, format_summary
+
+
+@pytest.fixture(scope="module")
+def built(settings: dict[str, Any], predictions: pa.Table, gains: pa.Table) -> dict[str, pa.Table]:
+    return {name: build_table(name, settings, predictions, gains) for name in BUILDERS}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_three_files_stand_beside_the_parquet_and_are_the_same_every_time(
+    built: dict[str, pa.Table], name: str, tmp_path: Path
+) -> None:
+    write_renderings(built[name], name, tmp_path / f"{name}.parquet")
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(first) == {f"{name}.csv", f"{name}.tex", f"{name}.md"}
+    write_renderings(built[name], name, tmp_path / f"{name}.parquet")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
+def test_the_csv_holds_every_value_exactly(built: dict[str, pa.Table], tmp_path: Path) -> None:
+    write_renderings(built["routers"], "routers", tmp_path / "routers.parquet")
+    with (tmp_path / "routers.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [float(row["value"]) for row in rows] == built["routers"].column("value").to_pylist()
+    assert [row["router"] for row in rows] == built["routers"].column("router").to_pylist()
+
+
+def test_table_2_has_a_block_per_budget_and_every_router_in_it(
+    built: dict[str, pa.Table],
+) -> None:
+    layout = blocks(built["routers"], "routers")
+    assert [block.title for block in layout] == ["Routers at budget 0.3", "Routers at budget 0.1"]
+    for block in layout:
+        assert [names for names, _ in block.rows] == [
+            ("random (expectation)",), ("length",), ("learned",), ("gain-oracle",),
+        ]  # fmt: skip
+        assert [group for group, _ in block.columns] == ["en-ru"] * 3 + ["ru-en"] * 3 + [
+            "average"
+        ] * 4
+
+
+def test_a_printed_cell_is_the_tables_value_and_interval(built: dict[str, pa.Table]) -> None:
+    row = next(
+        r
+        for r in built["routers"].to_pylist()
+        if (r["router"], r["direction"], r["metric"], r["budget"])
+        == ("learned", "average", "mean_delta", 0.3)
+    )
+    block = blocks(built["routers"], "routers")[0]
+    cells = dict(block.rows)[("learned",)]
+    cell = cells[block.columns.index(("average", "MeanΔ"))]
+    assert cell == (f"{row['value']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]")
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_rows_of_latex_and_markdown_have_as_many_cells_as_their_header(
+    built: dict[str, pa.Table], name: str, tmp_path: Path
+) -> None:
+    write_renderings(built[name], name, tmp_path / f"{name}.parquet")
+    latex = (tmp_path / f"{name}.tex").read_text()
+    for block, text in zip(
+        blocks(built[name], name), latex.split(r"\begin{table}")[1:], strict=True
+    ):
+        width = len(block.index) + len(block.columns)
+        body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+        assert {line.count(" & ") + 1 for line in body.strip().splitlines()} == {width}
+        assert text.count(r"\toprule") == text.count(r"\end{tabular}") == 1
+    for block in (tmp_path / f"{name}.md").read_text().split("### ")[1:]:
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) == 1
+
+
+def test_names_are_escaped(built: dict[str, pa.Table], tmp_path: Path) -> None:
+    router = pc.replace_substring(built["routers"].column("router"), "learned", "a_b|50%&c")
+    table = built["routers"].set_column(0, built["routers"].schema.field(0), router)
+    write_renderings(table, "routers", tmp_path / "routers.parquet")
+    assert r"a\_b|50\%\&c" in (tmp_path / "routers.tex").read_text()
+    assert r"a\_b\|50%&c" in (tmp_path / "routers.md").read_text()
+
+
+def test_a_table_without_rows_is_rendered_with_a_reason(built: dict[str, pa.Table]) -> None:
+    assert "No rows" in markdown(blocks(built["guards"].slice(0, 0), "guards"))
+
+
+def test_numbers_have_no_negative_zero_and_a_dash_for_nothing() -> None:
+    assert number(-0.001, 2) == "0.00"
+    assert number(float("nan"), 2) == "–"
+
+
+def test_the_summary_ranks_by_mean_delta_and_fits_a_terminal(built: dict[str, pa.Table]) -> None:
+    text = format_summary(built["routers"], built["comparisons"], focus="length")
+    assert max(map(len, text.splitlines())) <= WIDTH
+    first = text.split("MeanΔ of length")[0]
+    order = [first.index(f"\n{name}") for name in ("gain-oracle", "learned")]
+    assert order == sorted(order)
+    row = next(
+        r
+        for r in built["comparisons"].to_pylist()
+        if (r["router"], r["other"], r["direction"], r["metric"], r["budget"])
+        == ("length", "learned", "average", "mean_delta", 0.3)
+    )
+    line = next(x for x in text.splitlines() if x.startswith("  learned"))
+    assert f"{row['difference']:+.2f} [{row['low']:.2f}, {row['high']:.2f}]" in line
+    assert "(Holm)" in line
+    # The pair stands the other way round in the table: its sign is turned.
+    other = next(x for x in text.splitlines() if x.startswith("  random"))
+    pair = next(
+        r
+        for r in built["comparisons"].to_pylist()
+        if (r["router"], r["other"], r["direction"], r["metric"], r["budget"])
+        == ("random", "length", "average", "mean_delta", 0.3)
+    )
+    assert f"{-pair['difference']:+.2f} [{-pair['high']:.2f}, {-pair['low']:.2f}]" in other
+
+
+def test_the_summary_takes_the_best_deployable_router_by_itself(
+    built: dict[str, pa.Table],
+) -> None:
+    assert "MeanΔ of learned minus" in format_summary(built["routers"], built["comparisons"])
+    alone = format_summary(built["routers"], built["comparisons"].slice(0, 0))
+    assert "minus" not in alone

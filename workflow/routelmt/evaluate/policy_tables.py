@@ -1,0 +1,173 @@
+"""The tables of what routing costs: risk buckets (RouteLMT §6.3) and guards (§6.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt import tables
+from routelmt.evaluate import inference
+from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
+from routelmt.evaluate.bootstrap import (
+    BootstrapPolicies,
+    DirectionData,
+    Estimates,
+    Policy,
+    bootstrap_policies,
+)
+from routelmt.evaluate.metrics import RISK_BUCKETS
+from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.requests import Evaluation
+from routelmt.progress import progress
+
+UNGUARDED = "none"
+_SEVERE = RISK_BUCKETS.index("severe_loss")
+
+
+def risk_buckets(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
+    """Shares of the routed requests in each bucket, by router, direction and budget."""
+    level = settings["bootstrap"]["level"]
+    names, places = evaluation.routers, place_names(evaluation)
+    shape = (len(places), len(names), len(RISK_BUCKETS))
+    place, router, bucket = (axis.ravel() for axis in np.indices(shape))
+    parts = []
+    for budget in progress(settings["budgets"], "risk buckets", "budget"):
+        shares = _bucket_shares(settings, evaluation, budget)
+        low, high = inference.percentile_limits(shares.samples, level)
+        columns = {
+            "router": [names[r] for r in router],
+            "direction": [places[p] for p in place],
+            "budget": budget,
+            "role": [role_of(names[r], settings) for r in router],
+            "bucket": [RISK_BUCKETS[b] for b in bucket],
+            "share": shares.value.ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
+        }
+        parts.append(tables.from_columns("risk_buckets", columns))
+    return pa.concat_tables(parts)
+
+
+def _bucket_shares(
+    settings: dict[str, Any], evaluation: Evaluation, budget: float
+) -> RouterFigures:
+    columns = [name for names in evaluation.columns.values() for name in names]
+    routed = _policies(settings, evaluation.directions, [Policy(c) for c in columns], budget)
+    shares = over_seeds(with_average(routed.risk), columns, evaluation.columns)
+    chance = [i for i, r in enumerate(evaluation.routers) if r in settings["random"]]
+    if chance:  # routing at random expects the shares of all requests
+        everything = _policies(settings, evaluation.directions, [Policy(columns[0])], 1.0)
+        expected = with_average(everything.risk)
+        for index in chance:
+            shares.set_expectation(index, expected.point[:, 0], expected.samples[:, 0])
+    return shares
+
+
+class _Sweep(NamedTuple):
+    """A ranking router, a guard (or UNGUARDED), a quantile, and the policies of their seeds."""
+
+    router: str
+    guard: str
+    quantile: float
+    policies: tuple[Policy, ...]
+
+
+def guards(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
+    """Severe loss and MeanΔ of every ranking router under every guard and quantile.
+
+    Every ranking router also stands there unguarded, and every guard at quantile = budget, where
+    the ranking no longer matters and the guard routes alone.
+    """
+    guard_columns = [c for g in settings["guards"]["signals"] for c in evaluation.columns[g]]
+    directions = [
+        DirectionData(**{**vars(d), "guard_signals": {c: d.priorities[c] for c in guard_columns}})
+        for d in evaluation.directions
+    ]
+    parts = [
+        _guards_at(settings, evaluation, directions, budget)
+        for budget in progress(settings["budgets"], "guards", "budget")
+        if settings["guards"]["rank"]
+    ]
+    return pa.concat_tables(parts) if parts else tables.arrow_schema("guards").empty_table()
+
+
+def _guards_at(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    directions: list[DirectionData],
+    budget: float,
+) -> pa.Table:
+    sweeps = list(_sweeps(settings["guards"], evaluation, budget))
+    policies = list(dict.fromkeys(policy for sweep in sweeps for policy in sweep.policies))
+    routed = _policies(settings, tuple(directions), policies, budget)
+    severe = Estimates(routed.risk.point[..., _SEVERE], routed.risk.samples[..., _SEVERE, :])
+    places = place_names(evaluation)
+    columns: dict[str, Any] = {
+        "router": [sweep.router for sweep in sweeps] * len(places),
+        "guard": [sweep.guard for sweep in sweeps] * len(places),
+        "oracle": [sweep.guard in settings["oracles"] for sweep in sweeps] * len(places),
+        "direction": [place for place in places for _ in sweeps],
+        "budget": budget,
+        "quantile": [sweep.quantile for sweep in sweeps] * len(places),
+    }
+    for name, estimates in (("severe_loss", severe), ("mean_delta", routed.mean_delta)):
+        figures = _over_sweeps(estimates, policies, sweeps)
+        low, high = inference.percentile_limits(figures.samples, settings["bootstrap"]["level"])
+        columns |= {
+            name: figures.value.ravel(),
+            f"{name}_low": low.ravel(),
+            f"{name}_high": high.ravel(),
+        }
+    return tables.from_columns("guards", columns)
+
+
+def _over_sweeps(
+    estimates: Estimates, policies: list[Policy], sweeps: list[_Sweep]
+) -> RouterFigures:
+    names = [str(policy) for policy in policies]
+    columns = {
+        str(index): [str(policy) for policy in sweep.policies] for index, sweep in enumerate(sweeps)
+    }
+    return over_seeds(with_average(estimates), names, columns)
+
+
+def _sweeps(guards: dict[str, Any], evaluation: Evaluation, budget: float) -> Iterator[_Sweep]:
+    quantiles = sorted({*guards["quantiles"], budget})
+    for router in guards["rank"]:
+        unguarded = tuple(Policy(column) for column in evaluation.columns[router])
+        yield _Sweep(router, UNGUARDED, 1.0, unguarded)
+        for guard, quantile in product(guards["signals"], quantiles):
+            seeds = _seed_pairs(evaluation, router, guard)
+            policies = tuple(Policy(column, signal, quantile) for column, signal in seeds)
+            yield _Sweep(router, guard, quantile, policies)
+
+
+def _seed_pairs(evaluation: Evaluation, router: str, guard: str) -> list[tuple[str, str]]:
+    """Seed by seed where router and guard have the same seeds, else every combination."""
+    ranks, signals = evaluation.columns[router], evaluation.columns[guard]
+    seeds = [[name.rsplit("/", 1)[1] for name in names] for names in (ranks, signals)]
+    if seeds[0] == seeds[1]:
+        return list(zip(ranks, signals, strict=True))
+    return list(product(ranks, signals))
+
+
+def _policies(
+    settings: dict[str, Any],
+    directions: tuple[DirectionData, ...],
+    policies: list[Policy],
+    budget: float,
+) -> BootstrapPolicies:
+    bootstrap = settings["bootstrap"]
+    edges = settings["risk_edges"]
+    return bootstrap_policies(
+        directions,
+        policies,
+        budget,
+        bootstrap["replicates"],
+        bootstrap["seed"],
+        (edges[0], edges[1], edges[2]),
+    )

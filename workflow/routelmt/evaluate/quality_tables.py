@@ -1,0 +1,276 @@
+"""The tables of quality won: routers (RouteLMT Table 2), their comparisons, and Pareto curves.
+
+A router that draws by chance is shown by its exact expectation over all draws (METHODS: HitRate
+K/n, MeanΔ the mean gain, Spearman 0), not by the draws that happened: one draw is only noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt import tables
+from routelmt.evaluate import inference
+from routelmt.evaluate.arrays import FloatArray
+from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
+from routelmt.evaluate.bootstrap import (
+    BootstrapTable,
+    Estimates,
+    bootstrap_pareto,
+    bootstrap_table,
+)
+from routelmt.evaluate.metrics import headroom_recovered, undefined_reason
+from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, ROUTER
+from routelmt.evaluate.selection import budget_count
+from routelmt.progress import progress
+
+CALL_RATES = tuple(step / 100 for step in range(101))
+# The tables' role, and the setting that lists its routers.
+_ROLES = {ORACLE: "oracles", RANDOM: "random"}
+
+
+class _Metrics(NamedTuple):
+    spearman: RouterFigures  # (directions + 1, routers, budgets), as all
+    hit_rate: RouterFigures  # 0-100
+    mean_delta: RouterFigures  # points
+    headroom: RouterFigures  # 0-1
+
+
+def routers(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
+    """Spearman, HitRate, MeanΔ and headroom of every router, direction and budget.
+
+    Headroom on the average is that of the averaged MeanΔ: it can be read off the same row.
+    """
+    metrics = _metrics(settings, evaluation)
+    reasons = _spearman_reasons(settings, evaluation)
+    places, budgets = place_names(evaluation), settings["budgets"]
+    shape = (len(places), len(evaluation.routers), len(budgets))
+    place, router, budget = (axis.ravel() for axis in np.indices(shape))
+    names, requests = evaluation.routers, _requests(evaluation)
+    parts = []
+    for metric, figures in metrics._asdict().items():
+        low, high = inference.percentile_limits(figures.samples, settings["bootstrap"]["level"])
+        undefined = np.isnan(figures.value.ravel())
+        why = [
+            _reason(metric, reasons[places[p]][names[r]]) if nothing else None
+            for p, r, nothing in zip(place, router, undefined, strict=True)
+        ]
+        columns = {
+            "router": [names[r] for r in router],
+            "direction": [places[p] for p in place],
+            "budget": np.array(budgets)[budget],
+            "role": [role_of(names[r], settings) for r in router],
+            "metric": metric,
+            "value": figures.value.ravel(),
+            "low": np.where(undefined, np.nan, low.ravel()),
+            "high": np.where(undefined, np.nan, high.ravel()),
+            "seeds": np.array([_seeds(name, settings, evaluation) for name in names])[router],
+            "seed_spread": figures.spread.ravel(),
+            "requests": np.array(requests)[place],
+            "reason": why,
+        }
+        parts.append(tables.from_columns("routers", columns))
+    return pa.concat_tables(parts)
+
+
+def comparisons(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
+    """Paired differences of HitRate and MeanΔ between all deployable routers.
+
+    Holm's correction is over the router pairs of one metric, direction and budget: each such
+    family answers one question, which router is better there.
+    """
+    metrics = _metrics(settings, evaluation)
+    deployable = [i for i, r in enumerate(evaluation.routers) if r not in settings["oracles"]]
+    pairs = list(combinations(deployable, 2))
+    rows: list[dict[str, Any]] = []
+    for metric in ("hit_rate", "mean_delta"):
+        figures = getattr(metrics, metric)
+        for p, place in enumerate(place_names(evaluation)):
+            for b, budget in enumerate(settings["budgets"]):
+                same = {"metric": metric, "direction": place, "budget": budget}
+                family = _family(figures, (p, b), pairs, settings["bootstrap"]["level"])
+                rows += [
+                    {"router": evaluation.routers[i], "other": evaluation.routers[j], **same, **row}
+                    for (i, j), row in zip(pairs, family, strict=True)
+                ]
+    names = tables.arrow_schema("comparisons").names
+    return tables.from_columns("comparisons", {n: [row[n] for row in rows] for n in names})
+
+
+def pareto(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
+    """Quality of the mixed system at CALL_RATES, each exact at K = floor(rate * n)."""
+    places, level = place_names(evaluation), settings["bootstrap"]["level"]
+    parts = []
+    for router in progress(evaluation.routers, "Pareto curves", "router"):
+        figures = _curves(settings, evaluation, router)
+        low, high = inference.percentile_limits(figures.samples, level)
+        columns = {
+            "router": router,
+            "direction": np.repeat(places, len(CALL_RATES)).tolist(),
+            "role": role_of(router, settings),
+            "call_rate": np.tile(CALL_RATES, len(places)),
+            "quality": figures.value.ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
+        }
+        parts.append(tables.from_columns("pareto", columns))
+    return pa.concat_tables(parts)
+
+
+def place_names(evaluation: Evaluation) -> list[str]:
+    """The directions, and the average over them last."""
+    return [*(d.name for d in evaluation.directions), AVERAGE]
+
+
+def role_of(router: str, settings: dict[str, Any]) -> str:
+    """oracle, random or router: see the tables' role column."""
+    return next((r for r, key in _ROLES.items() if router in settings[key]), ROUTER)
+
+
+def _metrics(settings: dict[str, Any], evaluation: Evaluation) -> _Metrics:
+    """All metrics by direction, router and budget, means over the seeds."""
+    bootstrap = settings["bootstrap"]
+    table = bootstrap_table(
+        evaluation.directions, settings["budgets"], bootstrap["replicates"], bootstrap["seed"]
+    )
+    delta = with_average(table.mean_delta)
+    random, oracle = with_average(table.random_mean_delta), with_average(table.oracle_mean_delta)
+    random = Estimates(random.point[:, None], random.samples[:, None])  # the same at every budget
+    headroom = Estimates(
+        headroom_recovered(delta.point, random.point[:, None], oracle.point[:, None]),
+        headroom_recovered(delta.samples, random.samples[:, None], oracle.samples[:, None]),
+    )
+    found = (_at_every_budget(table), _percent(with_average(table.hit_rate)), delta, headroom)
+    metrics = _Metrics(*(over_seeds(e, table.routers, evaluation.columns) for e in found))
+    expected = _percent(_random_hit_rate(evaluation, settings["budgets"]))
+    for index, router in enumerate(evaluation.routers):
+        if router in settings["random"]:
+            _expect_random(metrics, index, random, expected)
+    return metrics
+
+
+def _at_every_budget(table: BootstrapTable) -> Estimates:
+    rho = with_average(table.spearman)
+    budgets = len(table.budgets)
+    return Estimates(
+        np.repeat(rho.point[..., None], budgets, axis=2),
+        np.repeat(rho.samples[..., None, :], budgets, axis=2),
+    )
+
+
+def _percent(share: Estimates) -> Estimates:
+    return Estimates(100 * share.point, 100 * share.samples)
+
+
+def _random_hit_rate(evaluation: Evaluation, budgets: Sequence[float]) -> Estimates:
+    sizes = [len(direction.gain) for direction in evaluation.directions]
+    rates = np.array([[budget_count(p, n) / n for p in budgets] for n in sizes])
+    return with_average(Estimates(rates, rates[..., None]))
+
+
+def _expect_random(metrics: _Metrics, router: int, delta: Estimates, hits: Estimates) -> None:
+    metrics.mean_delta.set_expectation(router, delta.point, delta.samples)
+    metrics.hit_rate.set_expectation(router, hits.point, hits.samples)
+    for figures in (metrics.spearman, metrics.headroom):
+        # 0 where the draws have a value; constant gains leave theirs undefined, and this too.
+        value, samples = 0 * figures.value[:, router], 0 * figures.samples[:, router]
+        figures.set_expectation(router, value, samples)
+
+
+def _spearman_reasons(
+    settings: dict[str, Any], evaluation: Evaluation
+) -> dict[str, dict[str, str | None]]:
+    """By place and router, why the Spearman correlation is undefined, if it is."""
+    reasons: dict[str, dict[str, str | None]] = {AVERAGE: dict.fromkeys(evaluation.routers)}
+    for direction in evaluation.directions:
+        here = reasons[direction.name] = {}
+        for router, columns in evaluation.columns.items():
+            found = (undefined_reason(direction.priorities[c], direction.gain) for c in columns)
+            here[router] = next((reason for reason in found if reason), None)
+            if here[router] and not reasons[AVERAGE][router]:
+                reasons[AVERAGE][router] = f"{direction.name}: {here[router]}"
+    return reasons
+
+
+def _reason(metric: str, spearman: str | None) -> str:
+    if metric == "headroom":
+        return "the gain oracle gains no more than a random router"
+    return spearman or "undefined in a direction"
+
+
+def _seeds(router: str, settings: dict[str, Any], evaluation: Evaluation) -> int:
+    return 0 if router in settings["random"] else len(evaluation.columns[router])
+
+
+def _requests(evaluation: Evaluation) -> list[int]:
+    sizes = [len(direction.gain) for direction in evaluation.directions]
+    return [*sizes, sum(sizes)]
+
+
+def _family(
+    figures: RouterFigures,
+    cell: tuple[int, int],
+    pairs: Sequence[tuple[int, int]],
+    level: float,
+) -> Iterator[dict[str, float]]:
+    place, budget = cell
+    value, samples = figures.value[place, :, budget], figures.samples[place, :, budget]
+    found = [
+        inference.paired_difference(value[i] - value[j], samples[i] - samples[j], level)
+        for i, j in pairs
+    ]
+    corrected = _holm([difference.p_value for difference in found])
+    for (i, j), difference, p_holm in zip(pairs, found, corrected, strict=True):
+        yield {
+            "difference": difference.difference,
+            "low": difference.low,
+            "high": difference.high,
+            "p_value": difference.p_value,
+            "p_holm": p_holm,
+            "detectable": _detectable(samples[i] - samples[j]),
+        }
+
+
+def _holm(p_values: Sequence[float]) -> FloatArray:
+    # An undefined pair stays one of those that were looked at: it counts as p = 1.
+    values = np.array(p_values, dtype=np.float64)
+    corrected = inference.holm(np.where(np.isnan(values), 1.0, values))
+    return np.where(np.isnan(values), np.nan, corrected)
+
+
+def _detectable(differences: FloatArray) -> float:
+    if np.count_nonzero(~np.isnan(differences)) < 2:
+        return float("nan")
+    return inference.minimum_detectable_difference(differences)
+
+
+def _curves(settings: dict[str, Any], evaluation: Evaluation, router: str) -> RouterFigures:
+    """(directions + 1, 1, call rates): one router at a time, since all samples stay in memory."""
+    columns = evaluation.columns[router]
+    own = [
+        replace(d, priorities={c: d.priorities[c] for c in columns}) for d in evaluation.directions
+    ]
+    bootstrap = settings["bootstrap"]
+    quality = bootstrap_pareto(own, CALL_RATES, bootstrap["replicates"], bootstrap["seed"])
+    figures = over_seeds(with_average(quality), columns, {router: columns})
+    if router in settings["random"]:
+        rates = np.array(CALL_RATES)
+        value, samples = figures.value[:, 0], figures.samples[:, 0]
+        figures.set_expectation(
+            0,
+            _straight(value, rates),
+            np.swapaxes(_straight(np.swapaxes(samples, 1, 2), rates), 1, 2),
+        )
+    return figures
+
+
+def _straight(curve: FloatArray, rates: FloatArray) -> FloatArray:
+    """The line between the ends of curves, (..., rates): what routing at random expects."""
+    line: FloatArray = curve[..., :1] + rates * (curve[..., -1:] - curve[..., :1])
+    return line

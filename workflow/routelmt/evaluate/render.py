@@ -1,0 +1,127 @@
+"""Evaluation tables as CSV (every value), LaTeX with booktabs, and Markdown (rounded)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from routelmt.evaluate.layouts import Block, Cell, blocks
+from routelmt.evaluate.summary import format_summary
+from routelmt.tables import atomic_path
+
+__all__ = ["format_summary", "latex", "markdown", "write_renderings"]
+
+NOTE = (
+    "In brackets: percentile interval of a paired bootstrap over the requests, clustered by group; "
+    "budgets, level and replicates are in the config."
+)
+EMPTY = "No rows: the experiment has nothing to show here."
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "Δ": r"$\Delta$",
+    "–": "--",
+}
+_MARKDOWN = {character: f"\\{character}" for character in "\\|*_`<>[]"}
+
+
+def write_renderings(table: pa.Table, name: str, path: str | Path) -> None:
+    """Write X.csv, X.tex and X.md beside path, which is X.parquet; each is whole or absent.
+
+    table: the evaluation table of that name. Deterministic: the same table, the same bytes.
+    """
+    path, layout = Path(path), blocks(table, name)
+    with atomic_path(path.with_suffix(".csv")) as temporary:
+        csv.write_csv(table, temporary)
+    for suffix, text in ((".tex", latex(layout)), (".md", markdown(layout))):
+        with atomic_path(path.with_suffix(suffix)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def latex(layout: Iterable[Block]) -> str:
+    """One table environment per block; needs booktabs. Intervals stand below the values."""
+    return "\n".join([_latex_block(block) for block in layout] or [f"% {EMPTY}\n"])
+
+
+def markdown(layout: Iterable[Block]) -> str:
+    """One heading and pipe table per block."""
+    parts = [_markdown_block(block) for block in layout]
+    return "\n".join([*parts, f"{NOTE}\n"] if parts else [f"{EMPTY}\n"])
+
+
+def _latex_block(block: Block) -> str:
+    groups = _groups(block)
+    index = len(block.index)
+    rules, column = [], index + 1
+    for _, span in groups:
+        rules.append(rf"\cmidrule(lr){{{column}-{column + span - 1}}}")
+        column += span
+    top = ["" for _ in block.index]
+    top += [rf"\multicolumn{{{span}}}{{c}}{{{_tex(group)}}}" for group, span in groups]
+    second = [_tex(label) for label in (*block.index, *(label for _, label in block.columns))]
+    lines = [
+        r"\begin{table}",
+        r"  \centering\small",
+        rf"  \caption{{{_tex(block.title)}. {_tex(NOTE)}}}",
+        rf"  \begin{{tabular}}{{{'l' * index}{'r' * len(block.columns)}}}",
+        r"    \toprule",
+        f"    {' & '.join(top)} \\\\",
+        f"    {' '.join(rules)}",
+        f"    {' & '.join(second)} \\\\",
+        r"    \midrule",
+        *(line for names, cells in block.rows for line in _latex_row(names, cells)),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(names: tuple[str, ...], cells: tuple[Cell, ...]) -> Iterable[str]:
+    yield f"    {' & '.join([_tex(n) for n in names] + [_tex(c.value) for c in cells])} \\\\"
+    if any(cell.interval for cell in cells):
+        below = [rf"{{\scriptsize {_tex(c.interval)}}}" if c.interval else "" for c in cells]
+        yield f"    {' & '.join([''] * len(names) + below)} \\\\[2pt]"
+
+
+def _markdown_block(block: Block) -> str:
+    head = [*block.index, *(f"{group} {label}" for group, label in block.columns)]
+    rule = [*("---" for _ in block.index), *("---:" for _ in block.columns)]
+    lines = [f"### {_md(block.title)}", "", _pipes(map(_md, head)), _pipes(rule)]
+    for names, cells in block.rows:
+        lines.append(_pipes([*map(_md, names), *map(_markdown_cell, cells)]))
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    return f"{cell.value}<br>{_md(cell.interval)}" if cell.interval else cell.value
+
+
+def _groups(block: Block) -> list[tuple[str, int]]:
+    runs = groupby(block.columns, key=lambda column: column[0])
+    return [(group, len(list(columns))) for group, columns in runs]
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _md(text: str) -> str:
+    return "".join(_MARKDOWN.get(character, character) for character in text)

@@ -1,0 +1,1 @@
+"""Figures: each reads tables, never predictions or models."""

@@ -1,0 +1,20 @@
+"""The figures of an experiment, by name. A new figure is a module here and a line below."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class FigureType(NamedTuple):
+    """A module with `draw(tables, style) -> Figure`, and the tables that it reads."""
+
+    module: str
+    tables: tuple[str, ...]
+
+
+FIGURES: dict[str, FigureType] = {
+    "pareto": FigureType("routelmt.figures.pareto", ("pareto", "routers")),
+    "comparison": FigureType("routelmt.figures.comparison", ("routers",)),
+    "risk_buckets": FigureType("routelmt.figures.risk_buckets", ("risk_buckets",)),
+    "guards": FigureType("routelmt.figures.guards", ("guards",)),
+}
