@@ -1,4 +1,4 @@
-"""A tiny world: one wheel with real-looking catalogs, two random models, made in seconds."""
+"""A tiny world: one wheel with a made-up catalog, and the two models that ship."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from routelmt.__main__ import main
 from routelmt.provenance import file_hash
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
-PROMPT = "Translate from {src} into {tgt}: {text}"
+PROMPT = "Translate the following text from {src} into {tgt}:\n{src}: {text}\n{tgt}:"
+MODELS = Path(__file__).parents[2] / "data/demo"
 NOUNS = {"file": "文件", "volume": "卷", "user": "用户", "image": "镜像", "network": "网络"}
 VERBS = {"Delete": "删除", "Create": "创建", "Show": "显示", "Rename": "重命名"}
 ENDS = {"now": "现在", "at once": "立即", "on the server": "在服务器上"}
@@ -23,7 +24,7 @@ ENDS = {"now": "现在", "at once": "立即", "on the server": "在服务器上"
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with wheels/, and small/ and large/ models."""
+    """Folder with wheels/."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "wheels").mkdir()
     catalog = polib.POFile()
@@ -36,22 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with zipfile.ZipFile(folder / "wheels/words.whl", "w") as archive:
         archive.writestr("words/locale/zh_CN/LC_MESSAGES/words.po", str(catalog))
-    build_models(folder, [f"{e.msgid} {e.msgstr}" for e in catalog])
     return folder
-
-
-def build_models(folder: Path, texts: list[str]) -> None:
-    import torch
-
-    from routelmt.demo_models.tokenizer import train_tokenizer
-    from routelmt.demo_models.train import build_model
-
-    tokenizer = train_tokenizer(texts, ["Translate from "], 400)
-    shape = {"hidden": 32, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 16, "mlp": 48}
-    for seed, size in enumerate(("small", "large")):
-        torch.manual_seed(seed)
-        build_model(shape, tokenizer, 256).save_pretrained(folder / size)
-        tokenizer.save_pretrained(folder / size)
 
 
 @pytest.fixture(scope="session")
@@ -94,8 +80,8 @@ def settings(world: Path) -> dict[str, dict[str, Any]]:
         },
         "test": {"source": "gettext", "corpus": "c", "split": "test"},
         "train": {"source": "gettext", "corpus": "c", "split": "router-train"},
-        "small": {**model, "path": str(world / "small")},
-        "large": {**model, "path": str(world / "large")},
+        "small": {**model, "path": str(MODELS / "small")},
+        "large": {**model, "path": str(MODELS / "large")},
         "chrf": {"type": "chrf", "word_order": 0},
         "random": {"type": "random"},
         "length": {"type": "length"},

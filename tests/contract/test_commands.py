@@ -11,6 +11,7 @@ from sacrebleu.metrics import CHRF
 
 from routelmt import provenance, tables
 from routelmt.__main__ import main
+from tests.contract.conftest import MODELS
 
 Command = Callable[..., None]
 ROUTERS = ("random", "length", "rarity", "entropy", "gain-oracle", "quality-oracle")
@@ -50,7 +51,7 @@ def test_every_table_is_audited_back_to_the_wheel(chain: dict[str, Path], world:
     report = provenance.audit([chain["gains-test"]])
     assert report.broken == []
     assert any(str(world / "wheels/words.whl") in line for line in report.lines)
-    assert any(str(world / "large") in line for line in report.lines)
+    assert any(str(MODELS / "large") in line for line in report.lines)
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +111,7 @@ def test_the_artifact_is_a_peft_adapter_with_a_head(
     from transformers import AutoModel
 
     artifact = world / "routelmt"
-    PeftModel.from_pretrained(AutoModel.from_pretrained(world / "small"), artifact)
+    PeftModel.from_pretrained(AutoModel.from_pretrained(MODELS / "small"), artifact)
     assert load_file(artifact / "head.safetensors")
     assert (artifact / "router.json").is_file() and (artifact / "README.md").is_file()
 

@@ -113,7 +113,7 @@ def test_a_bad_config_names_the_key(change: Callable[[dict], object], message: s
 def test_registries_and_schema_name_the_same_types() -> None:
     from routelmt.data.registry import READERS
     from routelmt.score.registry import METRICS
-    from routelmt.translate.engines import ENGINES
+    from routelmt.translate.registry import ENGINES
 
     kinds = config.load_schema()["kinds"]
     assert set(kinds["datasets"]["of"]) == set(READERS)

@@ -11,7 +11,7 @@ from routelmt.data.registry import READERS
 from routelmt.figures.registry import FIGURES
 from routelmt.routers.registry import ROUTERS, RouterType
 from routelmt.score.registry import METRICS
-from routelmt.translate.engines import ENGINES
+from routelmt.translate.registry import ENGINES
 
 CODE = "workflow/routelmt"
 ROLES = ("train", "valid", "test")

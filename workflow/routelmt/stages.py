@@ -14,7 +14,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
-# Reading and writing, the command line, logging, validation: they do not shape what is computed.
+# Reading and writing, the command line, logging, validation, and the registries (they only name
+# modules): they do not shape what is computed.
 INFRASTRUCTURE = ("commands", "config", "errors", "progress", "provenance", "stages", "tables")
 
 # Entry modules by stage; {kind} is the module that a registry names for the config's type.
@@ -46,6 +47,12 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 
 
+def shapes_bytes(module: str) -> bool:
+    """Whether a module (without the package's name) is more than infrastructure."""
+    parts = module.split(".")
+    return parts[0] not in INFRASTRUCTURE and parts[-1] != "registry"
+
+
 @cache
 def code_files(stage: str, kind: str = "") -> tuple[str, ...]:
     """Files that shape a stage, relative to the package, sorted; `kind` is a full module name."""
@@ -54,7 +61,7 @@ def code_files(stage: str, kind: str = "") -> tuple[str, ...]:
     while queue:
         module = queue.pop()
         path = f"{module.replace('.', '/')}.py"
-        if path not in found and module.split(".")[0] not in INFRASTRUCTURE:
+        if path not in found and shapes_bytes(module):
             found.add(path)
             queue.extend(imported_modules(path))
     return tuple(sorted(found))

@@ -9,7 +9,7 @@ import pytest
 
 TEMPLATE = "Translate the following text from {src} into {tgt}:\n{src}: {text}\n{tgt}:"
 LANGUAGES = {"en": "English", "zh": "Chinese", "ru": "Russian"}
-SOURCES = [
+SOURCES = [  # all different
     "Save the file",
     "",
     "Cancel",
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _frequent_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end the longest possible outputs of about two thirds of the sources."""
+    """Tokens that, taken as ends, stop two thirds of the sources, most not at once."""
     from collections import Counter
 
     import torch
@@ -74,7 +74,8 @@ def _frequent_tokens(model: Any, tokenizer: Any) -> list[int]:
         outputs.append(whole[0, len(ids) :].tolist())
     ends: list[int] = []
     while sum(not set(ends) & set(o) for o in outputs) > len(outputs) / 3:
-        counts = Counter(t for o in outputs if not set(ends) & set(o) for t in set(o[4:]) - set(o[:3]))
+        endless = [o for o in outputs if not set(ends) & set(o)]
+        counts = Counter(t for o in endless for t in set(o[4:]) - set(o[:3]))
         ends.append(counts.most_common(1)[0][0])
     return ends
 
@@ -82,8 +83,14 @@ def _frequent_tokens(model: Any, tokenizer: Any) -> list[int]:
 @pytest.fixture()
 def model_config(folder: Path) -> dict[str, Any]:
     return {
-        "engine": "transformers", "path": str(folder), "revision": None, "dtype": "float32",
-        "prompt": TEMPLATE, "beams": 1, "max_new_tokens": NEW_TOKENS, "max_prompt_tokens": 200,
+        "engine": "transformers",
+        "path": str(folder),
+        "revision": None,
+        "dtype": "float32",
+        "prompt": TEMPLATE,
+        "beams": 1,
+        "max_new_tokens": NEW_TOKENS,
+        "max_prompt_tokens": 200,
     }
 
 
@@ -105,3 +112,31 @@ def asked(engine: Any) -> list[list[int]]:
     from routelmt.translate import prompts
 
     return engine.encode([prompts.render(TEMPLATE, LANGUAGES, "en-zh", s) for s in SOURCES])
+
+
+@pytest.fixture()
+def languages() -> dict[str, str]:
+    return LANGUAGES
+
+
+@pytest.fixture()
+def segments() -> Any:
+    """Every source once, and some again under other ids; English into Chinese."""
+    from routelmt import tables
+
+    sources = [*SOURCES, SOURCES[2], SOURCES[0], SOURCES[2]]
+    ids = [f"s{n}" for n in range(len(sources))]
+    return tables.from_columns(
+        "segments",
+        {
+            "dataset": "tiny",
+            "direction": "en-zh",
+            "segment_id": ids,
+            "group_id": ids,
+            "doc_id": None,
+            "domain": None,
+            "split": "test",
+            "source": sources,
+            "reference": "x",
+        },
+    )

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-
 LOGPROB = 1e-4  # float32 sums over some twenty steps, computed in differently shaped batches
 
 
@@ -20,7 +19,10 @@ def alone(engine: Any, prompt: list[int], beams: int = 1) -> list[int]:
         engine.plain = AutoModelForCausalLM.from_pretrained(engine.model.name_or_path)
     with torch.inference_mode():
         whole = engine.plain.generate(
-            torch.tensor([prompt]), max_new_tokens=engine.max_new_tokens, do_sample=False, num_beams=beams
+            torch.tensor([prompt]),
+            max_new_tokens=engine.max_new_tokens,
+            do_sample=False,
+            num_beams=beams,
         )
     ids = whole[0, len(prompt) :].tolist()
     end = next((n + 1 for n, t in enumerate(ids) if t in engine.end_ids), len(ids))
@@ -73,7 +75,10 @@ def test_logprob_is_that_of_a_forward_pass_over_the_output(
 @pytest.mark.parametrize("budget", [1, 60, 150, 317, 1000, 10**6])
 @pytest.mark.parametrize("steps_between_checks", [1, 3])
 def test_outputs_do_not_depend_on_batching_or_order(
-    engine: Any, asked: list[list[int]], budget: int, steps_between_checks: int,
+    engine: Any,
+    asked: list[list[int]],
+    budget: int,
+    steps_between_checks: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from routelmt.translate import greedy
@@ -117,8 +122,12 @@ def test_nothing_to_decode(engine: Any) -> None:
 
 
 def test_settings_of_the_checkpoint_do_not_leak_into_decoding(
-    engine: Any, asked: list[list[int]], folder: Any, model_config: dict[str, Any],
-    speed: dict[str, Any], tmp_path: Any,
+    engine: Any,
+    asked: list[list[int]],
+    folder: Any,
+    model_config: dict[str, Any],
+    speed: dict[str, Any],
+    tmp_path: Any,
 ) -> None:
     import json
     import shutil

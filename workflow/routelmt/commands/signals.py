@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prefill and write."""
     from routelmt import provenance, tables
-    from routelmt.translate.engines import ENGINES
+    from routelmt.translate.registry import ENGINES
     from routelmt.translate.signals import prefill_signals
 
     model, languages = split_languages(arguments.settings)

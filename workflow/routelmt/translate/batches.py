@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+# Positions whose logits over the whole vocabulary are in memory at a time.
+LOGIT_ROWS = 256
+
 
 def token_batches(
     lengths: Sequence[int] | npt.NDArray[np.int64], budget: int, longest_first: bool = True

@@ -1,0 +1,165 @@
+"""The `hypotheses` stage: one row a segment, duplicates decoded once, bad outputs flagged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routelmt import tables
+from routelmt.errors import UserError
+from routelmt.translate.hypotheses import is_degenerate, is_repetitive, translate_segments
+
+
+@pytest.fixture()
+def translated(
+    segments: Any, model_config: dict[str, Any], languages: dict[str, str], speed: dict[str, Any]
+) -> Any:
+    return translate_segments(segments, "tiny", model_config, languages, speed)
+
+
+def test_rows_are_the_segments_in_their_order(translated: Any, segments: Any) -> None:
+    tables.check(translated, "hypotheses", "here")
+    assert translated.select(tables.JOIN_KEY).equals(segments.select(tables.JOIN_KEY))
+    assert set(translated["model"].to_pylist()) == {"tiny"}
+
+
+def test_same_sources_have_the_same_row(translated: Any, segments: Any) -> None:
+    seen: dict[str, Any] = {}
+    rows = translated.drop_columns(["segment_id"]).to_pylist()
+    for source, row in zip(segments["source"].to_pylist(), rows, strict=True):
+        assert seen.setdefault(source, row) == row
+
+
+def test_duplicates_are_decoded_once(
+    segments: Any,
+    model_config: dict[str, Any],
+    languages: dict[str, str],
+    speed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from routelmt.translate.transformers_engine import TransformersEngine
+
+    asked = []
+    original = TransformersEngine.translate
+
+    def counted(self: Any, prompts: Any) -> Any:
+        asked.append(len(prompts))
+        return original(self, prompts)
+
+    monkeypatch.setattr(TransformersEngine, "translate", counted)
+    translate_segments(segments, "tiny", model_config, languages, speed)
+    assert asked == [len(set(segments["source"].to_pylist()))]
+
+
+def test_counts_and_text_agree_with_the_engine(
+    translated: Any, engine: Any, asked: list[list[int]]
+) -> None:
+    rows = translated.to_pylist()
+    for row, (_, output) in zip(rows, sorted(engine.decode(asked)), strict=False):
+        assert row["prompt_tokens"] == len(asked[rows.index(row)])
+        assert row["output_tokens"] == len(output.ids)
+        assert row["finish_reason"] == ("stop" if output.stopped else "length")
+        assert row["hypothesis"] == engine.tokenizer.decode(output.ids, skip_special_tokens=True)
+
+
+def test_blank_sources_are_kept_and_flagged(translated: Any, segments: Any) -> None:
+    flags = zip(segments["source"].to_pylist(), translated["degenerate"].to_pylist(), strict=True)
+    blank = [flag for source, flag in flags if not source.strip()]
+    assert len(blank) == 2 and all(blank)
+
+
+def test_direction_and_row_order_belong_to_the_row(
+    segments: Any,
+    model_config: dict[str, Any],
+    languages: dict[str, str],
+    speed: dict[str, Any],
+    translated: Any,
+) -> None:
+    backwards = segments.take(list(range(segments.num_rows))[::-1])
+    again = translate_segments(backwards, "tiny", model_config, languages, speed)
+    names = ["segment_id", "hypothesis", "output_tokens", "degenerate"]
+    assert again.select(names).to_pylist()[::-1] == translated.select(names).to_pylist()
+
+
+def test_long_prompts_are_named(
+    segments: Any,
+    model_config: dict[str, Any],
+    languages: dict[str, str],
+    speed: dict[str, Any],
+    engine: Any,
+    asked: list[list[int]],
+) -> None:
+    longest = max(len(p) for p in asked)
+    name = f"s{[len(p) for p in asked].index(longest)}"
+    model = {**model_config, "max_prompt_tokens": longest - 1}
+    with pytest.raises(UserError, match=rf"1 of 18 .*'{name}' \({longest} tokens\).*Raise max_pr"):
+        translate_segments(segments, "tiny", model, languages, speed)
+    too_much = {**model_config, "max_new_tokens": engine.context - longest + 1}
+    with pytest.raises(UserError, match=rf"context of 256 .*'{name}'.*Lower max_new_tokens"):
+        translate_segments(segments, "tiny", too_much, languages, speed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the file is the file is the file is the file is the file is",
+        "请输入您的用户名，" * 4,
+        "Сохранить " + "файл " * 10,
+        "aaaaaaaaaaaaaaaaaaaa",
+        "ok: " + "-=" * 30,
+        "\n".join(["line of it"] * 5),
+    ],
+)
+def test_one_piece_repeated_over_most_of_the_text_is_degenerate(text: str) -> None:
+    assert is_repetitive(text)
+    assert is_degenerate("Save the file", text, "stop")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Save the file",
+        "......",
+        "哈哈哈哈",
+        "no no no",
+        "Very, very, very good.",
+        "1,000,000",
+        "Total ................ 12 pages of the whole report, which is long",
+        "a" * 11,
+        "the file is the file is the file is not here",
+    ],
+)
+def test_ordinary_repetition_is_not(text: str) -> None:
+    assert not is_degenerate("Save the file", text, "stop")
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "reason", "expected"),
+    [
+        ("x", "", "stop", True),
+        ("x", " \n\t\u3000", "stop", True),
+        ("", "text", "stop", True),
+        ("x", "cut", "length", True),
+        ("x", "fine", "stop", False),
+        ("=" * 40, "=" * 40, "stop", False),  # the source repeats too
+    ],
+)
+def test_blank_and_cut_outputs(source: str, text: str, reason: str, expected: bool) -> None:
+    assert is_degenerate(source, text, reason) is expected
+
+
+@given(
+    piece=st.text("abcdef ", min_size=1, max_size=32),
+    times=st.integers(4, 20),
+    before=st.text("xyz", max_size=10),
+)
+def test_every_piece_up_to_32_characters_is_found(piece: str, times: int, before: str) -> None:
+    text = before + piece * times
+    stripped = text.strip()
+    # One repetition may go to what is stripped, one to a run that begins before the piece does.
+    run = len(piece) * (times - 2)
+    if times >= 6 and run >= 12 and 2 * run > len(stripped) and piece.strip():
+        assert is_repetitive(text)

@@ -1,0 +1,128 @@
+"""Signals are those of each prompt alone, unpadded, in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from routelmt import tables
+from routelmt.errors import UserError
+from routelmt.translate.signals import prefill_signals
+
+FLOAT32 = 2e-5  # sums of some hundred float32 terms
+
+
+@pytest.fixture()
+def signals(
+    segments: Any, model_config: dict[str, Any], languages: dict[str, str], speed: dict[str, Any]
+) -> Any:
+    return prefill_signals(segments, "tiny", model_config, languages, speed)
+
+
+def unpadded(engine: Any, prompt: list[int]) -> tuple[Any, Any]:
+    """(logits, final hidden state) at the last prompt token, by transformers' defaults."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if not hasattr(engine, "plain"):
+        engine.plain = AutoModelForCausalLM.from_pretrained(engine.model.name_or_path)
+    with torch.inference_mode():
+        found = engine.plain(torch.tensor([prompt]), output_hidden_states=True)
+    return found.logits[0, -1].double().numpy(), found.hidden_states[-1][0, -1].numpy()
+
+
+def test_signals_are_those_of_an_unpadded_forward(
+    signals: Any, engine: Any, asked: list[list[int]]
+) -> None:
+    tables.check(signals, "signals", "here")
+    for row, prompt in zip(signals.to_pylist(), asked, strict=False):
+        logits, state = unpadded(engine, prompt)
+        p = np.sort(scipy.special.softmax(logits))
+        assert row["prompt_tokens"] == len(prompt)
+        assert row["entropy"] == pytest.approx(scipy.stats.entropy(p), abs=FLOAT32)
+        assert row["margin"] == pytest.approx(p[-1] - p[-2], abs=FLOAT32)
+        assert row["max_logit"] == pytest.approx(logits.max(), abs=10 * FLOAT32)
+        # Half precision: eleven bits.
+        np.testing.assert_allclose(row["state"], state, rtol=2e-3, atol=2e-3)
+
+
+def test_right_padding_without_mask_equals_left_padding_with_one(
+    signals: Any, engine: Any, asked: list[list[int]]
+) -> None:
+    import torch
+
+    unpadded(engine, asked[0])
+    width = max(len(p) for p in asked)
+    ids = torch.tensor([[engine.pad_id] * (width - len(p)) + p for p in asked])
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in asked])
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    with torch.inference_mode():
+        logits = engine.plain(ids, attention_mask=mask, position_ids=positions).logits[:, -1]
+    expected = scipy.stats.entropy(scipy.special.softmax(logits.double().numpy(), axis=1), axis=1)
+    np.testing.assert_allclose(signals["entropy"].to_numpy()[: len(asked)], expected, atol=FLOAT32)
+
+
+def test_rows_are_the_segments_in_their_order(signals: Any, segments: Any) -> None:
+    assert signals.select(tables.JOIN_KEY).equals(segments.select(tables.JOIN_KEY))
+    rows = signals.drop_columns(["segment_id"]).to_pylist()
+    assert rows[2] == rows[-1] == rows[-3] and rows[0] == rows[-2] and rows[2] != rows[0]
+
+
+@pytest.mark.parametrize("budget", [1, 90, 10**6])
+def test_signals_do_not_depend_on_the_batches(
+    signals: Any,
+    segments: Any,
+    model_config: dict[str, Any],
+    languages: dict[str, str],
+    speed: dict[str, Any],
+    budget: int,
+) -> None:
+    other = prefill_signals(
+        segments, "tiny", model_config, languages, {**speed, "batch_tokens": budget}
+    )
+    for name in ("entropy", "margin", "max_logit"):
+        np.testing.assert_allclose(other[name], signals[name], atol=10 * FLOAT32)
+
+
+def test_the_same_run_gives_the_same_bytes(
+    signals: Any,
+    segments: Any,
+    model_config: dict[str, Any],
+    languages: dict[str, str],
+    speed: dict[str, Any],
+) -> None:
+    again = prefill_signals(segments, "tiny", model_config, languages, speed)
+    assert tables.content_hash(again) == tables.content_hash(signals)
+
+
+def test_entropy_of_a_certain_and_of_an_undecided_model() -> None:
+    import torch
+
+    from routelmt.translate.transformers_engine import _signals
+
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [500.0, 0.0, -500.0, float("-inf")]])
+    entropy, margin, top, _ = _signals(logits, torch.nn.Identity())
+    np.testing.assert_allclose(entropy, [np.log(4), 0.0], atol=1e-6)
+    np.testing.assert_allclose(margin, [0.0, 1.0])
+    np.testing.assert_allclose(top, [0.0, 500.0])
+
+
+def test_bfloat16_models_are_reduced_in_float32(
+    segments: Any, model_config: dict[str, Any], languages: dict[str, str], speed: dict[str, Any]
+) -> None:
+    model = {**model_config, "dtype": "bfloat16"}
+    found = prefill_signals(segments, "tiny", model, languages, speed)
+    entropy = np.unique(found["entropy"].to_numpy())
+    coarse = entropy.astype(np.float32).view(np.uint32) & 0xFFFF  # bits that bfloat16 lacks
+    assert (coarse != 0).any()
+
+
+def test_a_prompt_template_with_an_unknown_field_is_refused(
+    segments: Any, model_config: dict[str, Any], languages: dict[str, str], speed: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match="'source'"):
+        prefill_signals(segments, "tiny", {**model_config, "prompt": "{source}"}, languages, speed)

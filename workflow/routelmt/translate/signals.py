@@ -1,0 +1,68 @@
+"""Stage `signals`: what one prefill of the small model says before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from routelmt import tables
+from routelmt.progress import progress
+from routelmt.translate import requests
+from routelmt.translate.engines import Engine, Prefill, open_engine
+
+
+def prefill_signals(
+    segments: pa.Table,
+    model_name: str,
+    model: Mapping[str, Any],
+    languages: Mapping[str, str],
+    speed: Mapping[str, Any],
+) -> pa.Table:
+    """Table `signals`, one row a segment in the segments' order.
+
+    Of the next-token distribution after the prompt: entropy (nats, whole vocabulary), margin
+    p1 - p2, the largest logit; and the final hidden state (after the final norm, fp16) at the last
+    prompt token (RouteLMT section 4, appendix A). Segments with the same direction and source
+    share one forward pass.
+
+    Raises UserError if the model cannot be loaded or a prompt is too long.
+    """
+    engine = open_engine(model, speed)
+    asked = requests.from_segments(segments, engine, model, languages)
+    found = _collect(engine, asked.prompts)
+    index = asked.of_segment
+    return tables.from_columns(
+        "signals",
+        {
+            **{name: segments.column(name) for name in tables.JOIN_KEY},
+            "model": model_name,
+            "prompt_tokens": asked.lengths,
+            "entropy": found.entropy[index],
+            "margin": found.margin[index],
+            "max_logit": found.max_logit[index],
+            "state": _lists(found.states[index]),
+        },
+    )
+
+
+def _collect(engine: Engine, prompts: list[list[int]]) -> Prefill:
+    """The engine's batches as one, in the order of the prompts."""
+    batches = []
+    with progress((), "prefill", "rows", len(prompts)) as bar:
+        for batch in engine.prefill(prompts):
+            batches.append(batch)
+            bar.update(len(batch.rows))
+    order = np.argsort(np.concatenate([b.rows for b in batches]))
+    names = ("rows", "entropy", "margin", "max_logit", "states")
+    return Prefill(*(np.concatenate([getattr(b, n) for b in batches])[order] for n in names))
+
+
+def _lists(states: npt.NDArray[np.float16]) -> pa.Array:
+    """States (rows, hidden) as an Arrow list column."""
+    rows, hidden = states.shape
+    offsets = np.arange(0, (rows + 1) * hidden, hidden, dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(states.reshape(-1)))

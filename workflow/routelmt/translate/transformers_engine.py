@@ -1,0 +1,190 @@
+"""The transformers engine: a causal language model from a local folder or the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routelmt.errors import UserError
+from routelmt.translate import beams
+from routelmt.translate.batches import LOGIT_ROWS, token_batches
+from routelmt.translate.engines import Decoded, Prefill
+from routelmt.translate.greedy import GreedyDecoder, Output
+from routelmt.translate.prompts import encode
+
+
+def load(model: Mapping[str, Any], speed: Mapping[str, Any]) -> TransformersEngine:
+    """Load the model that `model` describes, on the device that `speed` names.
+
+    Only safetensors weights, and never code that comes with a model. Raises UserError where the
+    model or the device is not there.
+    """
+    import torch
+
+    torch.set_num_threads(speed["threads"])
+    loaded, tokenizer = load_model(model, find_device(speed["device"]))
+    return TransformersEngine(loaded, tokenizer, model, speed["batch_tokens"])
+
+
+def find_device(name: str) -> str:
+    """The torch device that `name` stands for; 'auto' is the GPU if there is one."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"device '{name}': torch sees no GPU here (CUDA_VISIBLE_DEVICES may hide it, or torch "
+            "may be a CPU build). Use 'auto' or 'cpu', or run on a machine with a GPU."
+        )
+    return name
+
+
+def load_model(model: Mapping[str, Any], device: str) -> tuple[Any, Any]:
+    """(model ready for inference, tokenizer)."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from routelmt.translate.key_values import register_attention
+
+    path, revision = model["path"], model.get("revision")
+    local = Path(path).is_dir()
+    if not local and (path.startswith((".", "/", "~")) or path.count("/") != 1):
+        raise UserError(
+            f"model '{path}': no such folder, and not a hub name (owner/name) either. Make or "
+            "download the model, or correct 'path' under 'models' in the config."
+        )
+    options = {"revision": revision, "trust_remote_code": False, "local_files_only": local}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=getattr(torch, model["dtype"]),
+            use_safetensors=True,
+            attn_implementation=register_attention(),
+            **options,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model '{path}'{f' at revision {revision}' if revision else ''} cannot be loaded: "
+            f"{error} Needed: a folder with config.json, model.safetensors and the tokenizer's "
+            "files, or a model on the hub, reachable or in the local cache (HF_HUB_OFFLINE is "
+            "set where jobs may not download: fetch it first)."
+        ) from None
+    return loaded.to(device).eval(), tokenizer
+
+
+def ends_of_sequence(model: Any, tokenizer: Any) -> list[int]:
+    """Token ids that end a sequence: the generation config's, else the tokenizer's."""
+    found = model.generation_config.eos_token_id
+    if found is None:
+        found = tokenizer.eos_token_id
+    if found is None:
+        raise UserError(
+            f"model '{model.name_or_path}' has no end of sequence: set eos_token_id in its "
+            "generation_config.json."
+        )
+    return [found] if isinstance(found, int) else list(found)
+
+
+class TransformersEngine:
+    """See `engines.Engine`. Of the model's own generation settings only the end ids are used."""
+
+    def __init__(
+        self, loaded: Any, tokenizer: Any, model: Mapping[str, Any], batch_tokens: int
+    ) -> None:
+        from transformers import GenerationConfig
+
+        self.model, self.tokenizer = loaded, tokenizer
+        self.beams: int = model["beams"]
+        self.max_new_tokens: int = model["max_new_tokens"]
+        self.batch_tokens = batch_tokens
+        self.context: int | None = getattr(
+            loaded.config.get_text_config(decoder=True), "max_position_embeddings", None
+        )
+        self.end_ids = ends_of_sequence(loaded, tokenizer)
+        pad = tokenizer.pad_token_id
+        self.pad_id: int = self.end_ids[0] if pad is None else pad
+        # `generate` fills gaps in its settings from here: no penalties or sampling from the model.
+        loaded.generation_config = GenerationConfig()
+
+    def encode(self, turns: Sequence[str]) -> list[list[int]]:
+        """Token ids of each user turn in the model's chat template."""
+        return encode(self.tokenizer, turns)
+
+    def translate(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Decoded]]:
+        """(row, its output): greedy, or by beam search where the model's `beams` is above 1."""
+        for row, output in self.decode(prompts):
+            yield row, self._decoded(output)
+
+    def decode(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Output]]:
+        """(row, its output tokens), as rows finish."""
+        if self.beams > 1:
+            return beams.decode(
+                self.model,
+                prompts,
+                self.end_ids,
+                self.pad_id,
+                self.max_new_tokens,
+                self.beams,
+                self.batch_tokens,
+            )
+        decoder = GreedyDecoder(
+            self.model, self.end_ids, self.pad_id, self.max_new_tokens, self.batch_tokens
+        )
+        return decoder.decode(prompts)
+
+    def _decoded(self, output: Output) -> Decoded:
+        return Decoded(
+            text=self.tokenizer.decode(
+                output.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ),
+            output_tokens=len(output.ids),
+            finish_reason="stop" if output.stopped else "length",
+            mean_logprob=output.logprob / len(output.ids),
+        )
+
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> Iterator[Prefill]:
+        """Signals of the first target token; the vocabulary projection sees last tokens only.
+
+        Prompts are padded on the right: a causal model never looks at what follows, so no mask is
+        needed and the fastest attention applies.
+        """
+        import torch
+
+        decoder, head = self.model.get_decoder(), self.model.get_output_embeddings()
+        lengths = np.array([len(p) for p in prompts], dtype=np.int64)
+        for rows in token_batches(lengths, self.batch_tokens):
+            ids = np.full((len(rows), lengths[rows].max()), self.pad_id, dtype=np.int64)
+            for n, i in enumerate(rows):
+                ids[n, : len(prompts[i])] = prompts[i]
+            with torch.inference_mode():
+                states = decoder(
+                    input_ids=torch.from_numpy(ids).to(self.model.device), use_cache=False
+                ).last_hidden_state
+                last = states[torch.arange(len(rows)), torch.from_numpy(lengths[rows] - 1)]
+                found = _signals(last, head)
+            yield Prefill(rows, *found)
+
+
+def _signals(states: Any, head: Any) -> tuple[Any, Any, Any, Any]:
+    """(entropy, margin, max logit, states as fp16) as numpy, for states (n, hidden)."""
+    parts = [_vocabulary_signals(head(some)) for some in states.split(LOGIT_ROWS)]
+    entropy, margin, top = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return entropy, margin, top, states.half().cpu().numpy()
+
+
+def _vocabulary_signals(logits: Any) -> tuple[Any, Any, Any]:
+    """(entropy, margin, max logit) as numpy, for logits (n, vocabulary)."""
+    # In float32 throughout: a bfloat16 entropy has two digits.
+    logits = logits.float()
+    logprobs = logits.log_softmax(dim=-1)
+    probs = logprobs.exp()
+    entropy = -(probs * logprobs.masked_fill(probs == 0, 0.0)).sum(dim=-1)
+    best = probs.topk(2, dim=-1).values
+    columns = (entropy, best[:, 0] - best[:, 1], logits.amax(dim=-1))
+    entropy, margin, top = (c.cpu().numpy() for c in columns)
+    return entropy, margin, top
