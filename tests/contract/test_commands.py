@@ -108,10 +108,12 @@ def test_the_artifact_is_a_peft_adapter_with_a_head(
 ) -> None:
     from peft import PeftModel
     from safetensors.torch import load_file
-    from transformers import AutoModel
+    from transformers import AutoModelForCausalLM
 
     artifact = world / "routelmt"
-    PeftModel.from_pretrained(AutoModel.from_pretrained(MODELS / "small"), artifact)
+    base = AutoModelForCausalLM.from_pretrained(MODELS / "small")
+    adapted = PeftModel.from_pretrained(base, artifact)
+    assert any(p.abs().sum() > 0 for n, p in adapted.named_parameters() if "lora_B" in n)
     assert load_file(artifact / "head.safetensors")
     assert (artifact / "router.json").is_file() and (artifact / "README.md").is_file()
 

@@ -1,0 +1,109 @@
+"""The small model as a router's base: its decoder, its tokenizer, and which weights they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from routelmt.errors import UserError
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A loaded causal language model, its tokenizer, and the SHA-256 of its weight files."""
+
+    causal: Any
+    tokenizer: Any
+    weights_sha256: str
+
+
+def load_base(
+    model: Mapping[str, Any], dtype: str, device: str, training: bool, expected: str | None = None
+) -> BaseModel:
+    """The base model on `device`, its weights hashed; never code that comes with a model.
+
+    model: path (folder or hub name) and revision. expected: SHA-256 that the weights must have.
+    Raises UserError if the model is missing, cannot be loaded, or is another one.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path, revision = model["path"], model.get("revision")
+    options = {
+        "revision": revision,
+        "trust_remote_code": False,
+        "local_files_only": Path(path).is_dir(),
+    }
+    # On the CPU the fused attention's backward pass over many short rows takes a third of a step.
+    attention = "eager" if training and device == "cpu" else "sdpa"
+    try:
+        found = weights_hash(model_folder(path, revision))
+        if expected not in (None, found):
+            raise UserError(_other_weights(path, str(expected), found))
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        causal = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, dtype), attn_implementation=attention,
+            use_safetensors=True, **options,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"base model '{path}'{f' at revision {revision}' if revision else ''} cannot be "
+            f"loaded: {error} Needed: a folder with config.json, safetensors weights and the "
+            "tokenizer's files, or a model in the hub's local cache. If it has moved, give its "
+            "folder with --base."
+        ) from None
+    return BaseModel(causal.to(device), tokenizer, found)
+
+
+def _other_weights(path: str, expected: str, found: str) -> str:
+    return (
+        f"base model '{path}': its weights (SHA-256 {found[:12]}) are not the ones this router was "
+        f"trained on ({expected[:12]}); its predictions would mean nothing. Give the folder of the "
+        "original model with --base, or train the router again."
+    )
+
+
+def model_folder(path: str, revision: str | None) -> Path:
+    """Local folder of a model: `path` itself, or its snapshot in the hub's cache.
+
+    Raises OSError if there is neither.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    from transformers.utils import cached_file
+
+    # The index names the shards; a model without one has a single file.
+    file = cached_file(path, f"{WEIGHTS}.index.json", revision=revision,
+                       _raise_exceptions_for_missing_entries=False)  # fmt: skip
+    return Path(file or cached_file(path, WEIGHTS, revision=revision)).parent
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over names and bytes of the safetensors weights. Raises OSError without any."""
+    index = folder / f"{WEIGHTS}.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    else:
+        names = [WEIGHTS]
+    digest = hashlib.sha256()
+    for name in names:
+        with (folder / name).open("rb") as handle:
+            digest.update(f"{name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def find_device(name: str) -> str:
+    """The torch device that `name` stands for; 'auto' is the GPU if there is one."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device '{name}': torch sees no GPU here. Use 'auto' or 'cpu'.")
+    return name

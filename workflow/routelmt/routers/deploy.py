@@ -1,0 +1,174 @@
+"""A trained router at work: requests in, and for each of them which model should translate it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from routelmt.errors import UserError
+from routelmt.evaluate.selection import budget_count, route, tie_keys
+from routelmt.routers.artifact import read_record
+from routelmt.routers.inputs import Priorities
+from routelmt.routers.registry import ROUTERS
+
+SPEED: Mapping[str, Any] = {"batch_tokens": 16384, "device": "auto", "threads": 1}
+_SHOWN = 5  # broken lines named in an error
+
+
+@dataclass(frozen=True)
+class Request:
+    """A text to translate. `id` breaks ties, so it should stay with the text."""
+
+    id: str | int
+    direction: str
+    source: str
+
+
+class TrainedRouter(Protocol):
+    """A loaded router."""
+
+    record: Mapping[str, Any]
+
+    def score(self, directions: Sequence[str], sources: Sequence[str]) -> Priorities:
+        """(prediction in points of the target, priority), both of shape (n,)."""
+
+
+def load_router(
+    path: str | Path, base: str | None = None, speed: Mapping[str, Any] = SPEED
+) -> TrainedRouter:
+    """The trained router in a folder, with its base model loaded.
+
+    base: folder of the base model if it has moved. Raises UserError if the folder is not a router,
+    or the base model missing or not the one it was trained on.
+    """
+    record = read_record(Path(path))
+    module = importlib.import_module(ROUTERS[record["type"]].module)
+    moved = {"path": base, "revision": None} if base is not None else None
+    router: TrainedRouter = module.open_trained(Path(path), speed, moved)
+    return router
+
+
+def score_requests(router: TrainedRouter, requests: Sequence[Request]) -> Priorities:
+    """(prediction in points of the router's target, priority: higher = large model first)."""
+    return router.score([r.direction for r in requests], [r.source for r in requests])
+
+
+def route_requests(
+    router_dir: str | Path,
+    input_path: str | Path,
+    budget: float,
+    base: str | None = None,
+    speed: Mapping[str, Any] = SPEED,
+) -> list[dict[str, Any]]:
+    """For each request of a JSON Lines file: id, direction, prediction, priority, route.
+
+    The floor(budget n) requests of each direction with the highest priority get "large", the
+    others "small"; ties go by a hash of the id. Rows are in the order of the file.
+    Raises UserError for a bad budget, router or request, before the model is loaded.
+    """
+    if not 0 <= budget <= 1:
+        raise UserError(f"--budget: found {budget:g}, expected a share between 0 and 1.")
+    record = read_record(Path(router_dir))
+    requests = read_requests(Path(input_path), record["directions"])
+    prediction, priority = score_requests(load_router(router_dir, base, speed), requests)
+    large = _choose(requests, priority, budget)
+    return [
+        {
+            "id": request.id,
+            "direction": request.direction,
+            f"predicted_{record['target']}": float(prediction[i]),
+            "priority": float(priority[i]),
+            "route": "large" if large[i] else "small",
+        }
+        for i, request in enumerate(requests)
+    ]
+
+
+def _choose(requests: Sequence[Request], priority: Any, budget: float) -> Any:
+    """Mask of the requests for the large model: the budget holds in every direction."""
+    directions = np.array([r.direction for r in requests])
+    keys = tie_keys(str(r.id) for r in requests)
+    large = np.zeros(len(requests), dtype=np.bool_)
+    for direction in np.unique(directions):
+        rows = np.flatnonzero(directions == direction)
+        large[rows] = route(priority[rows], keys[rows], budget_count(budget, len(rows)))
+    return large
+
+
+def read_requests(path: Path, directions: Collection[str]) -> list[Request]:
+    """Requests of a JSON Lines file; blank lines are skipped, the id is the line number if absent.
+
+    directions: those the router knows. Raises UserError naming file, line and reason of the first
+    broken lines.
+    """
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    requests: list[Request] = []
+    problems: list[str] = []
+    seen: dict[str | int, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        found = _parse(line, number, directions)
+        if isinstance(found, Request) and found.id in seen:
+            found = f"id '{found.id}' stands in line {seen[found.id]} already"
+        if isinstance(found, str):
+            problems.append(f"{path}:{number}: {found}")
+        else:
+            seen[found.id] = number
+            requests.append(found)
+    if problems:
+        raise UserError("\n".join(_first(problems)))
+    if not requests:
+        raise UserError(f"{path}: no requests in it.")
+    return requests
+
+
+def _first(problems: Sequence[str]) -> Iterator[str]:
+    yield from problems[:_SHOWN]
+    if len(problems) > _SHOWN:
+        yield f"... and {len(problems) - _SHOWN} more broken lines."
+
+
+def _parse(line: bytes, number: int, directions: Collection[str]) -> Request | str:
+    """The request of a line, or what is wrong with it."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 (byte {error.start + 1} of the line)"
+    except json.JSONDecodeError as error:
+        return f"not valid JSON: {error.msg} at column {error.colno}"
+    if not isinstance(row, dict):
+        return f"expected a JSON object, found {type(row).__name__}"
+    for name in ("direction", "source"):
+        if name not in row:
+            return f"'{name}' is missing"
+        if not isinstance(row[name], str) or not row[name].strip():
+            return f"'{name}' must be a text that is not empty, found {row[name]!r}"
+        if not _is_unicode(row[name]):
+            return f"'{name}' holds half of a surrogate pair (a broken \\u escape)"
+    if row["direction"] not in directions:
+        known = ", ".join(directions)
+        return f"direction '{row['direction']}' is not one of this router's: {known}"
+    identifier = row.get("id", number)
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+        return f"'id' must be a text or a whole number, found {identifier!r}"
+    if not _is_unicode(str(identifier)):
+        return "'id' holds half of a surrogate pair (a broken \\u escape)"
+    return Request(identifier, row["direction"], row["source"])
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
