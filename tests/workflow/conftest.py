@@ -59,7 +59,11 @@ def tracked_files() -> list[str]:
         text=True,
         check=True,
     )
-    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    return [
+        name
+        for name in listed.stdout.splitlines()
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink()
+    ]
 
 
 def copy_project(target: Path) -> Path:

@@ -229,7 +229,7 @@ def stage_settings(config: Config) -> dict[str, Any]:
             for name, dataset in config["datasets"].items()
         },
         "models": models,
-        "small": {name: models[e["small"]] for name, e in config["experiments"].items()},
+        "bases": {name: _bases(config, e, models) for name, e in config["experiments"].items()},
         "metrics": config["metrics"],
         "routers": config["routers"],
         "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
@@ -242,9 +242,17 @@ def stage_settings(config: Config) -> dict[str, Any]:
 
 
 def _dump(value: Any, section: str) -> Any:
-    if section == "tables":
-        return {table: json.dumps(v, ensure_ascii=False) for table, v in value.items()}
+    if section in ("tables", "bases"):
+        return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
     return json.dumps(value, ensure_ascii=False)
+
+
+def _bases(config: Config, experiment: Config, models: Config) -> dict[str, Any]:
+    """The small model for each router that reads it, nothing for the others."""
+    return {
+        router: models[experiment["small"]] if "model" in ROUTERS[spec["type"]].needs else {}
+        for router, spec in config["routers"].items()
+    }
 
 
 def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:

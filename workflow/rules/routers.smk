@@ -37,7 +37,7 @@ rule train_router:
         directory("results/runs/{experiment}/routers/{router}/seed{seed}"),
     params:
         router=lookup("routers/{router}", within=settings),
-        model=lookup("small/{experiment}", within=settings),
+        model=lookup("bases/{experiment}/{router}", within=settings),
     resources:
         batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
         device=lookup("small/{experiment}/device", within=speeds),
@@ -95,7 +95,7 @@ rule predict:
         ),
     params:
         router=lookup("routers/{router}", within=settings),
-        model=lookup("small/{experiment}", within=settings),
+        model=lookup("bases/{experiment}/{router}", within=settings),
     resources:
         batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
         device=lookup("small/{experiment}/device", within=speeds),

@@ -20,7 +20,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", type=Path, required=True, help="segments table")
     parser.add_argument("--router", required=True, help="name in the config")
     add_settings(parser, "the router of the config")
-    parser.add_argument("--model", type=json_object, required=True, help="the small model, as JSON")
+    parser.add_argument(
+        "--model",
+        type=json_object,
+        required=True,
+        help="the small model, as JSON; {} if not needed",
+    )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--artifact", type=Path, nargs="*", help="folder of the trained router")
     parser.add_argument("--signals", type=Path, nargs="*", help="signals table, if it needs one")
@@ -41,11 +46,11 @@ def run(arguments: argparse.Namespace) -> None:
         signals=tables.read_all(arguments.signals, "signals") if arguments.signals else None,
         gains=tables.read_all(arguments.gains, "gains") if arguments.gains else None,
     )
-    model, languages = split_languages(arguments.model)
     module = ROUTERS[arguments.settings["type"]].module
     router = importlib.import_module(module)
     parents = [arguments.segments, *(arguments.signals or []), *(arguments.gains or [])]
     if arguments.artifact:
+        model, languages = split_languages(arguments.model)
         context = TrainingContext(model, languages, speed(arguments), arguments.seed)
         prediction, priority = router.predict_trained(arguments.artifact[0], inputs, context)
         parents += [*arguments.artifact, *local_folder(model)]

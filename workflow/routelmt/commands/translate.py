@@ -25,8 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Translate and write."""
     from routelmt import provenance, tables
-    from routelmt.translate.registry import ENGINES
     from routelmt.translate.hypotheses import translate_segments
+    from routelmt.translate.registry import ENGINES
 
     model, languages = split_languages(arguments.settings)
     segments = tables.read(arguments.segments, "segments")
