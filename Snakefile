@@ -13,7 +13,9 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-if "experiments" not in config:  # --configfile replaces the paper's experiment, never mixes with it
+if (
+    "experiments" not in config
+):  # --configfile replaces the paper's experiment, never mixes with it
 
     configfile: "config.yaml"
 

@@ -43,7 +43,7 @@ rule train_tokenizer:
     shell:
         r"""
         python -m routelmt demo-models tokenizer --corpus {input.corpus:q} \
-            --recipe {input.recipe:q} --experiment {input.experiment:q} --out {output:q} &> {log:q}
+            --recipe {input.recipe:q} --experiment {input.experiment:q} --out {output:q} &>{log:q}
         """
 
 
@@ -55,15 +55,15 @@ rule train_translator:
         tokenizer=f"{MODELS}/tokenizer",
     output:
         directory(f"{MODELS}/{{size}}"),
-    wildcard_constraints:
-        size="small|large",
     log:
         "logs/train_translator/{size}.log",
+    wildcard_constraints:
+        size="small|large",
     shell:
         r"""
         python -m routelmt demo-models {wildcards.size} --corpus {input.corpus:q} \
             --recipe {input.recipe:q} --experiment {input.experiment:q} \
-            --tokenizer {input.tokenizer:q} --threads {threads} --out {output:q} &> {log:q}
+            --tokenizer {input.tokenizer:q} --threads {threads} --out {output:q} &>{log:q}
         """
 
 
@@ -77,5 +77,5 @@ rule plot_losses:
         "logs/plot_losses.log",
     shell:
         r"""
-        python -m routelmt demo-models losses --models {input:q} --out {output:q} &> {log:q}
+        python -m routelmt demo-models losses --models {input:q} --out {output:q} &>{log:q}
         """

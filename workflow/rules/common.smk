@@ -10,8 +10,12 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 plan = Plan(config)  # which files an experiment consists of
-settings = configuration.stage_settings(config)  # what shapes the bytes: belongs into params
-speeds = configuration.speeds(config)  # what only shapes the speed: belongs into resources
+settings = configuration.stage_settings(
+    config
+)  # what shapes the bytes: belongs into params
+speeds = configuration.speeds(
+    config
+)  # what only shapes the speed: belongs into resources
 
 NAME = r"[a-z0-9][a-z0-9._]*(?:-[a-z0-9._]+)*"  # never two dashes: {small}--{large} stays clear
 

@@ -4,14 +4,14 @@
 rule fetch:
     output:
         directory("data/raw/{source}"),
-    params:
-        source=lookup("sources/{source}", within=settings),
     log:
         "logs/fetch/{source}.log",
+    params:
+        source=lookup("sources/{source}", within=settings),
     shell:
         r"""
         python -m routelmt fetch --source {wildcards.source:q} --settings {params.source:q} \
-            --out {output:q} &> {log:q}
+            --out {output:q} &>{log:q}
         """
 
 
@@ -25,14 +25,14 @@ rule read_catalogs:
         code=plan.code("catalogs"),
     output:
         ensure("data/corpora/{corpus}.parquet", non_empty=True),
-    params:
-        corpus=lookup("corpora/{corpus}", within=settings),
     log:
         "logs/read_catalogs/{corpus}.log",
+    params:
+        corpus=lookup("corpora/{corpus}", within=settings),
     shell:
         r"""
         python -m routelmt catalogs --wheels {input.wheels:q} --settings {params.corpus:q} \
-            --out {output:q} &> {log:q}
+            --out {output:q} &>{log:q}
         """
 
 
@@ -50,13 +50,13 @@ rule read_segments:
         code=reader_code,
     output:
         ensure("data/segments/{dataset}/{direction}.parquet", non_empty=True),
-    params:
-        dataset=lookup("datasets/{dataset}", within=settings),
     log:
         "logs/read_segments/{dataset}/{direction}.log",
+    params:
+        dataset=lookup("datasets/{dataset}", within=settings),
     shell:
         r"""
         python -m routelmt segments --origin {input.origin:q} --dataset {wildcards.dataset:q} \
             --direction {wildcards.direction:q} --settings {params.dataset:q} \
-            --out {output:q} &> {log:q}
+            --out {output:q} &>{log:q}
         """

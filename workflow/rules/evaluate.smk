@@ -24,15 +24,15 @@ rule evaluate:
         ),
         latex="results/runs/{experiment}/tables/{table}.tex",
         markdown="results/runs/{experiment}/tables/{table}.md",
-    params:
-        table=lookup("tables/{experiment}/{table}", within=settings),
     log:
         "logs/evaluate/{experiment}/{table}.log",
+    params:
+        table=lookup("tables/{experiment}/{table}", within=settings),
     shell:
         r"""
         python -m routelmt evaluate --table {wildcards.table} --settings {params.table:q} \
             --predictions {input.predictions:q} --gains {input.gains:q} \
-            --out {output.table:q} &> {log:q}
+            --out {output.table:q} &>{log:q}
         """
 
 
@@ -57,12 +57,12 @@ rule plot:
             labels={"experiment": "{experiment}", "figure": "{figure}"},
             caption="../report/{figure}.rst",
         ),
-    params:
-        style=lookup("figures/{figure}", within=settings),
     log:
         "logs/plot/{experiment}/{figure}.log",
+    params:
+        style=lookup("figures/{figure}", within=settings),
     shell:
         r"""
         python -m routelmt plot --figure {wildcards.figure} --tables {input.tables:q} \
-            --settings {params.style:q} --out {output.pdf:q} &> {log:q}
+            --settings {params.style:q} --out {output.pdf:q} &>{log:q}
         """

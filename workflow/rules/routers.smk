@@ -35,19 +35,19 @@ rule train_router:
         code=training_code,
     output:
         directory("results/runs/{experiment}/routers/{router}/seed{seed}"),
-    params:
-        router=lookup("routers/{router}", within=settings),
-        model=lookup("bases/{experiment}/{router}", within=settings),
+    log:
+        "logs/train_router/{experiment}/{router}/seed{seed}.log",
+    benchmark:
+        "benchmarks/train_router/{experiment}/{router}/seed{seed}.jsonl"
     resources:
         batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
         device=lookup("small/{experiment}/device", within=speeds),
         gpu=lookup("small/{experiment}/gpu", within=speeds),
         mem_mb=lookup("small/{experiment}/mem_mb", within=speeds),
         runtime=lookup("small/{experiment}/runtime", within=speeds),
-    log:
-        "logs/train_router/{experiment}/{router}/seed{seed}.log",
-    benchmark:
-        "benchmarks/train_router/{experiment}/{router}/seed{seed}.jsonl"
+    params:
+        router=lookup("routers/{router}", within=settings),
+        model=lookup("bases/{experiment}/{router}", within=settings),
     shell:
         r"""
         python -m routelmt train --router {wildcards.router:q} --settings {params.router:q} \
@@ -55,7 +55,7 @@ rule train_router:
             --train-segments {input.train_segments:q} --train-gains {input.train_gains:q} \
             --valid-segments {input.valid_segments:q} --valid-gains {input.valid_gains:q} \
             --batch-tokens {resources.batch_tokens} --device {resources.device:q} \
-            --threads {threads} --out {output:q} &> {log:q}
+            --threads {threads} --out {output:q} &>{log:q}
         """
 
 
@@ -73,7 +73,11 @@ def router_gains(wildcards):
     router = plan.router(wildcards.router)
     names = wildcards.experiment, wildcards.testset, wildcards.direction
     # A trained router learned from gains; on the test set only an oracle may see them.
-    return [plan.gains_of(*names)] if "gains" in router.needs and not router.trained else []
+    return (
+        [plan.gains_of(*names)]
+        if "gains" in router.needs and not router.trained
+        else []
+    )
 
 
 def prediction_code(wildcards):
@@ -93,22 +97,22 @@ rule predict:
             "results/runs/{experiment}/predictions/{router}/seed{seed}/{testset}/{direction}.parquet",
             non_empty=True,
         ),
-    params:
-        router=lookup("routers/{router}", within=settings),
-        model=lookup("bases/{experiment}/{router}", within=settings),
+    log:
+        "logs/predict/{experiment}/{router}/seed{seed}/{testset}/{direction}.log",
     resources:
         batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
         device=lookup("small/{experiment}/device", within=speeds),
         gpu=lookup("small/{experiment}/gpu", within=speeds),
         mem_mb=lookup("small/{experiment}/mem_mb", within=speeds),
         runtime=lookup("small/{experiment}/runtime", within=speeds),
-    log:
-        "logs/predict/{experiment}/{router}/seed{seed}/{testset}/{direction}.log",
+    params:
+        router=lookup("routers/{router}", within=settings),
+        model=lookup("bases/{experiment}/{router}", within=settings),
     shell:
         r"""
         python -m routelmt predict --segments {input.segments:q} --router {wildcards.router:q} \
             --settings {params.router:q} --model {params.model:q} --seed {wildcards.seed} \
             --artifact {input.router:q} --signals {input.signals:q} --gains {input.gains:q} \
             --batch-tokens {resources.batch_tokens} --device {resources.device:q} \
-            --threads {threads} --out {output:q} &> {log:q}
+            --threads {threads} --out {output:q} &>{log:q}
         """

@@ -11,15 +11,18 @@ rule score:
         hypotheses="results/hypotheses/{model}/{dataset}/{direction}.parquet",
         code=scorer_code,
     output:
-        ensure("results/scores/{metric}/{model}/{dataset}/{direction}.parquet", non_empty=True),
-    params:
-        metric=lookup("metrics/{metric}", within=settings),
+        ensure(
+            "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
+            non_empty=True,
+        ),
     log:
         "logs/score/{metric}/{model}/{dataset}/{direction}.log",
+    params:
+        metric=lookup("metrics/{metric}", within=settings),
     shell:
         r"""
         python -m routelmt score --segments {input.segments:q} --hypotheses {input.hypotheses:q} \
-            --metric {wildcards.metric:q} --settings {params.metric:q} --out {output:q} &> {log:q}
+            --metric {wildcards.metric:q} --settings {params.metric:q} --out {output:q} &>{log:q}
         """
 
 
@@ -30,11 +33,14 @@ rule label_gains:
         large="results/scores/{metric}/{large}/{dataset}/{direction}.parquet",
         code=plan.code("gains"),
     output:
-        ensure("results/gains/{metric}/{small}--{large}/{dataset}/{direction}.parquet", non_empty=True),
+        ensure(
+            "results/gains/{metric}/{small}--{large}/{dataset}/{direction}.parquet",
+            non_empty=True,
+        ),
     log:
         "logs/label_gains/{metric}/{small}--{large}/{dataset}/{direction}.log",
     shell:
         r"""
         python -m routelmt gains --segments {input.segments:q} --small {input.small:q} \
-            --large {input.large:q} --out {output:q} &> {log:q}
+            --large {input.large:q} --out {output:q} &>{log:q}
         """

@@ -19,24 +19,26 @@ rule translate:
         weights=model_weights,
         code=translation_code,
     output:
-        ensure("results/hypotheses/{model}/{dataset}/{direction}.parquet", non_empty=True),
-    params:
-        model=lookup("models/{model}", within=settings),
+        ensure(
+            "results/hypotheses/{model}/{dataset}/{direction}.parquet", non_empty=True
+        ),
+    log:
+        "logs/translate/{model}/{dataset}/{direction}.log",
+    benchmark:
+        "benchmarks/translate/{model}/{dataset}/{direction}.jsonl"
     resources:
         batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
         gpu=lookup("models/{model}/gpu", within=speeds),
         mem_mb=lookup("models/{model}/mem_mb", within=speeds),
         runtime=lookup("models/{model}/runtime", within=speeds),
-    log:
-        "logs/translate/{model}/{dataset}/{direction}.log",
-    benchmark:
-        "benchmarks/translate/{model}/{dataset}/{direction}.jsonl"
+    params:
+        model=lookup("models/{model}", within=settings),
     shell:
         r"""
         python -m routelmt translate --segments {input.segments:q} --model {wildcards.model:q} \
             --settings {params.model:q} --batch-tokens {resources.batch_tokens} \
-            --device {resources.device:q} --threads {threads} --out {output:q} &> {log:q}
+            --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
         """
 
 
@@ -47,21 +49,21 @@ rule prefill_signals:
         code=signals_code,
     output:
         ensure("results/signals/{model}/{dataset}/{direction}.parquet", non_empty=True),
-    params:
-        model=lookup("models/{model}", within=settings),
+    log:
+        "logs/prefill_signals/{model}/{dataset}/{direction}.log",
+    benchmark:
+        "benchmarks/prefill_signals/{model}/{dataset}/{direction}.jsonl"
     resources:
         batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
         gpu=lookup("models/{model}/gpu", within=speeds),
         mem_mb=lookup("models/{model}/mem_mb", within=speeds),
         runtime=lookup("models/{model}/runtime", within=speeds),
-    log:
-        "logs/prefill_signals/{model}/{dataset}/{direction}.log",
-    benchmark:
-        "benchmarks/prefill_signals/{model}/{dataset}/{direction}.jsonl"
+    params:
+        model=lookup("models/{model}", within=settings),
     shell:
         r"""
         python -m routelmt signals --segments {input.segments:q} --model {wildcards.model:q} \
             --settings {params.model:q} --batch-tokens {resources.batch_tokens} \
-            --device {resources.device:q} --threads {threads} --out {output:q} &> {log:q}
+            --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
         """
