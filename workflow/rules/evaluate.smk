@@ -55,7 +55,7 @@ rule plot:
             "results/runs/{experiment}/figures/{figure}.png",
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "{figure}"},
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
         ),
     log:
         "logs/plot/{experiment}/{figure}.log",
