@@ -1,25 +1,9 @@
 """One prefill of the small model: entropy, margin and states of the first target token."""
 
 import argparse
-from pathlib import Path
 
-from routelmt.commands import (
-    add_out,
-    add_settings,
-    add_speed,
-    local_folder,
-    speed,
-    split_languages,
-)
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--segments", type=Path, required=True, help="segments table")
-    parser.add_argument("--model", required=True, help="name in the config")
-    add_settings(parser, "the model of the config, with the languages' names")
-    add_speed(parser)
-    add_out(parser)
+from routelmt.commands import local_folder, speed, split_languages
+from routelmt.commands.translate import configure as configure  # the same options
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -96,14 +96,3 @@ def weights_hash(folder: Path) -> str:
         with (folder / name).open("rb") as handle:
             digest.update(f"{name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def find_device(name: str) -> str:
-    """The torch device that `name` stands for; 'auto' is the GPU if there is one."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device '{name}': torch sees no GPU here. Use 'auto' or 'cpu'.")
-    return name

@@ -20,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt import tables
+from routelmt.device import find_device
 from routelmt.errors import UserError
 from routelmt.routers import fitting
 from routelmt.routers.artifact import atomic_folder, read_record, work_folder, write_record
-from routelmt.routers.base_model import BaseModel, find_device, load_base
+from routelmt.routers.base_model import BaseModel, load_base
 from routelmt.routers.inputs import Priorities, RouterInputs, TrainingContext
 from routelmt.routers.lora_card import card
 from routelmt.routers.prompt_rows import PromptReader, PromptRows

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from routelmt.device import find_device
 from routelmt.errors import UserError
 from routelmt.translate import beams
 from routelmt.translate.batches import LOGIT_ROWS, token_batches
@@ -27,20 +28,6 @@ def load(model: Mapping[str, Any], speed: Mapping[str, Any]) -> TransformersEngi
     torch.set_num_threads(speed["threads"])
     loaded, tokenizer = load_model(model, find_device(speed["device"]))
     return TransformersEngine(loaded, tokenizer, model, speed["batch_tokens"])
-
-
-def find_device(name: str) -> str:
-    """The torch device that `name` stands for; 'auto' is the GPU if there is one."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            f"device '{name}': torch sees no GPU here (CUDA_VISIBLE_DEVICES may hide it, or torch "
-            "may be a CPU build). Use 'auto' or 'cpu', or run on a machine with a GPU."
-        )
-    return name
 
 
 def load_model(model: Mapping[str, Any], device: str) -> tuple[Any, Any]:
