@@ -58,3 +58,17 @@ def test_the_cluster_profile_plans_the_same(project: Path) -> None:
     plain, cluster = run(project, "--dry-run"), run(project, "--profile", "slurm", "--dry-run")
     assert cluster.returncode == 0, cluster.stderr
     assert job_counts(cluster.stdout + cluster.stderr) == job_counts(plain.stdout + plain.stderr)
+
+
+def test_the_demos_translators_can_be_made_again(project: Path) -> None:
+    result = run(project, "--snakefile", "workflow/demo_models.smk", "--dry-run")
+    assert result.returncode == 0, result.stderr
+    counts = job_counts(result.stdout + result.stderr)
+    assert counts == {
+        "fetch": 1,
+        "read_catalogs": 1,
+        "train_tokenizer": 1,
+        "train_translator": 2,
+        "plot_losses": 1,
+        "ship_demo_models": 1,
+    }
