@@ -10,12 +10,9 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 plan = Plan(config)  # which files an experiment consists of
-settings = configuration.stage_settings(
-    config
-)  # what shapes the bytes: belongs into params
-speeds = configuration.speeds(
-    config
-)  # what only shapes the speed: belongs into resources
+# What shapes the bytes belongs into params, what only shapes the speed into resources.
+settings = configuration.stage_settings(config)
+speeds = configuration.speeds(config)
 
 NAME = r"[a-z0-9][a-z0-9._]*(?:-[a-z0-9._]+)*"  # never two dashes: {small}--{large} stays clear
 
