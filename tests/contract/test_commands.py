@@ -344,3 +344,17 @@ def test_the_command_line_explains_itself(
 def test_an_unknown_command_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trane"]) == 2
     assert "unknown command 'trane'" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_early_is_no_error(chain: dict[str, Path]) -> None:
+    import subprocess
+    import sys
+
+    piped = subprocess.run(
+        f"{sys.executable} -m routelmt audit {chain['gains-test']} | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert piped.returncode == 0 and "Traceback" not in piped.stderr

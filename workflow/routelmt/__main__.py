@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 
 import routelmt
@@ -55,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.configure(parser)
     try:
         return int(command.run(parser.parse_args(arguments[1:])) or 0)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print(f"routelmt {name}: error: {error}", file=sys.stderr)
         return 1
