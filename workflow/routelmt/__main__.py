@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -14,6 +15,8 @@ COMMANDS = {
     "fetch": "download the pinned files of a source",
     "catalogs": "read, clean and split the gettext catalogs of wheels",
     "segments": "read one dataset and direction into the segments table",
+    "overlaps": "find training rows whose text is in held-out data",
+    "describe": "make a table of the data: datasheet or contamination",
     "translate": "translate segments with one model",
     "signals": "one prefill of the small model: entropy, margin, states",
     "score": "score hypotheses against references",
@@ -26,6 +29,22 @@ COMMANDS = {
     "route": "decide for new requests with a trained router",
     "audit": "check tables and follow them back to their sources",
     "demo-models": "train the demo's translators (see `make demo-models`)",
+}
+
+
+# What to do about refusals of the system; nothing half-written is left in any case.
+REMEDIES = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "Free some space (or raise the quota or ulimit -f) and run it again",
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "Change its permissions, or write to another folder",
+    ),
+    errno.ENOENT: "Check the path",
+    errno.ENOTDIR: "A part of the path is a file; check the path",
+    errno.ENAMETOOLONG: "Shorten the names in the config",
 }
 
 
@@ -54,14 +73,25 @@ def main(arguments: list[str] | None = None) -> int:
     command = importlib.import_module(f"routelmt.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(f"routelmt {name}", description=command.__doc__)
     command.configure(parser)
+    parsed = parser.parse_args(arguments[1:])
     try:
-        return int(command.run(parser.parse_args(arguments[1:])) or 0)
+        return int(command.run(parsed) or 0)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
         print(f"routelmt {name}: error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"routelmt {name}: error: {_explain(error, parsed)}", file=sys.stderr)
+        return 1
+
+
+def _explain(error: OSError, parsed: argparse.Namespace) -> str:
+    """What the system refused (disk full, no permission), at which file, and what to do."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    file = error.filename or getattr(parsed, "out", None) or "a file"
+    return f"{file}: {reason}. {REMEDIES.get(error.errno or 0, 'Check the path and the disk')}."
 
 
 if __name__ == "__main__":

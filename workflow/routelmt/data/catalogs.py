@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-import unicodedata
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from routelmt.data.normalise import normalise
 from routelmt.errors import UserError
 
 # How catalogs spell a language, and what its script looks like.
@@ -24,7 +24,6 @@ LOCALES = {
     "ru": re.compile(r"/ru([-_]ru)?/lc_messages/", re.IGNORECASE),
 }
 SCRIPTS = {"zh": re.compile(r"[\u4e00-\u9fff]"), "ru": re.compile(r"[\u0400-\u04ff]")}
-_WORDS = re.compile(r"\w+")
 _IDENTIFIER = re.compile(r"[_.\d]|[a-z][A-Z]")
 _LOWER = re.compile(r"[a-z]{2}")
 
@@ -51,11 +50,6 @@ class Splits:
     min_words: int
     max_chars: int
     salt: str
-
-
-def normalise(text: str) -> str:
-    """What makes two strings the same text: its words, case-folded, NFKC."""
-    return " ".join(_WORDS.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def text_id(english: str) -> str:

@@ -6,16 +6,26 @@ from typing import NamedTuple
 
 
 class Reader(NamedTuple):
-    """Module with `read(origin, settings, direction)`; origin is a corpus table or data/raw/X."""
+    """Module with `read(origin, settings, direction)`, and what `origin` is.
+
+    origin: "corpus" (a corpus table), "source" (a folder as upstream publishes it, downloaded or
+        local) or "file" (the user's own).
+    """
 
     module: str
-    from_corpus: bool = False
+    origin: str
 
+
+_OWN = Reader("routelmt.data.readers.own_rows", "file")
 
 READERS = {
-    "gettext": Reader("routelmt.data.readers.gettext", from_corpus=True),
-    "commt": Reader("routelmt.data.readers.unavailable"),
-    "flores": Reader("routelmt.data.readers.unavailable"),
-    "wmt24pp": Reader("routelmt.data.readers.unavailable"),
-    "bouquet": Reader("routelmt.data.readers.unavailable"),
+    "gettext": Reader("routelmt.data.readers.gettext", "corpus"),
+    "commt": Reader("routelmt.data.readers.commt", "source"),
+    "flores": Reader("routelmt.data.readers.flores", "source"),
+    "wmt24pp": Reader("routelmt.data.readers.wmt24pp", "source"),
+    "bouquet": Reader("routelmt.data.readers.bouquet", "source"),
+    "jsonl": _OWN,
+    "csv": _OWN,
+    "tsv": _OWN,
+    "parquet": _OWN,
 }

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from routelmt import tables
+from routelmt.data.languages import letters_of, written_in
+from routelmt.data.rows import SHOWN_PLACES, Complaints, flaw, is_blank, say, show
 from routelmt.errors import UserError
+
+Columns = dict[str, list[Any]]
+TEXTS = ("source", "reference")
 
 
 def read_segments(
@@ -18,20 +25,145 @@ def read_segments(
 ) -> pa.Table:
     """The `segments` table of one dataset and direction, read by the module `reader`.
 
-    Raises UserError if there are none, or not as many as the config expects.
+    Blank texts are dropped if `drop_blank`; of what remains, `part` keeps the groups whose hash
+    lies in it; then there must be `rows` (a number, or one for each direction). Raises UserError.
     """
-    columns = importlib.import_module(reader).read(origin, settings, direction)
-    rows = len(columns["segment_id"])
+    columns: Columns = importlib.import_module(reader).read(origin, settings, direction)
+    if "where" not in columns:
+        columns["where"] = [f"{origin}, segment {i}" for i in columns["segment_id"]]
+    if "split" not in columns:
+        columns["split"] = [settings.get("split", "test")] * len(columns["where"])
+    _check_characters(columns)
+    columns = _without_blanks(columns, settings, dataset, direction)
+    _check_ids(columns, dataset, direction)
+    _check_languages(columns, dataset, direction)
+    columns = _cut(columns, settings, dataset)
+    _check_count(len(columns["segment_id"]), settings, origin, dataset, direction)
+    del columns["where"]
+    return tables.from_columns("segments", columns | {"dataset": dataset, "direction": direction})
+
+
+def _selected(columns: Columns, kept: Sequence[int]) -> Columns:
+    return {name: [values[i] for i in kept] for name, values in columns.items()}
+
+
+def _check_characters(columns: Columns) -> None:
+    """For readers that do not read rows: texts that Parquet or a tokenizer cannot take."""
+    complaints = Complaints()
+    for name in TEXTS:
+        for text, where in zip(columns[name], columns["where"], strict=True):
+            if found := flaw(text):
+                complaints.add(where, f"'{name}' has {found}", "Repair or drop the row")
+    complaints.tell()
+
+
+def _without_blanks(
+    columns: Columns, settings: Mapping[str, Any], dataset: str, direction: str
+) -> Columns:
+    pairs = zip(*(columns[name] for name in TEXTS), strict=True)
+    blank = [[is_blank(text) for text in pair] for pair in pairs]
+    kept = [i for i, pair in enumerate(blank) if not any(pair)]
+    if len(kept) == len(blank):
+        return columns
+    if settings.get("drop_blank"):
+        say(
+            f"dataset '{dataset}', direction {direction}: {len(blank) - len(kept):,} of "
+            f"{len(blank):,} rows dropped, their source or reference is blank"
+        )
+        return _selected(columns, kept)
+    complaints = Complaints()
+    for where, pair in zip(columns["where"], blank, strict=True):
+        if any(pair):
+            name = TEXTS[not pair[0]]
+            remedy = f"Fill or drop the row, or set 'datasets.{dataset}.drop_blank' to true"
+            complaints.add(where, f"'{name}' is blank", remedy)
+    complaints.tell()
+    return columns
+
+
+def _check_ids(columns: Columns, dataset: str, direction: str) -> None:
+    counts = Counter(columns["segment_id"])
+    if len(counts) == len(columns["segment_id"]):
+        return
+    complaints = Complaints()
+    seen: dict[str, str] = {}
+    for identifier, where in zip(columns["segment_id"], columns["where"], strict=True):
+        if identifier in seen:
+            what = f"the segment_id {show(identifier)} stands in {seen[identifier]} already"
+            remedy = (
+                f"Within dataset '{dataset}' and direction {direction} an id may occur once: "
+                "rename or drop one"
+            )
+            complaints.add(where, what, remedy)
+        seen.setdefault(identifier, where)
+    complaints.tell()
+
+
+def _check_languages(columns: Columns, dataset: str, direction: str) -> None:
+    """Complain if sources are in the target's script and references in the source's."""
+    source, target = (letters_of(language) for language in direction.split("-"))
+    if not source or not target or source & target:
+        return
+    swapped = [
+        i
+        for i, (a, b) in enumerate(zip(columns["source"], columns["reference"], strict=True))
+        if written_in(a) in target and written_in(b) in source
+    ]
+    if not swapped:
+        return
+    total = len(columns["segment_id"])
+    found = (
+        f"{len(swapped):,} of {total:,} rows have a source in the script of "
+        f"'{direction.split('-')[1]}' and a reference in that of '{direction.split('-')[0]}'"
+    )
+    if len(swapped) * 2 >= total:
+        raise UserError(
+            f"{columns['where'][swapped[0]]}: dataset '{dataset}', direction {direction}: {found}. "
+            "They are swapped: exchange source and reference, or name the other direction."
+        )
+    ids = ", ".join(columns["segment_id"][i] for i in swapped[:SHOWN_PLACES])
+    say(f"dataset '{dataset}', direction {direction}: {found}; look at {ids}")
+
+
+def _cut(columns: Columns, settings: Mapping[str, Any], dataset: str) -> Columns:
+    """The rows whose group belongs to `part` of the dataset's file."""
+    part = settings.get("part")
+    if part is None:
+        return columns
+    low, high = part
+    if not 0 <= low < high <= 1:
+        raise UserError(
+            f"config key 'datasets.{dataset}.part': found {list(part)}, allowed: two numbers "
+            "from 0 to 1, the smaller one first."
+        )
+    salt = settings.get("salt") or ""
+    groups = enumerate(columns["group_id"])
+    return _selected(columns, [i for i, group in groups if in_part(group, low, high, salt)])
+
+
+def in_part(group: str, low: float, high: float, salt: str = "") -> bool:
+    """Whether a group's hash lies in [low, high) of the unit interval.
+
+    Disjoint intervals share no group, and intervals that cover [0, 1) lose none, in any direction.
+    """
+    digest = hashlib.blake2b(f"{salt}:{group}".encode(), digest_size=8).digest()
+    # Compared as integers: a quotient near 1 would round to it and belong nowhere.
+    return low * 2**64 <= int.from_bytes(digest, "big") < high * 2**64
+
+
+def _check_count(
+    rows: int, settings: Mapping[str, Any], origin: Path, dataset: str, direction: str
+) -> None:
     expected = settings.get("rows")
+    if isinstance(expected, Mapping):
+        expected = expected.get(direction)
     if not rows:
         raise UserError(
             f"dataset '{dataset}', direction {direction}: no segments in {origin}; check "
-            f"'datasets.{dataset}' and its 'directions' in the config."
+            f"'datasets.{dataset}', its 'directions' and its 'part' in the config."
         )
     if expected is not None and rows != expected:
         raise UserError(
             f"dataset '{dataset}', direction {direction}: {rows} segments in {origin}, the config "
             f"expects {expected} ('datasets.{dataset}.rows'). Upstream changed, or a filter did."
         )
-    columns.setdefault("split", settings.get("split", "test"))
-    return tables.from_columns("segments", columns | {"dataset": dataset, "direction": direction})
