@@ -1,86 +1,77 @@
 """Downloads of pinned upstream files: what is on disk is what data/sources.yaml says, or nothing.
 
-A killed download leaves its good files in a hidden folder beside the goal and goes on from there.
+A killed download leaves what it has in a hidden folder beside the goal and goes on from there.
 """
 
 from __future__ import annotations
 
+import importlib
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from routelmt.data.downloads.wheels import check_file
 from routelmt.errors import UserError
-from routelmt.provenance import file_hash
+
+__all__ = ["check_file", "fetch", "pin"]
+
+# Modules with `download(source, settings, partial)`, which returns the finished folder: `partial`
+# or one below it. Those that can also look up an entry's checksums have `pin(source, settings)`.
+DOWNLOADERS = {
+    "archive": "routelmt.data.downloads.archive",
+    "hub": "routelmt.data.downloads.hub",
+    "wheels": "routelmt.data.downloads.wheels",
+}
+_REQUIRED = {
+    "archive": ("url",),
+    "hub": ("repository", "revision", "files"),
+    "wheels": ("files",),
+}
 
 
 def fetch(source: str, settings: Mapping[str, Any], out: Path) -> None:
-    """Fetch every file of a source into the folder `out`, which appears when all are there."""
-    if settings["kind"] != "wheels":
-        raise UserError(
-            f"source '{source}' (kind '{settings['kind']}'): not available yet: needs its "
-            "downloader. Available now: gettext."
-        )
+    """Fetch a source into the folder `out`, which appears when all of it is there and checked.
+
+    settings: the source's entry of data/sources.yaml, with the config's changes.
+    """
+    downloader = _downloader(source, settings)
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f"{out}: not a folder; remove it, the files of '{source}' go there.")
     partial = out.parent / f".{out.name}.partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    missing = [f for f in settings["files"] if not _is_good(partial / f["file"], f)]
-    if missing:
-        _download_wheels(missing, partial)
-    for file in settings["files"]:
-        check_file(partial / file["file"], file)
-    if out.exists():
-        shutil.rmtree(out)
-    partial.replace(out)
-
-
-def _is_good(path: Path, file: Mapping[str, Any]) -> bool:
-    return (
-        path.is_file() and path.stat().st_size == file["size"] and file_hash(path) == file["sha256"]
-    )
-
-
-def check_file(path: Path, file: Mapping[str, Any]) -> None:
-    """Raise UserError unless the file has the size and the checksum of its entry."""
-    if not path.is_file():
-        raise UserError(f"{path}: missing after the download; run it again.")
-    found = file_hash(path)
-    if found != file["sha256"]:
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        ready: Path = downloader.download(source, settings, partial)
+        if out.exists():
+            shutil.rmtree(out)
+        ready.replace(out)
+        shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
         raise UserError(
-            f"{path}: SHA-256 is {found}, data/sources.yaml expects {file['sha256']}. The file "
-            "was damaged or upstream replaced it; delete it and fetch again."
+            f"source '{source}': {error.filename or partial}: {error.strerror or error}. What has "
+            "arrived is kept; make room or give access, and run it again."
+        ) from None
+
+
+def pin(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a source with its commit, sizes and checksums looked up now."""
+    downloader = _downloader(source, settings)
+    if not hasattr(downloader, "pin"):
+        raise UserError(f"source '{source}' is of kind '{settings['kind']}'; pip pins wheels.")
+    entry: dict[str, Any] = downloader.pin(source, settings)
+    return entry
+
+
+def _downloader(source: str, settings: Mapping[str, Any]) -> Any:
+    kind = settings.get("kind")
+    if kind not in DOWNLOADERS:
+        raise UserError(
+            f"source '{source}': 'kind' is {kind!r}; allowed: {', '.join(DOWNLOADERS)}."
         )
-
-
-def _download_wheels(files: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Let pip download the wheels; its hash check refuses anything but the pinned bytes."""
-    lines = [f"{f['package']}=={f['version']} --hash=sha256:{f['sha256']}" for f in files]
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
-        requirements.write("\n".join(lines) + "\n")
-        requirements.flush()
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--ignore-requires-python",
-            "--retries",
-            "5",
-            "--disable-pip-version-check",
-            "--dest",
-            str(folder),
-            "--requirement",
-            requirements.name,
-        ]
-        if subprocess.run(command, check=False).returncode:
-            raise UserError(
-                f"pip could not download {len(files)} pinned wheels into {folder} (its messages "
-                "are above). Without internet, put the files into a folder and set "
-                "PIP_NO_INDEX=1 and PIP_FIND_LINKS to it."
-            )
+    missing = [key for key in _REQUIRED[kind] if not settings.get(key)]
+    if missing:
+        raise UserError(
+            f"source '{source}' (kind '{kind}') needs {', '.join(repr(k) for k in missing)}; set "
+            f"it in data/sources.yaml or under 'sources.{source}' of the config."
+        )
+    return importlib.import_module(DOWNLOADERS[kind])

@@ -1,0 +1,1 @@
+"""How each kind of source is downloaded; see routelmt.data.fetch."""
