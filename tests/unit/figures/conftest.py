@@ -67,5 +67,28 @@ def evaluation_tables() -> dict[str, pa.Table]:
              "mean_delta": 5 - quantile, "mean_delta_low": 4 - quantile,
              "mean_delta_high": 6 - quantile}
         )  # fmt: skip
-    made = {"routers": routers, "pareto": pareto, "risk_buckets": risks, "guards": guards}
+    lengths = {"mean": 20.0, "p05": 4.0, "p25": 9.0, "p50": 16.0, "p75": 25.0, "p95": 60.0}
+    datasheet = [
+        {
+            "dataset": dataset,
+            "direction": direction,
+            "domain": "all",
+            "role": role,
+            "segments": 100,
+            "groups": 100,
+            "documents": 0,
+            "source_chars_mean": 90.0,
+            "reference_chars_mean": 90.0,
+            **{f"{s}_words_{k}": v for s in ("source", "reference") for k, v in lengths.items()},
+        }
+        for dataset, role in (("one", "train"), ("two", "test"))
+        for direction in PLACES[:2]
+    ]
+    made = {
+        "datasheet": datasheet,
+        "routers": routers,
+        "pareto": pareto,
+        "risk_buckets": risks,
+        "guards": guards,
+    }
     return {name: table(name, rows) for name, rows in made.items()}

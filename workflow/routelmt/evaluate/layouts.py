@@ -1,4 +1,4 @@
-"""How each evaluation table is laid out for readers: blocks of rows and columns of text.
+"""How the tables of data and evaluation are laid out: blocks of rows, columns and cells.
 
 A layout is text without markup; render.py turns it into LaTeX and Markdown.
 """
@@ -42,10 +42,11 @@ class Block:
     index: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...]
+    note: str = ""  # what a reader must know of this table in particular
 
 
 def blocks(table: pa.Table, name: str) -> list[Block]:
-    """The layout of the evaluation table of that name; no block for a table without rows."""
+    """The layout of the table of that name; no block for a table without rows."""
     rows: list[Row] = table.to_pylist()
     return _LAYOUTS[name](rows) if rows else []
 
@@ -205,10 +206,101 @@ def _guards(rows: list[Row]) -> list[Block]:
     return result
 
 
+_DATASHEET = (
+    ("number of", "segments", "segments", 0),
+    ("number of", "texts", "groups", 0),
+    ("number of", "documents", "documents", 0),
+    *(
+        (f"words per {side}", label, f"{side}_words_{column}", digits)
+        for side in ("source", "reference")
+        for label, column, digits in (("mean", "mean", 1), ("median", "p50", 1), ("95 %", "p95", 0))
+    ),
+    ("characters (mean)", "source", "source_chars_mean", 1),
+    ("characters (mean)", "reference", "reference_chars_mean", 1),
+)
+_DATASHEET_NOTE = (
+    "Texts: distinct ones, as tied across directions. A word is a run of letters and digits, or "
+    "one Chinese or Japanese character. 95 %: the 95th percentile."
+)
+
+
+def _datasheet(rows: list[Row]) -> list[Block]:
+    """Datasets and directions, then their domains, if any has one."""
+    columns = tuple((group, label) for group, label, _, _ in _DATASHEET)
+    whole = [row for row in rows if row["domain"] == "all"]
+    domains = [row for row in rows if row["domain"] != "all"]
+    index = {"Dataset": "dataset", "Role": "role", "Direction": "direction"}
+    found = [
+        ("The data", index, whole),
+        ("The data by domain", index | {"Domain": "domain"}, domains),
+    ]
+    return [
+        Block(
+            title,
+            tuple(names),
+            columns,
+            tuple(
+                (
+                    tuple(row[column] for column in names.values()),
+                    tuple(Cell(_grouped(row[c], digits)) for _, _, c, digits in _DATASHEET),
+                )
+                for row in shown
+            ),
+            _DATASHEET_NOTE,
+        )
+        for title, names, shown in found
+        if shown
+    ]
+
+
+def _grouped(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}"
+
+
+_OVERLAPS = ("exact", "near", "group", "removed")
+_CONTAMINATION_NOTE = (
+    "Exact: a text of the row, normalised, is in the held-out set. Near: one reaches the threshold "
+    "of similarity. Group: the row shares its text with such a row in another direction. A row "
+    "counts once, under the first of these that it meets; removed rows are kept away from the "
+    "routers."
+)
+
+
+def _contamination(rows: list[Row]) -> list[Block]:
+    """All directions together, then each of several."""
+    index = {"Dataset": "dataset", "Role": "role", "Held-out": "held_out"}
+    whole = [row for row in rows if row["direction"] == "all"]
+    single = [row for row in rows if row["direction"] != "all"]
+    found = [("Overlap with held-out data", index, whole)]
+    if len(_distinct(single, "direction")) > 1:
+        by_direction = index | {"Direction": "direction"}
+        found.append(("Overlap with held-out data by direction", by_direction, single))
+    columns = [("rows", label) for label in ("all", *_OVERLAPS)]
+    columns += [("% of the rows", label) for label in _OVERLAPS]
+    return [
+        Block(
+            title,
+            tuple(names),
+            tuple(columns),
+            tuple((tuple(row[c] for c in names.values()), _overlap_cells(row)) for row in shown),
+            _CONTAMINATION_NOTE,
+        )
+        for title, names, shown in found
+    ]
+
+
+def _overlap_cells(row: Row) -> tuple[Cell, ...]:
+    counts = [Cell(f"{row[column]:,}") for column in ("rows", *_OVERLAPS)]
+    shares = [Cell(number(100 * row[column] / row["rows"], 2)) for column in _OVERLAPS]
+    return (*counts, *shares)
+
+
 _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "routers": _routers,
     "comparisons": _comparisons,
     "pareto": _pareto,
     "risk_buckets": _risk_buckets,
     "guards": _guards,
+    "datasheet": _datasheet,
+    "contamination": _contamination,
 }

@@ -1,4 +1,4 @@
-"""Evaluation tables as CSV (every value), LaTeX with booktabs, and Markdown (rounded)."""
+"""Tables for readers as CSV (every value), LaTeX with booktabs, and Markdown (rounded)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _MARKDOWN = {character: f"\\{character}" for character in "\\|*_`<>[]"}
 def write_renderings(table: pa.Table, name: str, path: str | Path) -> None:
     """Write X.csv, X.tex and X.md beside path, which is X.parquet; each is whole or absent.
 
-    table: the evaluation table of that name. Deterministic: the same table, the same bytes.
+    table: the table of that name, one with a layout. The same table gives the same bytes.
     """
     path, layout = Path(path), blocks(table, name)
     with atomic_path(path.with_suffix(".csv")) as temporary:
@@ -57,9 +57,17 @@ def latex(layout: Iterable[Block]) -> str:
 
 
 def markdown(layout: Iterable[Block]) -> str:
-    """One heading and pipe table per block."""
-    parts = [_markdown_block(block) for block in layout]
-    return "\n".join([*parts, f"{NOTE}\n"] if parts else [f"{EMPTY}\n"])
+    """One heading and pipe table per block, then their notes."""
+    shown = list(layout)
+    parts = [_markdown_block(block) for block in shown]
+    notes = dict.fromkeys(f"{_md(note)}\n" for note in map(_note, shown) if note)
+    return "\n".join([*parts, *notes] or [f"{EMPTY}\n"])
+
+
+def _note(block: Block) -> str:
+    """The block's own note, and what its brackets mean if it has any."""
+    bracketed = any(cell.interval for _, cells in block.rows for cell in cells)
+    return " ".join(note for note in (block.note, NOTE if bracketed else "") if note)
 
 
 def _latex_block(block: Block) -> str:
@@ -75,7 +83,7 @@ def _latex_block(block: Block) -> str:
     lines = [
         r"\begin{table}",
         r"  \centering\small",
-        rf"  \caption{{{_tex(block.title)}. {_tex(NOTE)}}}",
+        rf"  \caption{{{_tex(f'{block.title}. {_note(block)}'.rstrip())}}}",
         rf"  \begin{{tabular}}{{{'l' * index}{'r' * len(block.columns)}}}",
         r"    \toprule",
         f"    {' & '.join(top)} \\\\",

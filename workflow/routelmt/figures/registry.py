@@ -13,6 +13,7 @@ class FigureType(NamedTuple):
 
 
 FIGURES: dict[str, FigureType] = {
+    "datasheet": FigureType("routelmt.figures.datasheet", ("datasheet",)),
     "pareto": FigureType("routelmt.figures.pareto", ("pareto", "routers")),
     "comparison": FigureType("routelmt.figures.comparison", ("routers",)),
     "risk_buckets": FigureType("routelmt.figures.risk_buckets", ("risk_buckets",)),
