@@ -126,7 +126,7 @@ def test_evaluation_writes_every_table_and_rendering(
     settings: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from routelmt.config import TABLES
+    from routelmt.config import DATA_TABLES, TABLES
     from routelmt.figures.registry import FIGURES
 
     run = world / "runs/tiny"
@@ -145,6 +145,20 @@ def test_evaluation_writes_every_table_and_rendering(
             settings=options,
             predictions=list(predictions.values()),
             gains=chain["gains-test"],
+            out=run / f"tables/{table}.parquet",
+        )
+        assert tables.read(run / f"tables/{table}.parquet", table).num_rows
+        assert all((run / f"tables/{table}.{e}").stat().st_size for e in ("csv", "tex", "md"))
+    roles = {"train": chain["segments-train"], "valid": [], "test": chain["segments-test"]}
+    rules = {"threshold": 0.8, "ngram": 5, "ngram_han": 2, "permutations": 128, "action": "remove"}
+    command("overlaps", **roles, settings=rules, out=run / "overlaps.parquet")
+    for table in DATA_TABLES:
+        command(
+            "describe",
+            table=table,
+            **roles,
+            overlaps=run / "overlaps.parquet",
+            settings={"action": "remove"},
             out=run / f"tables/{table}.parquet",
         )
         assert tables.read(run / f"tables/{table}.parquet", table).num_rows

@@ -83,6 +83,43 @@ def test_shipped_configs_are_valid(path: str) -> None:
             r"'experiments\.demo\.test': found \[\]",
         ),
         (
+            lambda c: c["experiments"]["demo"].update(train=[]),
+            r"'experiments\.demo\.train': no dataset, but routelmt, routelmt-q must be trained",
+        ),
+        (
+            lambda c: c["experiments"]["demo"].update(valid=["software-test"]),
+            r"'experiments\.demo\.test': 'software-test' is in 'valid' too; .*see 'part'",
+        ),
+        (
+            lambda c: c["datasets"]["software-test"].update(part=[0.8, 0.2]),
+            r"'datasets\.software-test\.part': found \[0\.8, 0\.2\], needs low below high",
+        ),
+        (
+            lambda c: c["datasets"]["software-test"].update(rows={"en-hz": 3}),
+            r"'datasets\.software-test\.rows': 'en-hz' is not in 'directions'",
+        ),
+        (
+            lambda c: c["datasets"].update(more={"source": "flores", "origin": "floers"}),
+            r"'datasets\.more\.origin': 'floers' is not in 'sources' \(did you mean 'flores'",
+        ),
+        (
+            lambda c: c.update(sources={"flores": {"token": "x"}}),
+            r"'sources\.flores': unknown key 'token'",
+        ),
+        (
+            lambda c: c["models"].update({"demo-small": {"engine": "precomputed", "path": "x"}}),
+            r"routelmt, routelmt-q, entropy read the small model, but 'demo-small' has only "
+            r"precomputed .*without_model: leave-out",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].update(engine="precomputed"),
+            r"'models\.demo-small': unknown key 'dtype'",
+        ),
+        (
+            lambda c: c["metrics"]["chrf"].update(type="precomputed"),
+            r"'metrics\.chrf': required key 'path' is missing",
+        ),
+        (
             lambda c: c["experiments"]["demo"].update(budgets=[30]),
             r"'experiments\.demo\.budgets\.0': found 30, allowed: exclusiveMaximum 1",
         ),
@@ -110,6 +147,61 @@ def test_a_bad_config_names_the_key(change: Callable[[dict], object], message: s
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
+def test_routers_without_their_model_are_left_out_if_asked() -> None:
+    def change(c: dict) -> None:
+        c["models"]["demo-small"] = {"engine": "precomputed", "path": "x"}
+        c["experiments"]["demo"]["without_model"] = "leave-out"
+
+    demo = config.resolve(changed(change))["experiments"]["demo"]
+    assert demo["routers"] == ["gain-oracle", "quality-oracle", "rarity", "length", "random"]
+    assert demo["guards"]["rank"] == [] and demo["guards"]["signals"] == ["quality-oracle"]
+
+
+def test_an_experiment_that_trains_nothing_needs_no_training_data() -> None:
+    def change(c: dict) -> None:
+        c["experiments"]["demo"] |= {"routers": ["random", "length"], "guards": {}}
+        del c["experiments"]["demo"]["train"], c["experiments"]["demo"]["valid"]
+
+    assert config.resolve(changed(change))["experiments"]["demo"]["train"] == []
+
+
+def test_missing_files_are_named_with_their_keys(tmp_path: Path) -> None:
+    def change(c: dict) -> None:
+        c["datasets"]["mine"] = {"source": "csv", "path": str(tmp_path / "no.csv")}
+        c["models"]["ready"] = {"engine": "precomputed", "path": str(tmp_path)}
+        c["metrics"]["human"] = {"type": "precomputed", "path": str(ROOT / "README.md")}
+        c["sources"] = {"flores": {"local": str(tmp_path / "flores")}}
+
+    found = list(config.missing_files(config.resolve(changed(change))))
+    assert [message.split("'")[1] for message in found] == [
+        "datasets.mine.path",
+        "models.ready.path",
+        "sources.flores.local",
+    ]
+    assert "there is no such file" in found[0] and "is a folder" in found[1]
+
+
+def test_the_paper_has_its_3368_requests_per_direction() -> None:
+    paper = config.load(ROOT / "config.yaml")
+    tests = [paper["datasets"][name] for name in paper["experiments"]["paper"]["test"]]
+    assert sum(dataset["rows"] for dataset in tests) == 3368
+
+
+def test_sources_are_fetched_only_where_nothing_local_is_named() -> None:
+    from routelmt.plan import Plan
+
+    paper = config.load(ROOT / "config.yaml")
+    assert Plan(paper).sources() == ["commt", "flores", "wmt24pp", "bouquet"]
+    paper["sources"] = {"flores": {"local": "my/flores"}, "wmt24pp": {"revision": "f" * 40}}
+    paper["datasets"]["bouquet"]["origin"] = "flores-plus"
+    resolved = config.resolve(paper)
+    assert Plan(resolved).sources() == ["commt", "wmt24pp", "flores-plus"]
+    assert Plan(resolved).origin("flores") == "my/flores"
+    merged = json.loads(config.stage_settings(resolved)["sources"]["wmt24pp"])
+    assert merged["revision"] == "f" * 40 and merged["repository"] == "google/wmt24pp"
+    assert "local" not in json.loads(config.stage_settings(resolved)["sources"]["flores"])
+
+
 def test_registries_and_schema_name_the_same_types() -> None:
     from routelmt.data.registry import READERS
     from routelmt.score.registry import METRICS
@@ -119,7 +211,7 @@ def test_registries_and_schema_name_the_same_types() -> None:
     assert set(kinds["datasets"]["of"]) == set(READERS)
     assert set(kinds["metrics"]["of"]) == set(METRICS)
     assert set(kinds["routers"]["of"]) == set(ROUTERS)
-    assert set(kinds["models"]["of"]) <= set(ENGINES)
+    assert set(kinds["models"]["of"]) == set(ENGINES)
 
 
 def test_every_key_of_the_schema_is_documented() -> None:

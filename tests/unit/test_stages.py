@@ -17,9 +17,9 @@ from routelmt.translate.registry import ENGINES
 
 KINDS = {
     "segments": {r.module for r in READERS.values()},
-    "hypotheses": set(ENGINES.values()),
-    "signals": set(ENGINES.values()),
-    "scores": set(METRICS.values()),
+    "hypotheses": {e.module for e in ENGINES.values()},
+    "signals": {e.module for e in ENGINES.values()},
+    "scores": {m.module for m in METRICS.values()},
     "routers": {r.module for r in ROUTERS.values() if r.trained},
     "predictions": {r.module for r in ROUTERS.values()},
     "figures": {f.module for f in FIGURES.values()},
@@ -57,8 +57,10 @@ def test_package_files_hold_no_code() -> None:
 
 
 def test_stages_are_told_apart() -> None:
-    assert "translate/signals.py" not in stages.code_files("hypotheses", ENGINES["transformers"])
-    assert "score/chrf.py" not in stages.code_files("scores", METRICS["xcomet"])
+    assert "translate/signals.py" not in stages.code_files(
+        "hypotheses", ENGINES["transformers"].module
+    )
+    assert "score/chrf.py" not in stages.code_files("scores", METRICS["xcomet"].module)
     assert "gains.py" in stages.code_files("gains")
     assert not any(f.startswith("commands") for s, k in CASES for f in stages.code_files(s, k))
 

@@ -8,7 +8,7 @@ from tests.workflow.conftest import job_counts, run
 
 DIRECTIONS, TEST_SETS, DATASETS = 4, 3, 5  # of config.yaml
 TRAINED = 4  # xlmr-gain, xlmr-quality, routelmt, routelmt-q
-TABLES, FIGURES = 5, 4
+TABLES, DATA_TABLES, FIGURES = 5, 2, 5
 
 
 def test_the_paper_is_planned_whole(project: Path) -> None:
@@ -21,6 +21,8 @@ def test_the_paper_is_planned_whole(project: Path) -> None:
         "score": 2 * DATASETS * DIRECTIONS,
         "label_gains": DATASETS * DIRECTIONS,
         "prefill_signals": TEST_SETS * DIRECTIONS,
+        "find_overlaps": 1,
+        "describe_data": DATA_TABLES,
         "train_router": TRAINED,
         "predict": 12 * TEST_SETS * DIRECTIONS,
         "evaluate": TABLES,
@@ -39,6 +41,8 @@ def test_the_demo_is_planned_whole(project: Path) -> None:
         "score": 2 * 3 * DIRECTIONS,
         "label_gains": 3 * DIRECTIONS,
         "prefill_signals": DIRECTIONS,
+        "find_overlaps": 1,
+        "describe_data": DATA_TABLES,
         "train_router": 2,
         "predict": 8 * DIRECTIONS,
         "evaluate": TABLES,

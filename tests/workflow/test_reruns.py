@@ -1,7 +1,7 @@
 """The signature test: which edit re-runs which rules, exactly.
 
-The small experiment has 2 directions, 3 datasets, 2 models, 8 routers (2 trained), 5 tables and
-4 figures.
+The small experiment has 2 directions, 3 datasets, 2 models, 8 routers (2 trained), 5 tables with 4
+figures, and 2 tables of the data with 1 figure.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import yaml
 Plan = Callable[..., dict[str, int]]
 EXPERIMENT = "profiles/demo/experiment.yaml"
 
-FIGURES = {"plot": 4}
-TABLES = {"evaluate": 5, **FIGURES}
+TABLES = {"evaluate": 5, "plot": 4}
+DATA_TABLES = {"describe_data": 2, "plot": 1}
+FIGURES = {"plot": 5}
 LEARNED = {"train_router": 2, "predict": 4, **TABLES}  # predictions of the two trained routers
+OVERLAPS = {"find_overlaps": 1, "describe_data": 2}  # and what depends on the rows left out
 # Gains reach every trained router and, on the test sets, the two oracles.
 LABELS = {"label_gains": 6, "train_router": 2, "predict": 8, **TABLES}
 
@@ -40,6 +42,19 @@ def test_a_second_run_plans_nothing(finished: Path, planned: Plan) -> None:
 def test_a_figure_style_redraws_figures_only(finished: Path, planned: Plan) -> None:
     edit(finished, lambda c: c.update(figures={"palette": "tol-bright"}))
     assert planned() == FIGURES
+
+
+def test_a_threshold_of_contamination_compares_and_trains_again(
+    finished: Path, planned: Plan
+) -> None:
+    edit(finished, lambda c: c["experiments"]["demo"].update(contamination={"threshold": 0.7}))
+    assert planned() == {**OVERLAPS, **LEARNED, "plot": 5}
+
+
+def test_only_counting_contamination_trains_again(finished: Path, planned: Plan) -> None:
+    edit(finished, lambda c: c["experiments"]["demo"].update(contamination={"action": "count"}))
+    plan = planned()
+    assert plan["train_router"] == 2 and plan["describe_data"] == 2
 
 
 def test_a_prompt_template_translates_again_and_all_below(finished: Path, planned: Plan) -> None:
@@ -132,7 +147,10 @@ def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> No
         ("evaluate/metrics.py", TABLES),
         ("figures/style.py", FIGURES),
         ("routers/rarity.py", {"predict": 2, **TABLES}),
-        ("data/readers/unavailable.py", {}),
+        ("data/readers/flores.py", {}),
+        ("data/overlaps.py", {**OVERLAPS, **LEARNED}),
+        ("data/describe.py", DATA_TABLES),
+        ("data/fetch.py", {}),
         ("score/unavailable.py", {}),
         ("commands/translate.py", {}),
         ("provenance.py", {}),

@@ -16,14 +16,18 @@ from typing import Any
 
 import yaml
 
+from routelmt.data.registry import READERS
 from routelmt.errors import UserError
 from routelmt.figures.registry import FIGURES
 from routelmt.routers.registry import ROUTERS
+from routelmt.translate.registry import ENGINES
 
 Config = dict[str, Any]
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
 TABLES = ("routers", "comparisons", "pareto", "risk_buckets", "guards")
+DATA_TABLES = ("datasheet", "contamination")
+ROLES = ("train", "valid", "test")
 _REFERENCES = {
     "small": "models",
     "large": "models",
@@ -138,21 +142,35 @@ def _check_references(config: Config) -> None:
                     f"config key 'directions': '{direction}' uses language '{code}', which has no "
                     f"name under 'languages' ({_list(config['languages'])})."
                 )
+    sources = load_sources() | config["sources"]
     for name, corpus in config["corpora"].items():
-        _check_names([corpus["source"]], load_sources(), f"corpora.{name}.source", "sources")
+        _check_names([corpus["source"]], sources, f"corpora.{name}.source", "sources")
     for name, dataset in config["datasets"].items():
-        _check_names(
-            dataset.setdefault("directions", list(directions)),
-            directions,
-            f"datasets.{name}.directions",
-            "directions",
-        )
-        if "corpus" in dataset:
-            _check_names(
-                [dataset["corpus"]], config["corpora"], f"datasets.{name}.corpus", "corpora"
-            )
+        _check_dataset(config, sources, name, dataset)
     for name, experiment in config["experiments"].items():
         _check_experiment(config, name, experiment)
+
+
+def _check_dataset(config: Config, sources: Config, name: str, dataset: Config) -> None:
+    key, directions = f"datasets.{name}", config["directions"]
+    _check_names(
+        dataset.setdefault("directions", list(directions)),
+        directions,
+        f"{key}.directions",
+        "directions",
+    )
+    if "corpus" in dataset:
+        _check_names([dataset["corpus"]], config["corpora"], f"{key}.corpus", "corpora")
+    if READERS[dataset["source"]].origin == "source":
+        dataset.setdefault("origin", dataset["source"])
+        _check_names([dataset["origin"]], sources, f"{key}.origin", "sources")
+    if isinstance(dataset.get("rows"), dict):
+        _check_names(list(dataset["rows"]), directions, f"{key}.rows", "directions")
+    low, high = dataset.get("part", (0, 1))
+    if low >= high:
+        raise UserError(
+            f"config key '{key}.part': found {[low, high]}, needs low below high, such as [0, 0.8]."
+        )
 
 
 def _check_names(names: list[str], known: Any, key: str, section: str) -> None:
@@ -173,20 +191,60 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
         raise UserError(f"config key '{key}.large': the same model as 'small'; name two.")
     experiment.setdefault("directions", list(config["directions"]))
     _check_names(experiment["directions"], config["directions"], f"{key}.directions", "directions")
+    guards = experiment["guards"]
+    for field in ("rank", "signals"):
+        there = f"{key}.routers"
+        _check_names(guards[field], experiment["routers"], f"{key}.guards.{field}", there)
+    _settle_routers(config, key, experiment)
+    _check_roles(config, key, experiment)
+
+
+def _settle_routers(config: Config, key: str, experiment: Config) -> None:
+    """Leave out, or refuse, the routers that read a small model that is not there to be read."""
+    small = experiment["small"]
+    if ENGINES[config["models"][small]["engine"]].has_model:
+        return
+    kinds = {r: ROUTERS[config["routers"][r]["type"]] for r in experiment["routers"]}
+    reading = [r for r, kind in kinds.items() if kind.needs & {"signals", "model"}]
+    if reading and experiment["without_model"] == "error":
+        raise UserError(
+            f"config key '{key}.routers': {_list(reading)} read the small model, but '{small}' has "
+            f"only precomputed translations. Take them out of the list, or set '{key}."
+            "without_model: leave-out'."
+        )
+    experiment["routers"] = [r for r in kinds if r not in reading]
+    for field in ("rank", "signals"):
+        kept = [r for r in experiment["guards"][field] if r not in reading]
+        experiment["guards"][field] = kept
+    if not experiment["routers"]:
+        raise UserError(f"config key '{key}.routers': none is left that needs no model.")
+
+
+def _check_roles(config: Config, key: str, experiment: Config) -> None:
+    """Every direction has data in each role that is used, and no dataset has two roles."""
+    trained = [r for r in experiment["routers"] if ROUTERS[config["routers"][r]["type"]].trained]
+    for field in ROLES:
+        if not experiment[field] and (trained or field == "test"):
+            raise UserError(
+                f"config key '{key}.{field}': no dataset, but "
+                + (f"{_list(trained)} must be trained." if trained else "something must be tested.")
+            )
+    seen: dict[str, str] = {}
+    for field in ROLES:
+        for dataset in experiment[field]:
+            if seen.setdefault(dataset, field) != field:
+                raise UserError(
+                    f"config key '{key}.{field}': '{dataset}' is in '{seen[dataset]}' too; a "
+                    "dataset has one role. To cut one file into several datasets, see 'part'."
+                )
     for direction in experiment["directions"]:
-        for field in ("train", "valid", "test"):
-            if not any(direction in config["datasets"][d]["directions"] for d in experiment[field]):
+        for field in ROLES:
+            names = experiment[field]
+            if names and not any(direction in config["datasets"][d]["directions"] for d in names):
                 raise UserError(
                     f"config key '{key}.directions': no dataset of '{field}' "
-                    f"({_list(experiment[field])}) has direction '{direction}'."
+                    f"({_list(names)}) has direction '{direction}'."
                 )
-    for field in ("rank", "signals"):
-        _check_names(
-            experiment["guards"][field],
-            experiment["routers"],
-            f"{key}.guards.{field}",
-            f"{key}.routers",
-        )
 
 
 def router_seeds(config: Config, experiment: str, router: str) -> list[int]:
@@ -211,13 +269,44 @@ def load_sources() -> Config:
     return sources
 
 
+def sources_of(config: Config) -> Config:
+    """What each source is downloaded from: data/sources.yaml with the config's changes."""
+    known, changed = load_sources(), config["sources"]
+    merged = {name: known.get(name, {}) | changed.get(name, {}) for name in known | changed}
+    return {name: {k: v for k, v in s.items() if k != "local"} for name, s in merged.items()}
+
+
+def missing_files(config: Config) -> Iterator[str]:
+    """A sentence for each file or folder that the config names and that is not there.
+
+    Models may be names on the hub; everything else with a `path`, and `local` folders, must exist.
+    """
+    own = {
+        f"datasets.{n}.path": d["path"] for n, d in config["datasets"].items() if "path" in d
+    } | {
+        f"{section}.{n}.path": entry["path"]
+        for section, key in (("models", "engine"), ("metrics", "type"))
+        for n, entry in config[section].items()
+        if entry[key] == "precomputed"
+    }
+    for key, path in own.items():
+        if Path(path).is_dir():
+            yield f"config key '{key}': '{path}': is a folder, a file is needed."
+        elif not Path(path).is_file():
+            yield f"config key '{key}': '{path}': there is no such file (below {Path.cwd()})."
+    for name, source in config["sources"].items():
+        if "local" in source and not Path(source["local"]).is_dir():
+            folder = source["local"]
+            yield f"config key 'sources.{name}.local': '{folder}': there is no such folder."
+
+
 def stage_settings(config: Config) -> dict[str, Any]:
     """For every stage and name, what shapes its bytes, as a JSON string (see the rules' params)."""
     models = {
         name: {k: v for k, v in model.items() if k != "speed"} | {"languages": config["languages"]}
         for name, model in config["models"].items()
     }
-    sources = load_sources()
+    sources = sources_of(config)
     settings = {
         "sources": sources,
         "corpora": {
@@ -232,6 +321,11 @@ def stage_settings(config: Config) -> dict[str, Any]:
         "bases": {name: _bases(config, e, models) for name, e in config["experiments"].items()},
         "metrics": config["metrics"],
         "routers": config["routers"],
+        "overlaps": {name: e["contamination"] for name, e in config["experiments"].items()},
+        "data_tables": {
+            name: {"datasheet": {}, "contamination": {"action": e["contamination"]["action"]}}
+            for name, e in config["experiments"].items()
+        },
         "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
         "figures": dict.fromkeys(FIGURES, config["figures"]),
     }
@@ -242,7 +336,7 @@ def stage_settings(config: Config) -> dict[str, Any]:
 
 
 def _dump(value: Any, section: str) -> Any:
-    if section in ("tables", "bases"):
+    if section in ("tables", "data_tables", "bases"):
         return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
     return json.dumps(value, ensure_ascii=False)
 

@@ -17,9 +17,10 @@ def align(left: pa.Table, right: pa.Table, left_name: str, right_name: str) -> p
     Raises UserError with counts and the first ids if a row of either side is missing from the
     other, or if `right` has a row twice.
     """
-    if _keys(left).equals(_keys(right)):  # the usual case: both were made from the same segments
+    # The usual case: both were made from the same segments.
+    if row_keys(left).equals(row_keys(right)):
         return right
-    wanted, found = _keys(left).to_pylist(), _keys(right).to_pylist()
+    wanted, found = row_keys(left).to_pylist(), row_keys(right).to_pylist()
     position = {key: i for i, key in enumerate(found)}
     problems = [
         _problem(
@@ -35,7 +36,8 @@ def align(left: pa.Table, right: pa.Table, left_name: str, right_name: str) -> p
     return right.take(pa.array([position[key] for key in wanted], pa.int64()))
 
 
-def _keys(table: pa.Table) -> pa.ChunkedArray:
+def row_keys(table: pa.Table) -> pa.ChunkedArray:
+    """dataset/direction/segment_id of each row, as one string."""
     return pc.binary_join_element_wise(*(table.column(k) for k in JOIN_KEY), "/")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from routelmt import stages
-from routelmt.config import TABLES, Config, dataset_directions, router_seeds
+from routelmt.config import DATA_TABLES, ROLES, TABLES, Config, dataset_directions, router_seeds
 from routelmt.data.registry import READERS
 from routelmt.figures.registry import FIGURES
 from routelmt.routers.registry import ROUTERS, RouterType
@@ -14,7 +14,6 @@ from routelmt.score.registry import METRICS
 from routelmt.translate.registry import ENGINES
 
 CODE = "workflow/routelmt"
-ROLES = ("train", "valid", "test")
 
 
 class Plan:
@@ -32,11 +31,11 @@ class Plan:
 
     def engine(self, model: str) -> str:
         """Module that decodes with a model."""
-        return ENGINES[self.config["models"][model]["engine"]]
+        return ENGINES[self.config["models"][model]["engine"]].module
 
     def scorer(self, metric: str) -> str:
         """Module that computes a metric."""
-        return METRICS[self.config["metrics"][metric]["type"]]
+        return METRICS[self.config["metrics"][metric]["type"]].module
 
     def router(self, router: str) -> RouterType:
         """Type of a router: its module, whether it is trained, what it needs."""
@@ -48,21 +47,45 @@ class Plan:
 
     # --- data ----------------------------------------------------------------------------------
 
+    def source(self, name: str) -> str:
+        """Folder of a source in upstream's layout: the user's own, or where it is fetched to."""
+        local: str | None = self.config["sources"].get(name, {}).get("local")
+        return local or f"data/raw/{name}"
+
     def wheels(self, corpus: str) -> str:
         """Folder of the wheels that a gettext corpus is read from."""
-        return f"data/raw/{self.config['corpora'][corpus]['source']}"
+        return self.source(self.config["corpora"][corpus]["source"])
 
     def origin(self, dataset: str) -> str:
-        """What the segments of a dataset are read from: a corpus table or a fetched folder."""
+        """What the segments of a dataset are read from: a corpus table, a folder or a file."""
         spec = self.config["datasets"][dataset]
-        if READERS[spec["source"]].from_corpus:
+        origin = READERS[spec["source"]].origin
+        if origin == "corpus":
             return f"data/corpora/{spec['corpus']}.parquet"
-        return f"data/raw/{spec['source']}"
+        return self.source(spec["origin"]) if origin == "source" else str(spec["path"])
+
+    def sources(self) -> list[str]:
+        """Sources that have to be downloaded for the experiments, each once."""
+        used = {d for e in self.config["experiments"].values() for role in ROLES for d in e[role]}
+        names = []
+        for name, spec in self.config["datasets"].items():
+            if name in used and READERS[spec["source"]].origin == "corpus":
+                names.append(self.config["corpora"][spec["corpus"]]["source"])
+            elif name in used and READERS[spec["source"]].origin == "source":
+                names.append(spec["origin"])
+        return [name for name in _distinct(names) if self.source(name) == f"data/raw/{name}"]
 
     def weights(self, model: str) -> list[str]:
-        """Files of a model in a local folder; one on the hub is pinned by its revision instead."""
-        folder = Path(self.config["models"][model]["path"])
-        return sorted(str(f) for f in folder.glob("*.*")) if folder.is_dir() else []
+        """Local files of a model (or of its translations); the hub's are pinned by a revision."""
+        path = Path(self.config["models"][model]["path"])
+        if path.is_file():
+            return [str(path)]
+        return sorted(str(f) for f in path.glob("*.*")) if path.is_dir() else []
+
+    def scores_file(self, metric: str) -> list[str]:
+        """File of precomputed scores; nothing for a metric that is computed."""
+        spec = self.config["metrics"][metric]
+        return [spec["path"]] if METRICS[spec["type"]].precomputed else []
 
     def segments(self, experiment: str, role: str) -> list[str]:
         """Segments of an experiment's train, valid or test sets."""
@@ -125,9 +148,19 @@ class Plan:
             )
         ]
 
+    def overlaps(self, experiment: str) -> str:
+        """Training and validation rows whose text is in held-out data."""
+        return f"results/runs/{experiment}/overlaps.parquet"
+
+    def removed(self, experiment: str) -> list[str]:
+        """Table of the rows that routers must not learn from; nothing if they are only counted."""
+        action = self.config["experiments"][experiment]["contamination"]["action"]
+        return [self.overlaps(experiment)] if action == "remove" else []
+
     def tables(self, experiment: str) -> list[str]:
-        """Evaluation tables."""
-        return [f"results/runs/{experiment}/tables/{table}.parquet" for table in TABLES]
+        """Tables of the data and of the evaluation."""
+        folder = f"results/runs/{experiment}/tables"
+        return [f"{folder}/{table}.parquet" for table in (*DATA_TABLES, *TABLES)]
 
     def figures(self, experiment: str) -> list[str]:
         """Figures, the PDF of each."""

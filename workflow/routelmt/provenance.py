@@ -46,11 +46,14 @@ def _version(package: str) -> str | None:
 
 
 def identity(path: str | Path) -> str:
-    """What a parent is known by: a table by its values, a file by its bytes, a folder by all."""
+    """What a parent is known by: a table by its values, a file by its bytes, a folder by all.
+
+    A Parquet file that a user brings is a file like any other.
+    """
     path = Path(path)
     if path.is_dir():
         return folder_hash(path)
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" and not tables.is_foreign(path):
         return str(tables.record_of(path)["content"])
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder.")
@@ -124,7 +127,7 @@ def _stale(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
 
 def _audit_parent(child: Path, parent: Mapping[str, str], report: Audit, depth: int) -> None:
     path = Path(parent["path"])
-    if path.suffix == ".parquet" and path.exists():
+    if path.suffix == ".parquet" and path.exists() and not tables.is_foreign(path):
         record = _audit_table(path, report, depth)
         found = record["content"] if record else None
     else:

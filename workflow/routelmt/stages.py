@@ -22,6 +22,8 @@ INFRASTRUCTURE = ("commands", "config", "errors", "progress", "provenance", "sta
 STAGES: dict[str, tuple[str, ...]] = {
     "catalogs": ("data.catalogs",),
     "segments": ("data.segments", "{kind}"),
+    "overlaps": ("data.overlaps",),
+    "data_tables": ("data.describe", "evaluate.render"),
     "hypotheses": ("translate.hypotheses", "{kind}"),
     "signals": ("translate.signals", "{kind}"),
     "scores": ("score.hypotheses", "{kind}"),
@@ -36,6 +38,8 @@ STAGES: dict[str, tuple[str, ...]] = {
 PACKAGES: dict[str, tuple[str, ...]] = {
     "catalogs": ("polib",),
     "segments": (),
+    "overlaps": ("datasketch", "numpy"),
+    "data_tables": ("numpy", "pyarrow"),
     "hypotheses": ("torch", "transformers", "tokenizers"),
     "signals": ("torch", "transformers", "tokenizers"),
     "scores": ("sacrebleu",),

@@ -105,6 +105,63 @@ TABLES: dict[str, Table] = {
             "reference": Column(_TEXT, "human translation"),
         },
     ),
+    "overlaps": Table(
+        "a training or validation row whose text is also in held-out data, one row a held-out set",
+        (*JOIN_KEY, "held_out"),
+        {
+            **_KEY,
+            "role": Column(_TEXT, "train or valid"),
+            "held_out": Column(_TEXT, "dataset that has the text too"),
+            "kind": Column(_TEXT, "exact, near, or group (shares the group of an exact or near)"),
+            "side": Column(_TEXT, "source or reference of this row; null for group", nullable=True),
+            "similarity": _number("Jaccard of character n-grams; of the match for group", high=1),
+            "held_out_id": Column(_TEXT, "segment_id of the best match in the held-out set"),
+        },
+        may_be_empty=True,  # as it should be
+    ),
+    "datasheet": Table(
+        "what the data of an experiment is: counts and lengths by domain",
+        ("dataset", "direction", "domain"),
+        {
+            "dataset": _KEY["dataset"],
+            "direction": _KEY["direction"],
+            "domain": Column(_TEXT, "domain, or 'all'"),
+            "role": Column(_TEXT, "train, valid or test"),
+            "segments": _count("rows"),
+            "groups": _count("distinct texts, as tied across directions"),
+            "documents": _count("distinct documents; 0 where upstream names none"),
+            **{
+                f"{side}_words_{name}": _number(f"{about} of words per {side}, see words()", low=0)
+                for side in ("source", "reference")
+                for name, about in (
+                    ("mean", "mean"),
+                    ("p05", "5th percentile"),
+                    ("p25", "lower quartile"),
+                    ("p50", "median"),
+                    ("p75", "upper quartile"),
+                    ("p95", "95th percentile"),
+                )
+            },
+            "source_chars_mean": _number("mean characters per source", low=0),
+            "reference_chars_mean": _number("mean characters per reference", low=0),
+        },
+    ),
+    "contamination": Table(
+        "training and validation rows whose text is in held-out data, and what was removed",
+        ("dataset", "held_out", "direction"),
+        {
+            "dataset": _KEY["dataset"],
+            "role": Column(_TEXT, "train or valid"),
+            "held_out": Column(_TEXT, "dataset compared with, or 'any'"),
+            "direction": Column(_TEXT, "direction, or 'all'"),
+            "rows": _count("rows of the training or validation set"),
+            "exact": _count("rows with a normalised text that the held-out set has"),
+            "near": _count("rows that are near-duplicates only"),
+            "group": _count("rows that share the group of such a row"),
+            "removed": _count("rows kept away from the routers; 0 where the config only counts"),
+        },
+        may_be_empty=True,  # an experiment that trains nothing has nothing to keep apart
+    ),
     "hypotheses": Table(
         "one model's translation of one segment",
         (*JOIN_KEY, "model"),
@@ -112,9 +169,13 @@ TABLES: dict[str, Table] = {
             **_KEY,
             "model": Column(_TEXT, "model name from the config"),
             "hypothesis": Column(_TEXT, "decoded translation; may be blank, see degenerate"),
-            "prompt_tokens": _count("tokens of the prompt"),
-            "output_tokens": _count("tokens decoded, end of sequence included"),
-            "finish_reason": Column(_TEXT, "stop, or length when max_new_tokens cut it"),
+            "prompt_tokens": _count("tokens of the prompt; null if precomputed", nullable=True),
+            "output_tokens": _count(
+                "tokens decoded, end of sequence included; null if precomputed", nullable=True
+            ),
+            "finish_reason": Column(
+                _TEXT, "stop, or length (max_new_tokens); null if precomputed", nullable=True
+            ),
             "mean_logprob": _number(
                 "mean log-probability (nats) of the decoded tokens", nan=True, high=1e-6
             ),
@@ -141,7 +202,7 @@ TABLES: dict[str, Table] = {
             **_KEY,
             "metric": Column(_TEXT, "metric name from the config"),
             "model": Column(_TEXT, "model name from the config"),
-            "score": _number("quality; 0-100 unless the metric says otherwise"),
+            "score": _number("quality, higher is better; 0-100 unless the metric says otherwise"),
             "truncated": Column(pa.bool_(), "the metric saw only part of the texts"),
         },
     ),
@@ -413,6 +474,14 @@ class atomic_path:
         os.umask(mask)
         self.temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; results are shared
         self.temporary.replace(self.path)
+
+
+def is_foreign(path: str | Path) -> bool:
+    """Whether this is a readable Parquet file that the workflow did not write."""
+    try:
+        return METADATA_KEY not in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowInvalid):
+        return False
 
 
 def record_of(path: str | Path) -> dict[str, Any]:

@@ -9,6 +9,9 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+if missing := list(configuration.missing_files(config)):
+    raise WorkflowError("\n".join(missing))
+
 plan = Plan(config)  # which files an experiment consists of
 # What shapes the bytes belongs into params, what only shapes the speed into resources.
 settings = configuration.stage_settings(config)

@@ -60,3 +60,66 @@ rule read_segments:
             --direction {wildcards.direction:q} --settings {params.dataset:q} \
             --out {output:q} &>{log:q}
         """
+
+
+def training_segments(wildcards):
+    return plan.segments(wildcards.experiment, "train")
+
+
+def validation_segments(wildcards):
+    return plan.segments(wildcards.experiment, "valid")
+
+
+def test_segments(wildcards):
+    return plan.segments(wildcards.experiment, "test")
+
+
+# Training and validation rows whose text is in held-out data: routers never see them.
+rule find_overlaps:
+    input:
+        train=training_segments,
+        valid=validation_segments,
+        test=test_segments,
+        code=plan.code("overlaps"),
+    output:
+        "results/runs/{experiment}/overlaps.parquet",
+    log:
+        "logs/find_overlaps/{experiment}.log",
+    params:
+        overlaps=lookup("overlaps/{experiment}", within=settings),
+    shell:
+        r"""
+        python -m routelmt overlaps --train {input.train:q} --valid {input.valid:q} \
+            --test {input.test:q} --settings {params.overlaps:q} --out {output:q} &>{log:q}
+        """
+
+
+rule describe_data:
+    input:
+        train=training_segments,
+        valid=validation_segments,
+        test=test_segments,
+        overlaps="results/runs/{experiment}/overlaps.parquet",
+        code=plan.code("data_tables"),
+    output:
+        table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
+        csv=report(
+            "results/runs/{experiment}/tables/{table}.csv",
+            category="Data",
+            labels={"experiment": "{experiment}", "table": "{table}"},
+            caption="../report/table.rst",
+        ),
+        latex="results/runs/{experiment}/tables/{table}.tex",
+        markdown="results/runs/{experiment}/tables/{table}.md",
+    log:
+        "logs/describe_data/{experiment}/{table}.log",
+    wildcard_constraints:
+        table="|".join(configuration.DATA_TABLES),
+    params:
+        table=lookup("data_tables/{experiment}/{table}", within=settings),
+    shell:
+        r"""
+        python -m routelmt describe --table {wildcards.table} --train {input.train:q} \
+            --valid {input.valid:q} --test {input.test:q} --overlaps {input.overlaps:q} \
+            --settings {params.table:q} --out {output.table:q} &>{log:q}
+        """

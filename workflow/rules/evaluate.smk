@@ -26,6 +26,8 @@ rule evaluate:
         markdown="results/runs/{experiment}/tables/{table}.md",
     log:
         "logs/evaluate/{experiment}/{table}.log",
+    wildcard_constraints:
+        table="|".join(configuration.TABLES),
     params:
         table=lookup("tables/{experiment}/{table}", within=settings),
     shell:

@@ -1,20 +1,16 @@
 # Training routers, and asking every router for its priorities.
 
 
-def training_segments(wildcards):
-    return plan.segments(wildcards.experiment, "train")
-
-
 def training_gains(wildcards):
     return plan.gains(wildcards.experiment, "train")
 
 
-def validation_segments(wildcards):
-    return plan.segments(wildcards.experiment, "valid")
-
-
 def validation_gains(wildcards):
     return plan.gains(wildcards.experiment, "valid")
+
+
+def removed_rows(wildcards):
+    return plan.removed(wildcards.experiment)
 
 
 def base_weights(wildcards):
@@ -31,6 +27,7 @@ rule train_router:
         train_gains=training_gains,
         valid_segments=validation_segments,
         valid_gains=validation_gains,
+        removed=removed_rows,
         weights=base_weights,
         code=training_code,
     output:
@@ -54,6 +51,7 @@ rule train_router:
             --model {params.model:q} --seed {wildcards.seed} \
             --train-segments {input.train_segments:q} --train-gains {input.train_gains:q} \
             --valid-segments {input.valid_segments:q} --valid-gains {input.valid_gains:q} \
+            --removed {input.removed:q} \
             --batch-tokens {resources.batch_tokens} --device {resources.device:q} \
             --threads {threads} --out {output:q} &>{log:q}
         """

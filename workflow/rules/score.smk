@@ -5,10 +5,15 @@ def scorer_code(wildcards):
     return plan.code("scores", plan.scorer(wildcards.metric))
 
 
+def scores_file(wildcards):
+    return plan.scores_file(wildcards.metric)
+
+
 rule score:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         hypotheses="results/hypotheses/{model}/{dataset}/{direction}.parquet",
+        scores=scores_file,
         code=scorer_code,
     output:
         ensure(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.translate.hypotheses import is_degenerate, is_repetitive, translate_segments
+from routelmt.translate.degenerate import is_degenerate, is_repetitive
+from routelmt.translate.hypotheses import translate_segments
 
 
 @pytest.fixture()

@@ -57,7 +57,7 @@ def split_languages(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
     return model, model.pop("languages")
 
 
-def local_folder(model: dict[str, Any]) -> list[Path]:
-    """The model's folder as a parent for provenance, if it is local."""
+def local_files(model: dict[str, Any]) -> list[Path]:
+    """The model's folder, or its file of translations, as a parent for provenance if local."""
     path = Path(model["path"])
-    return [path] if path.is_dir() else []
+    return [path] if path.exists() else []

@@ -9,7 +9,7 @@ from routelmt.commands import (
     add_settings,
     add_speed,
     json_object,
-    local_folder,
+    local_files,
     speed,
     split_languages,
 )
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         model, languages = split_languages(arguments.model)
         context = TrainingContext(model, languages, speed(arguments), arguments.seed)
         prediction, priority = router.predict_trained(arguments.artifact[0], inputs, context)
-        parents += [*arguments.artifact, *local_folder(model)]
+        parents += [*arguments.artifact, *local_files(model)]
     else:
         prediction, priority = router.predict(arguments.settings, inputs, arguments.seed)
     predictions = tables.from_columns(

@@ -1,6 +1,7 @@
 """Score hypotheses against references."""
 
 import argparse
+import importlib
 from pathlib import Path
 
 from routelmt.commands import add_out, add_settings
@@ -21,14 +22,15 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.score.hypotheses import score_hypotheses
     from routelmt.score.registry import METRICS
 
-    scorer = METRICS[arguments.settings["type"]]
-    scores = score_hypotheses(
-        scorer,
-        tables.read(arguments.segments, "segments"),
-        tables.read(arguments.hypotheses, "hypotheses"),
-        arguments.metric,
-        arguments.settings,
-    )
+    settings, metric = arguments.settings, METRICS[arguments.settings["type"]]
+    segments = tables.read(arguments.segments, "segments")
+    hypotheses = tables.read(arguments.hypotheses, "hypotheses")
     parents = [arguments.segments, arguments.hypotheses]
-    record = provenance.describe("scores", arguments.settings, parents, scorer)
+    if metric.precomputed:
+        module = importlib.import_module(metric.module)
+        scores = module.scores(hypotheses, arguments.metric, settings)
+        parents.append(Path(settings["path"]))
+    else:
+        scores = score_hypotheses(metric.module, segments, hypotheses, arguments.metric, settings)
+    record = provenance.describe("scores", settings, parents, metric.module)
     tables.write(scores, arguments.out, "scores", record)

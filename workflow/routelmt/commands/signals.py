@@ -2,7 +2,7 @@
 
 import argparse
 
-from routelmt.commands import local_folder, speed, split_languages
+from routelmt.commands import local_files, speed, split_languages
 from routelmt.commands.translate import configure as configure  # the same options
 
 
@@ -15,6 +15,7 @@ def run(arguments: argparse.Namespace) -> None:
     model, languages = split_languages(arguments.settings)
     segments = tables.read(arguments.segments, "segments")
     signals = prefill_signals(segments, arguments.model, model, languages, speed(arguments))
-    parents = [arguments.segments, *local_folder(model)]
-    record = provenance.describe("signals", arguments.settings, parents, ENGINES[model["engine"]])
+    parents = [arguments.segments, *local_files(model)]
+    engine = ENGINES[model["engine"]].module
+    record = provenance.describe("signals", arguments.settings, parents, engine)
     tables.write(signals, arguments.out, "signals", record)

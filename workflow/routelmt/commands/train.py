@@ -16,6 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for role in ("train", "valid"):
         for table in ("segments", "gains"):
             parser.add_argument(f"--{role}-{table}", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--removed", type=Path, nargs="*", default=[], help="overlaps table: rows to leave out"
+    )
     add_speed(parser)
     add_out(parser)
 
@@ -26,17 +29,20 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.routers.inputs import RouterInputs, TrainingContext
     from routelmt.routers.registry import ROUTERS
 
-    def inputs(segments: list[Path], gains: list[Path]) -> RouterInputs:
-        return RouterInputs.aligned(
+    removed = tables.read_all(arguments.removed, "overlaps") if arguments.removed else None
+
+    def inputs(role: str, segments: list[Path], gains: list[Path]) -> RouterInputs:
+        whole = RouterInputs.aligned(
             tables.read_all(segments, "segments"), gains=tables.read_all(gains, "gains")
         )
+        return whole.without(removed, role) if removed is not None else whole
 
     model, languages = split_languages(arguments.model)
     router = importlib.import_module(ROUTERS[arguments.settings["type"]].module)
     router.train(
         arguments.settings,
-        inputs(arguments.train_segments, arguments.train_gains),
-        inputs(arguments.valid_segments, arguments.valid_gains),
+        inputs("training", arguments.train_segments, arguments.train_gains),
+        inputs("validation", arguments.valid_segments, arguments.valid_gains),
         TrainingContext(model, languages, speed(arguments), arguments.seed),
         arguments.out,
     )

@@ -1,13 +1,14 @@
 """Translate segments with one model."""
 
 import argparse
+import importlib
 from pathlib import Path
 
 from routelmt.commands import (
     add_out,
     add_settings,
     add_speed,
-    local_folder,
+    local_files,
     speed,
     split_languages,
 )
@@ -30,9 +31,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     model, languages = split_languages(arguments.settings)
     segments = tables.read(arguments.segments, "segments")
-    hypotheses = translate_segments(segments, arguments.model, model, languages, speed(arguments))
-    parents = [arguments.segments, *local_folder(model)]
-    record = provenance.describe(
-        "hypotheses", arguments.settings, parents, ENGINES[model["engine"]]
-    )
+    engine = ENGINES[model["engine"]]
+    if engine.has_model:
+        hypotheses = translate_segments(
+            segments, arguments.model, model, languages, speed(arguments)
+        )
+    else:
+        hypotheses = importlib.import_module(engine.module).hypotheses(
+            segments, arguments.model, model
+        )
+    parents = [arguments.segments, *local_files(model)]
+    record = provenance.describe("hypotheses", arguments.settings, parents, engine.module)
     tables.write(hypotheses, arguments.out, "hypotheses", record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from routelmt.errors import UserError
-from routelmt.join import align
+from routelmt.join import align, row_keys
 
 Priorities = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # prediction, priority
 
@@ -40,6 +42,26 @@ class RouterInputs:
         if gains is not None:
             gains = align(segments, gains, "segments", "gains")
         return cls(segments, signals, gains)
+
+    def without(self, overlaps: pa.Table, role: str) -> RouterInputs:
+        """These rows without those of an `overlaps` table; said on standard error, with counts.
+
+        Raises UserError, naming the role (training, validation), if no row is left.
+        """
+        drop = pc.is_in(row_keys(self.segments), value_set=row_keys(overlaps).combine_chunks())
+        keep, rows = pc.invert(drop), self.segments.num_rows
+        dropped = pc.sum(drop).as_py() or 0
+        print(
+            f"{role}: {dropped:,} of {rows:,} rows left out, their text is in held-out data",
+            file=sys.stderr,
+        )
+        if dropped == rows:
+            raise UserError(
+                f"every one of the {rows:,} {role} rows has its text in held-out data; see the "
+                "experiment's contamination table, and 'contamination' in the config."
+            )
+        parts = (None if t is None else t.filter(keep) for t in (self.signals, self.gains))
+        return RouterInputs(self.segments.filter(keep), *parts)
 
     @property
     def directions(self) -> list[str]:

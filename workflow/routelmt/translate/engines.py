@@ -59,5 +59,5 @@ def open_engine(model: Mapping[str, Any], speed: Mapping[str, Any]) -> Engine:
     name = model["engine"]
     if name not in ENGINES:
         raise UserError(f"engine '{name}' is not known; allowed: {', '.join(ENGINES)}.")
-    engine: Engine = import_module(ENGINES[name]).load(model, speed)
+    engine: Engine = import_module(ENGINES[name].module).load(model, speed)
     return engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +10,8 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.progress import progress
 from routelmt.translate import requests
+from routelmt.translate.degenerate import is_degenerate
 from routelmt.translate.engines import Decoded, open_engine
-
-# A piece of 1 to 32 characters (a loop over up to about eight tokens) at least four times in a row.
-REPEATED = re.compile(r"(.{1,32}?)\1{3,}", re.DOTALL)
-MIN_REPEATED = 12  # characters; "hahahaha" and "......" are legitimate
 
 
 def translate_segments(
@@ -57,24 +53,3 @@ def translate_segments(
             ],
         },
     )
-
-
-def is_degenerate(source: str, hypothesis: str, finish_reason: str) -> bool:
-    """Whether source or hypothesis is blank, the output was cut off, or one piece is repeated.
-
-    A repetition that the source has too is no fault of the model.
-    """
-    if not source.strip() or not hypothesis.strip() or finish_reason == "length":
-        return True
-    return is_repetitive(hypothesis) and not is_repetitive(source)
-
-
-def is_repetitive(text: str) -> bool:
-    """Whether one piece, repeated without a break, makes up more than half of the text.
-
-    The piece has 1 to 32 characters and stands at least four times in a row; the whole run has at
-    least 12 characters. White space around the text does not count.
-    """
-    text = text.strip()
-    longest = max((len(run.group()) for run in REPEATED.finditer(text)), default=0)
-    return longest >= MIN_REPEATED and 2 * longest > len(text)

@@ -1,0 +1,125 @@
+"""The worked example of docs/bring-your-own.md: own files, no model, everything made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from routelmt import tables
+from routelmt.config import DATA_TABLES, TABLES
+from routelmt.figures.registry import FIGURES
+from tests.workflow.conftest import Jobs, copy_project, job_counts, run
+
+EXAMPLE = "docs/example/experiment.yaml"
+EXPERIMENTS = ("by-ratings", "by-chrf")
+ROUTERS = 5
+# One dataset, one direction; the two experiments share segments and translations.
+LABELS = {"label_gains": 1, "predict": 2, "evaluate": len(TABLES), "plot": len(FIGURES) - 1}
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which the example has been run as the guide says."""
+    folder = copy_project(tmp_path_factory.mktemp("own"))
+    done = run(folder, "--configfile", EXAMPLE, "--cores", "2", timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return folder
+
+
+@pytest.fixture
+def planned(example: Path) -> Callable[[], Jobs]:
+    """What a run would do now."""
+
+    def plan() -> Jobs:
+        result = run(example, "--configfile", EXAMPLE, "--dry-run")
+        assert result.returncode == 0, result.stderr[-4000:]
+        return job_counts(result.stdout + result.stderr)
+
+    return plan
+
+
+def test_the_example_is_planned_whole(project: Path) -> None:
+    result = run(project, "--configfile", EXAMPLE, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert job_counts(result.stdout + result.stderr) == {
+        "read_segments": 1,
+        "translate": 2,
+        "score": 2 * 2,
+        "label_gains": 2,
+        "predict": 2 * ROUTERS,
+        "find_overlaps": 2,
+        "describe_data": 2 * len(DATA_TABLES),
+        "evaluate": 2 * len(TABLES),
+        "plot": 2 * len(FIGURES),
+    }
+
+
+def test_every_table_and_figure_is_made_without_a_model(
+    example: Path, planned: Callable[[], Jobs]
+) -> None:
+    for experiment in EXPERIMENTS:
+        folder = example / "results/runs" / experiment
+        for table in (*DATA_TABLES, *TABLES):
+            tables.read(folder / f"tables/{table}.parquet", table)
+        for figure in FIGURES:
+            assert (folder / f"figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
+    assert planned() == {}
+
+
+def test_the_gains_are_the_ratings_differences(example: Path) -> None:
+    lines = (example / "docs/example/ratings.tsv").read_text().splitlines()[1:]
+    rating = {tuple(line.split("\t")[2:4]): float(line.split("\t")[4]) for line in lines}
+    path = example / "results/gains/ratings/system-a--system-b/phrases/en-de.parquet"
+    for row in tables.read(path, "gains").to_pylist():
+        name = row["segment_id"]
+        assert row["gain"] == rating[name, "system-b"] - rating[name, "system-a"]
+
+
+def test_an_edited_rating_redoes_its_own_branch(example: Path, planned: Callable[[], Jobs]) -> None:
+    path = example / "docs/example/ratings.tsv"
+    before = path.read_text()
+    path.write_text(before.replace("\t31\n", "\t32\n"))
+    plan = planned()
+    path.write_text(before)
+    assert plan == {"score": 2, **LABELS}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c["datasets"]["phrases"].update(path="no/such.jsonl"),
+            "config key 'datasets.phrases.path': 'no/such.jsonl': there is no such file",
+        ),
+        (
+            lambda c: c["experiments"]["by-chrf"]["routers"].append("entropy"),
+            "entropy read the small model, but 'system-a' has only precomputed translations",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_runs(
+    project: Path, change: Callable[[dict], object], message: str
+) -> None:
+    config = yaml.safe_load((project / EXAMPLE).read_text())
+    config["routers"]["entropy"] = {"type": "entropy"}
+    config["experiments"] = json.loads(json.dumps(config["experiments"]))  # no shared lists
+    change(config)
+    (project / "mine.yaml").write_text(yaml.safe_dump(config))
+    result = run(project, "--configfile", "mine.yaml", "--dry-run")
+    assert result.returncode == 1
+    assert message in result.stdout + result.stderr
+
+
+def test_a_wrong_file_stops_the_job_and_leaves_no_table(project: Path) -> None:
+    path = project / "docs/example/system-a.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    target = "results/hypotheses/system-a/phrases/en-de.parquet"
+    result = run(project, "--configfile", EXAMPLE, "--cores", "1", target)
+    assert result.returncode == 1 and not (project / target).exists()
+    log = (project / "logs/translate/system-a/phrases/en-de.log").read_text()
+    assert "lack rows (1, first: phrases/en-de/manuals-4)" in log
+    assert "lack rows" in result.stdout + result.stderr  # shown where people look

@@ -1,0 +1,41 @@
+"""Translations that the user brings: the hypotheses table without a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from routelmt import tables
+from routelmt.data.precomputed import in_segment_order
+from routelmt.data.rows import Field
+from routelmt.translate.degenerate import is_degenerate
+
+
+def hypotheses(segments: pa.Table, model_name: str, model: Mapping[str, Any]) -> pa.Table:
+    """Table `hypotheses` in the segments' order, from the file model["path"].
+
+    Token counts, finish reason and log-probability are unknown. Raises UserError if a segment has
+    no translation or several, or a translation no segment.
+    """
+    key = {name: segments.column(name)[0].as_py() for name in ("dataset", "direction")}
+    fields = [Field("hypothesis", blank=True)]
+    texts = in_segment_order(Path(model["path"]), fields, segments, key)["hypothesis"]
+    sources = segments.column("source").to_pylist()
+    unknown = [None] * len(texts)
+    return tables.from_columns(
+        "hypotheses",
+        {
+            **{name: segments.column(name) for name in tables.JOIN_KEY},
+            "model": model_name,
+            "hypothesis": texts,
+            "prompt_tokens": unknown,
+            "output_tokens": unknown,
+            "finish_reason": unknown,
+            "mean_logprob": [math.nan] * len(texts),
+            "degenerate": [is_degenerate(s, t) for s, t in zip(sources, texts, strict=True)],
+        },
+    )
