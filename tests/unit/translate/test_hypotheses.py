@@ -12,6 +12,7 @@ from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.translate.degenerate import is_degenerate, is_repetitive
 from routelmt.translate.hypotheses import translate_segments
+from routelmt.translate.signals import prefill_signals
 
 
 @pytest.fixture()
@@ -85,22 +86,44 @@ def test_direction_and_row_order_belong_to_the_row(
     assert again.select(names).to_pylist()[::-1] == translated.select(names).to_pylist()
 
 
-def test_long_prompts_are_named(
+def test_prompts_that_are_too_long_are_kept_and_named(
     segments: Any,
     model_config: dict[str, Any],
     languages: dict[str, str],
     speed: dict[str, Any],
     engine: Any,
     asked: list[list[int]],
+    translated: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     longest = max(len(p) for p in asked)
     name = f"s{[len(p) for p in asked].index(longest)}"
-    model = {**model_config, "max_prompt_tokens": longest - 1}
-    with pytest.raises(UserError, match=rf"1 of 18 .*'{name}' \({longest} tokens\).*Raise max_pr"):
-        translate_segments(segments, "tiny", model, languages, speed)
+    tight = {**model_config, "max_prompt_tokens": longest - 1}
+    rows = translate_segments(segments, "tiny", tight, languages, speed).to_pylist()
+    said = capsys.readouterr().err
+    assert "left blank, never cut: 1 of 18" in said
+    assert f"'{name}' ({longest} tokens). Raise max_pr" in said
+    for row, whole in zip(rows, translated.to_pylist(), strict=True):
+        if row["segment_id"] == name:
+            assert (row["hypothesis"], row["finish_reason"]) == ("", "too_long")
+            assert row["degenerate"] and row["prompt_tokens"] == longest
+        else:
+            assert row["hypothesis"] == whole["hypothesis"]
     too_much = {**model_config, "max_new_tokens": engine.context - longest + 1}
-    with pytest.raises(UserError, match=rf"context of 256 .*'{name}'.*Lower max_new_tokens"):
-        translate_segments(segments, "tiny", too_much, languages, speed)
+    translate_segments(segments, "tiny", too_much, languages, speed)
+    assert "context of 256" in capsys.readouterr().err
+
+
+def test_signals_of_a_prompt_that_is_too_long_are_refused(
+    segments: Any,
+    model_config: dict[str, Any],
+    languages: dict[str, str],
+    speed: dict[str, Any],
+    asked: list[list[int]],
+) -> None:
+    tight = {**model_config, "max_prompt_tokens": max(len(p) for p in asked) - 1}
+    with pytest.raises(UserError, match=r"1 of 18 segments have prompts longer than"):
+        prefill_signals(segments, "tiny", tight, languages, speed)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +139,7 @@ def test_long_prompts_are_named(
 )
 def test_one_piece_repeated_over_most_of_the_text_is_degenerate(text: str) -> None:
     assert is_repetitive(text)
-    assert is_degenerate("Save the file", text, "stop")
+    assert is_degenerate("Save the file", text, "en-xx")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +157,7 @@ def test_one_piece_repeated_over_most_of_the_text_is_degenerate(text: str) -> No
     ],
 )
 def test_ordinary_repetition_is_not(text: str) -> None:
-    assert not is_degenerate("Save the file", text, "stop")
+    assert not is_degenerate("Save the file", text, "en-xx")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +172,24 @@ def test_ordinary_repetition_is_not(text: str) -> None:
     ],
 )
 def test_blank_and_cut_outputs(source: str, text: str, reason: str, expected: bool) -> None:
-    assert is_degenerate(source, text, reason) is expected
+    assert is_degenerate(source, text, "en-xx", reason) is expected
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "direction", "expected"),
+    [
+        ("Delete the selected volume", "delete  the selected Volume", "en-de", True),
+        ("Django REST", "Django REST", "en-de", False),  # a name
+        ("127.0.0.1:8080/24 = 99.5 %", "127.0.0.1:8080/24 = 99.5 %", "en-ru", False),
+        ("Delete the selected volume", "Delete the chosen volumes now", "en-zh", True),
+        ("Delete the selected volume", "删除 the selected volume", "en-zh", False),
+        ("Open it in Firefox", "Mozilla Firefox", "en-zh", False),
+        ("Delete the selected volume", "Delete the chosen volumes now", "en-xx", False),
+        ("删除所选的卷", "删除所选的卷", "zh-en", False),  # too short to tell
+    ],
+)
+def test_copies_and_wrong_scripts(source: str, text: str, direction: str, expected: bool) -> None:
+    assert is_degenerate(source, text, direction) is expected
 
 
 @given(

@@ -102,10 +102,10 @@ def test_the_same_run_gives_the_same_bytes(
 def test_entropy_of_a_certain_and_of_an_undecided_model() -> None:
     import torch
 
-    from routelmt.translate.transformers_engine import _signals
+    from routelmt.translate.next_token import signals
 
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [500.0, 0.0, -500.0, float("-inf")]])
-    entropy, margin, top, _ = _signals(logits, torch.nn.Identity())
+    entropy, margin, top, _ = signals(logits, torch.nn.Identity())
     np.testing.assert_allclose(entropy, [np.log(4), 0.0], atol=1e-6)
     np.testing.assert_allclose(margin, [0.0, 1.0])
     np.testing.assert_allclose(top, [0.0, 500.0])

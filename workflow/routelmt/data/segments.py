@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.data.languages import letters_of, written_in
 from routelmt.data.rows import SHOWN_PLACES, Complaints, flaw, is_blank, say, show
 from routelmt.errors import UserError
+from routelmt.scripts import letters_of, written_in
 
 Columns = dict[str, list[Any]]
 TEXTS = ("source", "reference")

@@ -20,8 +20,9 @@ class Decoded:
 
     text: str
     output_tokens: int  # end of sequence included
-    finish_reason: str  # "stop", or "length" when max_new_tokens cut it
-    mean_logprob: float  # nats a token, end of sequence included
+    finish_reason: str  # "stop", "length" when max_new_tokens cut it, or an endpoint's word
+    mean_logprob: float  # nats a token, end of sequence included; NaN if unknown
+    prompt_tokens: int | None = None  # as an endpoint counts them; None where prompts are tokens
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,20 @@ class Prefill:
 
 
 class Engine(Protocol):
-    """What a stage asks of an engine. Results come in the engine's own order, each row once."""
+    """What a stage asks of an engine. Results come in the engine's own order, each row once.
+
+    A prompt is token ids, or the user turn itself where an endpoint does the encoding.
+    """
 
     context: int | None  # longest prompt plus output the model was made for, if it says so
 
-    def encode(self, turns: Sequence[str]) -> list[list[int]]:
-        """Token ids of each user turn in the model's chat template."""
+    def encode(self, turns: Sequence[str]) -> Sequence[Any]:
+        """The prompt of each user turn: token ids in the model's chat template."""
 
-    def translate(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Decoded]]:
+    def translate(self, prompts: Sequence[Any]) -> Iterator[tuple[int, Decoded]]:
         """(row, its output) as rows finish."""
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> Iterator[Prefill]:
+    def prefill(self, prompts: Sequence[Any]) -> Iterator[Prefill]:
         """One forward pass over the prompts, a batch at a time."""
 
 

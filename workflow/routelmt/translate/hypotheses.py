@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.progress import progress
+from routelmt.blocks import Blocks, Columns
 from routelmt.translate import requests
 from routelmt.translate.degenerate import is_degenerate
 from routelmt.translate.engines import Decoded, open_engine
+
+# Prompts decoded between two moments at which a killed job can go on.
+BLOCK_ROWS = 2048
+TOO_LONG = Decoded("", 0, "too_long", math.nan)
 
 
 def translate_segments(
@@ -20,6 +27,7 @@ def translate_segments(
     model: Mapping[str, Any],
     languages: Mapping[str, str],
     speed: Mapping[str, Any],
+    blocks: Blocks | None = None,
 ) -> pa.Table:
     """Table `hypotheses`, one row a segment in the segments' order.
 
@@ -28,28 +36,48 @@ def translate_segments(
     log-probability (nats) of the decoded tokens, end of sequence included, under the model's own
     distribution: of the greedy choices, or of the best hypothesis of the beam search.
 
-    Raises UserError if the model cannot be loaded or a prompt is too long.
+    blocks: where finished blocks of `block_rows` prompts (in `speed`) are kept and found again.
+    A prompt that is too long for the model stays a row: blank, finish_reason too_long, degenerate.
+
+    Raises UserError if the model cannot be loaded.
     """
-    engine = open_engine(model, speed)
+    blocks = blocks or Blocks()
+    engine = open_engine(model, {**speed, "kept": blocks.folder})
     asked = requests.from_segments(segments, engine, model, languages)
-    found: dict[int, Decoded] = dict(
-        progress(engine.translate(asked.prompts), "translating", "rows", len(asked.prompts))
-    )
+    long, about = requests.too_long(segments, asked, engine.context, model)
+    if about:
+        print(f"left blank, never cut: {about}", file=sys.stderr)
+    prompts = [p for p, is_long in zip(asked.prompts, long, strict=True) if not is_long]
+
+    def work(part: list[int], report: Callable[[int], object]) -> Columns:
+        decoded: list[Any] = [None] * len(part)
+        for row, output in engine.translate([prompts[i] for i in part]):
+            decoded[row] = output
+            report(1)
+        return {f.name: [getattr(d, f.name) for d in decoded] for f in fields(Decoded)}
+
+    rows = speed.get("block_rows") or BLOCK_ROWS
+    columns = blocks.compute(prompts, [len(p) for p in prompts], rows, work)
+    decoded = (Decoded(*values) for values in zip(*columns.values(), strict=True))
+    found = [TOO_LONG if is_long else next(decoded) for is_long in long]
     outputs = [found[int(i)] for i in asked.of_segment]
-    sources = segments.column("source").to_pylist()
+    sources, directions = (segments.column(c).to_pylist() for c in ("source", "direction"))
     return tables.from_columns(
         "hypotheses",
         {
             **{name: segments.column(name) for name in tables.JOIN_KEY},
             "model": model_name,
             "hypothesis": [o.text for o in outputs],
-            "prompt_tokens": asked.lengths,
+            "prompt_tokens": [
+                int(n) if o.prompt_tokens is None else o.prompt_tokens
+                for n, o in zip(asked.lengths, outputs, strict=True)
+            ],
             "output_tokens": [o.output_tokens for o in outputs],
             "finish_reason": [o.finish_reason for o in outputs],
             "mean_logprob": [o.mean_logprob for o in outputs],
             "degenerate": [
-                is_degenerate(s, o.text, o.finish_reason)
-                for s, o in zip(sources, outputs, strict=True)
+                is_degenerate(s, o.text, d, o.finish_reason)
+                for s, d, o in zip(sources, directions, outputs, strict=True)
             ],
         },
     )

@@ -36,6 +36,8 @@ def hypotheses(segments: pa.Table, model_name: str, model: Mapping[str, Any]) ->
             "output_tokens": unknown,
             "finish_reason": unknown,
             "mean_logprob": [math.nan] * len(texts),
-            "degenerate": [is_degenerate(s, t) for s, t in zip(sources, texts, strict=True)],
+            "degenerate": [
+                is_degenerate(s, t, key["direction"]) for s, t in zip(sources, texts, strict=True)
+            ],
         },
     )

@@ -23,9 +23,18 @@ def render(template: str, languages: Mapping[str, str], direction: str, source: 
 
 
 def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
-    """Token ids of each user turn, in the tokenizer's chat template, generation prompt added."""
+    """Token ids of each user turn, in the tokenizer's chat template, generation prompt added.
+
+    Raises UserError if it has none.
+    """
     if not turns:
         return []
+    if not getattr(tokenizer, "chat_template", None):
+        raise UserError(
+            f"model '{tokenizer.name_or_path}': its tokenizer has no chat template, and prompts "
+            "are turns of a chat. Take the instruction-tuned model, or put its template into "
+            "chat_template.jinja in the model's folder."
+        )
     texts = [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": turn}], tokenize=False, add_generation_prompt=True

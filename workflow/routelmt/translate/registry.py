@@ -6,17 +6,21 @@ from typing import NamedTuple
 
 
 class EngineType(NamedTuple):
-    """A module with `load(model, speed)`, or, without a model, `hypotheses(segments, name, model)`.
+    """A module with `load(model, speed)`, or, if precomputed, `hypotheses(segments, name, model)`.
 
-    has_model: whether there is a model that can be asked for signals and trained on.
+    weights: whether the weights are at hand, for signals and for routers that read the model.
+    environment: what it runs in, see routelmt.environments; the core one if empty.
     """
 
     module: str
-    has_model: bool = True
+    precomputed: bool = False
+    weights: bool = True
+    environment: str = ""
 
 
 ENGINES = {
     "transformers": EngineType("routelmt.translate.transformers_engine"),
-    "vllm": EngineType("routelmt.translate.unavailable"),
-    "precomputed": EngineType("routelmt.translate.precomputed", has_model=False),
+    "vllm": EngineType("routelmt.translate.vllm_engine", environment="vllm"),
+    "openai": EngineType("routelmt.translate.openai_engine", weights=False),
+    "precomputed": EngineType("routelmt.translate.precomputed", precomputed=True, weights=False),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from routelmt.errors import UserError
 from routelmt.translate import prompts
 from routelmt.translate.engines import Engine
 
@@ -19,12 +18,12 @@ from routelmt.translate.engines import Engine
 class Requests:
     """`prompts[of_segment[i]]` is segment i's prompt; every prompt is there once."""
 
-    prompts: list[list[int]]
+    prompts: Sequence[Any]  # token ids, or turns (see engines.Engine)
     of_segment: npt.NDArray[np.int64]  # (segments,)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Prompt tokens of each segment, shape (segments,)."""
+        """Prompt tokens (of turns: characters) of each segment, shape (segments,)."""
         sizes = np.array([len(p) for p in self.prompts], dtype=np.int64)
         return sizes[self.of_segment]
 
@@ -32,11 +31,7 @@ class Requests:
 def from_segments(
     segments: pa.Table, engine: Engine, model: Mapping[str, Any], languages: Mapping[str, str]
 ) -> Requests:
-    """Render and encode each distinct (direction, source).
-
-    Raises UserError if a prompt is longer than max_prompt_tokens, or too long for the model's
-    context with max_new_tokens after it.
-    """
+    """Render and encode each distinct (direction, source), whatever its length."""
     distinct: dict[tuple[str, str], int] = {}
     pairs = zip(
         segments.column("direction").to_pylist(),
@@ -45,14 +40,20 @@ def from_segments(
     )
     of_segment = np.array([distinct.setdefault(pair, len(distinct)) for pair in pairs], np.int64)
     turns = [prompts.render(model["prompt"], languages, *pair) for pair in distinct]
-    requests = Requests(engine.encode(turns), of_segment)
-    _check_lengths(segments, requests, engine.context, model)
-    return requests
+    return Requests(engine.encode(turns), of_segment)
 
 
-def _check_lengths(
+def too_long(
     segments: pa.Table, requests: Requests, context: int | None, model: Mapping[str, Any]
-) -> None:
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """Prompts that are too long to be translated, shape (prompts,), and a sentence about them.
+
+    Longer than max_prompt_tokens, or than the model's context with max_new_tokens after them. The
+    sentence is empty if there are none. An endpoint counts tokens itself: none are too long here.
+    """
+    lengths = np.array([len(p) for p in requests.prompts], dtype=np.int64)
+    if "max_prompt_tokens" not in model:
+        return np.zeros(len(lengths), dtype=np.bool_), ""
     limit, reason = model["max_prompt_tokens"], "max_prompt_tokens"
     advice = "Raise max_prompt_tokens, or leave these segments out."
     if context is not None and context - model["max_new_tokens"] < limit:
@@ -61,12 +62,12 @@ def _check_lengths(
         advice = "Lower max_new_tokens, or leave these segments out."
     long = np.flatnonzero(requests.lengths > limit)
     if not len(long):
-        return
+        return lengths > limit, ""
     examples = ", ".join(
         f"'{segments.column('segment_id')[int(i)].as_py()}' ({requests.lengths[i]} tokens)"
         for i in long[:5]
     )
-    raise UserError(
+    return lengths > limit, (
         f"{len(long)} of {segments.num_rows} segments have prompts longer than {limit} tokens "
         f"({reason}), first: {examples}. {advice}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from routelmt import tables
+from routelmt.errors import UserError
 from routelmt.progress import progress
 from routelmt.translate import requests
 from routelmt.translate.engines import Engine, Prefill, open_engine
@@ -33,6 +34,9 @@ def prefill_signals(
     """
     engine = open_engine(model, speed)
     asked = requests.from_segments(segments, engine, model, languages)
+    _, about = requests.too_long(segments, asked, engine.context, model)
+    if about:  # a signal of part of a prompt would be another prompt's
+        raise UserError(about)
     found = _collect(engine, asked.prompts)
     index = asked.of_segment
     return tables.from_columns(
@@ -49,7 +53,7 @@ def prefill_signals(
     )
 
 
-def _collect(engine: Engine, prompts: list[list[int]]) -> Prefill:
+def _collect(engine: Engine, prompts: Sequence[Any]) -> Prefill:
     """The engine's batches as one, in the order of the prompts."""
     batches = []
     with progress((), "prefill", "rows", len(prompts)) as bar:

@@ -11,9 +11,11 @@ import numpy as np
 from routelmt.device import find_device
 from routelmt.errors import UserError
 from routelmt.translate import beams
-from routelmt.translate.batches import LOGIT_ROWS, token_batches
+from routelmt.translate.batches import token_batches
 from routelmt.translate.engines import Decoded, Prefill
 from routelmt.translate.greedy import GreedyDecoder, Output
+from routelmt.translate.memory import as_memory_allows
+from routelmt.translate.next_token import signals
 from routelmt.translate.prompts import encode
 
 
@@ -108,21 +110,20 @@ class TransformersEngine:
             yield row, self._decoded(output)
 
     def decode(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Output]]:
-        """(row, its output tokens), as rows finish."""
+        """(row, its output tokens), as rows finish; in smaller batches when memory runs out."""
+
+        def run(rows: list[int], budget: int) -> Iterator[tuple[list[int], tuple[int, Output]]]:
+            self.batch_tokens = budget  # what did not fit will not fit into the next block either
+            for row, output in self._decode([prompts[i] for i in rows]):
+                yield [rows[row]], (rows[row], output)
+
+        return as_memory_allows(range(len(prompts)), self.batch_tokens, run)
+
+    def _decode(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Output]]:
+        limits = self.end_ids, self.pad_id, self.max_new_tokens
         if self.beams > 1:
-            return beams.decode(
-                self.model,
-                prompts,
-                self.end_ids,
-                self.pad_id,
-                self.max_new_tokens,
-                self.beams,
-                self.batch_tokens,
-            )
-        decoder = GreedyDecoder(
-            self.model, self.end_ids, self.pad_id, self.max_new_tokens, self.batch_tokens
-        )
-        return decoder.decode(prompts)
+            return beams.decode(self.model, prompts, *limits, self.beams, self.batch_tokens)
+        return GreedyDecoder(self.model, *limits, self.batch_tokens).decode(prompts)
 
     def _decoded(self, output: Output) -> Decoded:
         return Decoded(
@@ -140,38 +141,26 @@ class TransformersEngine:
         Prompts are padded on the right: a causal model never looks at what follows, so no mask is
         needed and the fastest attention applies.
         """
+        lengths = np.array([len(p) for p in prompts], dtype=np.int64)
+
+        def run(rows: list[int], budget: int) -> Iterator[tuple[list[int], Prefill]]:
+            self.batch_tokens = budget
+            left = np.array(rows, dtype=np.int64)
+            for batch in token_batches(lengths[left], budget):
+                yield left[batch].tolist(), self._prefill(prompts, left[batch], lengths)
+
+        return as_memory_allows(range(len(prompts)), self.batch_tokens, run)
+
+    def _prefill(self, prompts: Sequence[Sequence[int]], rows: Any, lengths: Any) -> Prefill:
         import torch
 
         decoder, head = self.model.get_decoder(), self.model.get_output_embeddings()
-        lengths = np.array([len(p) for p in prompts], dtype=np.int64)
-        for rows in token_batches(lengths, self.batch_tokens):
-            ids = np.full((len(rows), lengths[rows].max()), self.pad_id, dtype=np.int64)
-            for n, i in enumerate(rows):
-                ids[n, : len(prompts[i])] = prompts[i]
-            with torch.inference_mode():
-                states = decoder(
-                    input_ids=torch.from_numpy(ids).to(self.model.device), use_cache=False
-                ).last_hidden_state
-                last = states[torch.arange(len(rows)), torch.from_numpy(lengths[rows] - 1)]
-                found = _signals(last, head)
-            yield Prefill(rows, *found)
-
-
-def _signals(states: Any, head: Any) -> tuple[Any, Any, Any, Any]:
-    """(entropy, margin, max logit, states as fp16) as numpy, for states (n, hidden)."""
-    parts = [_vocabulary_signals(head(some)) for some in states.split(LOGIT_ROWS)]
-    entropy, margin, top = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return entropy, margin, top, states.half().cpu().numpy()
-
-
-def _vocabulary_signals(logits: Any) -> tuple[Any, Any, Any]:
-    """(entropy, margin, max logit) as numpy, for logits (n, vocabulary)."""
-    # In float32 throughout: a bfloat16 entropy has two digits.
-    logits = logits.float()
-    logprobs = logits.log_softmax(dim=-1)
-    probs = logprobs.exp()
-    entropy = -(probs * logprobs.masked_fill(probs == 0, 0.0)).sum(dim=-1)
-    best = probs.topk(2, dim=-1).values
-    columns = (entropy, best[:, 0] - best[:, 1], logits.amax(dim=-1))
-    entropy, margin, top = (c.cpu().numpy() for c in columns)
-    return entropy, margin, top
+        ids = np.full((len(rows), lengths[rows].max()), self.pad_id, dtype=np.int64)
+        for n, i in enumerate(rows):
+            ids[n, : len(prompts[i])] = prompts[i]
+        with torch.inference_mode():
+            states = decoder(
+                input_ids=torch.from_numpy(ids).to(self.model.device), use_cache=False
+            ).last_hidden_state
+            last = states[torch.arange(len(rows)), torch.from_numpy(lengths[rows] - 1)]
+            return Prefill(rows, *signals(last, head))

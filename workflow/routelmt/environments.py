@@ -1,0 +1,66 @@
+"""vLLM and COMET live in Python environments of their own; the commands that need one enter it.
+
+Their pins conflict with one another and with the core's, so no environment holds all three. Ready
+ones stand in .venvs/NAME (see the Makefile); with `snakemake --sdm conda` the rule's own
+environment already has the package, and nothing has to be entered.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from routelmt.errors import UserError
+
+FOLDER_VARIABLE = "ROUTELMT_VENVS"  # where the environments are, if not in .venvs
+_ENTERED = "ROUTELMT_ENTERED"
+
+
+class Environment(NamedTuple):
+    """The module by which an environment is known, and what makes it."""
+
+    module: str
+    setup: str
+
+
+ENVIRONMENTS = {
+    "comet": Environment("comet", "make setup-comet"),
+    "vllm": Environment("vllm", "make setup-vllm"),
+}
+
+
+def python_of(name: str) -> Path:
+    """The Python of a ready environment, whether it is there or not."""
+    return Path(os.environ.get(FOLDER_VARIABLE, ".venvs")) / name / "bin" / "python"
+
+
+def enter(name: str, arguments: Sequence[str]) -> None:
+    """Return if this Python has the environment's package, else run the command in its Python.
+
+    arguments: of the command line, command first. Does not return when it changes over. Raises
+    UserError that says what makes the environment.
+    """
+    if not name or importlib.util.find_spec(ENVIRONMENTS[name].module) is not None:
+        return
+    python, setup = python_of(name), ENVIRONMENTS[name].setup
+    if os.environ.get(_ENTERED) == name:
+        raise UserError(
+            f"{python} has no module '{ENVIRONMENTS[name].module}': the environment is not whole. "
+            f"Remove its folder and make it again: {setup}."
+        )
+    if not python.is_file():
+        raise UserError(
+            f"this step needs the '{name}' environment, and {python} is not there. `{setup}` makes "
+            f"it; {FOLDER_VARIABLE} names another folder of environments; `snakemake --sdm conda` "
+            "makes its own."
+        )
+    package = str(Path(__file__).parents[1])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    changed = {"PYTHONPATH": os.pathsep.join(paths), _ENTERED: name}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(python, [str(python), "-m", "routelmt", *arguments], {**os.environ, **changed})
