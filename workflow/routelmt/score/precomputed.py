@@ -38,6 +38,7 @@ def scores(hypotheses: pa.Table, metric: str, settings: Mapping[str, Any]) -> pa
             "model": wanted["model"],
             "score": [sign * v for v in values],
             "truncated": False,
+            "error_spans": [None] * len(values),
         },
     )
 

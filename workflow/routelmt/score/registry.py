@@ -6,14 +6,20 @@ from typing import NamedTuple
 
 
 class MetricType(NamedTuple):
-    """A module with `score(triples, settings)`, or, if precomputed, `scores(hypotheses, ...)`."""
+    """A module with `open_scorer(settings, speed)`, or, if precomputed, `scores(hypotheses, ...)`.
+
+    environment: what it runs in, see routelmt.environments; the core one if empty.
+    """
 
     module: str
     precomputed: bool = False
+    environment: str = ""
 
 
 METRICS = {
-    "chrf": MetricType("routelmt.score.chrf"),
-    "xcomet": MetricType("routelmt.score.unavailable"),
+    "chrf": MetricType("routelmt.score.sacrebleu_metrics"),
+    "bleu": MetricType("routelmt.score.sacrebleu_metrics"),
+    "ter": MetricType("routelmt.score.sacrebleu_metrics"),
+    "comet": MetricType("routelmt.score.comet_metric", environment="comet"),
     "precomputed": MetricType("routelmt.score.precomputed", precomputed=True),
 }

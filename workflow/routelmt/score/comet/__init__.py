@@ -1,0 +1,1 @@
+"""COMET checkpoints: where they are, what is in them, and the model made of it."""
