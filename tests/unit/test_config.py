@@ -108,8 +108,8 @@ def test_shipped_configs_are_valid(path: str) -> None:
         ),
         (
             lambda c: c["models"].update({"demo-small": {"engine": "precomputed", "path": "x"}}),
-            r"routelmt, routelmt-q, entropy read the small model, but 'demo-small' has only "
-            r"precomputed .*without_model: leave-out",
+            r"routelmt, routelmt-q, entropy read the small model, but 'demo-small' \(engine "
+            r"precomputed\) has no weights .*without_model: leave-out",
         ),
         (
             lambda c: c["models"]["demo-small"].update(engine="precomputed"),

@@ -60,7 +60,7 @@ def test_stages_are_told_apart() -> None:
     assert "translate/signals.py" not in stages.code_files(
         "hypotheses", ENGINES["transformers"].module
     )
-    assert "score/chrf.py" not in stages.code_files("scores", METRICS["xcomet"].module)
+    assert "score/sacrebleu_metrics.py" not in stages.code_files("scores", METRICS["comet"].module)
     assert "gains.py" in stages.code_files("gains")
     assert not any(f.startswith("commands") for s, k in CASES for f in stages.code_files(s, k))
 

@@ -159,10 +159,12 @@ def test_a_config_typo_is_one_paragraph(project: Path, key: str, value: dict, me
     assert "Traceback" not in printed and len(printed) < 1500
 
 
-def test_what_is_not_written_yet_says_so_when_it_runs(project: Path) -> None:
+def test_a_download_that_cannot_be_had_says_what_to_do(project: Path) -> None:
     result = run(project, "--cores", "1", "data/raw/commt")
     assert result.returncode == 1
-    assert "not available yet: needs its downloader" in result.stdout + result.stderr
+    printed = " ".join((result.stdout + result.stderr).split())
+    assert "offline here (HF_HUB_OFFLINE" in printed
+    assert "fetch --all" in printed and "sources.commt.local" in printed
     assert not (project / "data/raw/commt").exists()
 
 

@@ -88,6 +88,28 @@ def test_an_edited_rating_redoes_its_own_branch(example: Path, planned: Callable
     assert plan == {"score": 2, **LABELS}
 
 
+def test_shards_make_the_same_tables(example: Path, project: Path) -> None:
+    config = yaml.safe_load((project / EXAMPLE).read_text())
+    config["datasets"]["phrases"]["shards"] = 3
+    del config["experiments"]["by-ratings"]
+    (project / "sharded.yaml").write_text(yaml.safe_dump(config))
+    planned = run(project, "--configfile", "sharded.yaml", "--dry-run", "gains")
+    assert job_counts(planned.stdout + planned.stderr) == {
+        "read_segments": 1,
+        "translate_shard": 2 * 3,
+        "gather_hypotheses": 2,
+        "score_shard": 2 * 3,
+        "gather_scores": 2,
+        "label_gains": 1,
+    }
+    done = run(project, "--configfile", "sharded.yaml", "--cores", "2", "gains")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    for name in ("hypotheses/system-a", "scores/chrf/system-b", "gains/chrf/system-a--system-b"):
+        path = f"results/{name}/phrases/en-de.parquet"
+        whole, gathered = (tables.record_of(folder / path) for folder in (example, project))
+        assert whole["content"] == gathered["content"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -97,7 +119,7 @@ def test_an_edited_rating_redoes_its_own_branch(example: Path, planned: Callable
         ),
         (
             lambda c: c["experiments"]["by-chrf"]["routers"].append("entropy"),
-            "entropy read the small model, but 'system-a' has only precomputed translations",
+            "entropy read the small model, but 'system-a' (engine precomputed) has no weights",
         ),
     ],
 )

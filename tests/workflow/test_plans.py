@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.workflow.conftest import job_counts, run
 
 DIRECTIONS, TEST_SETS, DATASETS = 4, 3, 5  # of config.yaml
@@ -48,6 +50,18 @@ def test_the_demo_is_planned_whole(project: Path) -> None:
         "evaluate": TABLES,
         "plot": FIGURES,
     }
+
+
+@pytest.mark.parametrize("name", ["local", "smoke-gpu"])
+def test_the_experiments_for_one_gpu_are_planned_whole(project: Path, name: str) -> None:
+    experiment = f"profiles/{name}/experiment.yaml"
+    result = run(project, "--profile", "profiles/local", "--configfile", experiment, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    counts = job_counts(result.stdout + result.stderr)
+    assert counts["evaluate"] == TABLES and counts["plot"] == FIGURES
+    sharded = name == "smoke-gpu"  # the training set of two directions, in two shards
+    assert counts.get("translate_shard", 0) == counts.get("score_shard", 0) == 8 * sharded
+    assert counts["translate"] == 8 if sharded else 24
 
 
 def test_stages_can_be_asked_for_by_name(project: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import sys
 
 import routelmt
+from routelmt.environments import enter
 from routelmt.errors import UserError
 
 COMMANDS = {
@@ -20,6 +21,7 @@ COMMANDS = {
     "translate": "translate segments with one model",
     "signals": "one prefill of the small model: entropy, margin, states",
     "score": "score hypotheses against references",
+    "gather": "put the shards of a table together",
     "gains": "label segments with the gain of the large model",
     "train": "train a router",
     "predict": "ask a router for its priorities",
@@ -75,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     command.configure(parser)
     parsed = parser.parse_args(arguments[1:])
     try:
+        if hasattr(command, "environment"):
+            enter(command.environment(parsed), arguments)
         return int(command.run(parsed) or 0)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -202,15 +202,15 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
 def _settle_routers(config: Config, key: str, experiment: Config) -> None:
     """Leave out, or refuse, the routers that read a small model that is not there to be read."""
     small = experiment["small"]
-    if ENGINES[config["models"][small]["engine"]].has_model:
+    if ENGINES[config["models"][small]["engine"]].weights:
         return
     kinds = {r: ROUTERS[config["routers"][r]["type"]] for r in experiment["routers"]}
     reading = [r for r, kind in kinds.items() if kind.needs & {"signals", "model"}]
     if reading and experiment["without_model"] == "error":
         raise UserError(
-            f"config key '{key}.routers': {_list(reading)} read the small model, but '{small}' has "
-            f"only precomputed translations. Take them out of the list, or set '{key}."
-            "without_model: leave-out'."
+            f"config key '{key}.routers': {_list(reading)} read the small model, but '{small}' "
+            f"(engine {config['models'][small]['engine']}) has no weights here. Take them out of "
+            f"the list, or set '{key}.without_model: leave-out'."
         )
     experiment["routers"] = [r for r in kinds if r not in reading]
     for field in ("rank", "signals"):
@@ -314,12 +314,15 @@ def stage_settings(config: Config) -> dict[str, Any]:
             for name, corpus in config["corpora"].items()
         },
         "datasets": {
-            name: {k: v for k, v in dataset.items() if k != "directions"}
+            name: {k: v for k, v in dataset.items() if k not in ("directions", "shards")}
             for name, dataset in config["datasets"].items()
         },
         "models": models,
         "bases": {name: _bases(config, e, models) for name, e in config["experiments"].items()},
-        "metrics": config["metrics"],
+        "metrics": {
+            name: {k: v for k, v in metric.items() if k != "speed"}
+            for name, metric in config["metrics"].items()
+        },
         "routers": config["routers"],
         "overlaps": {name: e["contamination"] for name, e in config["experiments"].items()},
         "data_tables": {
@@ -369,10 +372,11 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
 
 
 def speeds(config: Config) -> dict[str, Any]:
-    """Speed settings by model, and of each experiment's small model: never part of an identity."""
+    """Speed settings by model, metric and experiment (its small model): never an identity."""
     models = {name: model["speed"] for name, model in config["models"].items()}
     small = {name: models[e["small"]] for name, e in config["experiments"].items()}
-    return {"models": models, "small": small}
+    metrics = {name: metric["speed"] for name, metric in config["metrics"].items()}
+    return {"models": models, "metrics": metrics, "small": small}
 
 
 def load(path: str | Path) -> Config:

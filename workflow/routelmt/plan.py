@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -74,6 +75,29 @@ class Plan:
             elif name in used and READERS[spec["source"]].origin == "source":
                 names.append(spec["origin"])
         return [name for name in _distinct(names) if self.source(name) == f"data/raw/{name}"]
+
+    def datasets(self, sharded: bool) -> str:
+        """Pattern of the datasets that are (or are not) cut into shards."""
+        names = [n for n, d in self.config["datasets"].items() if (d["shards"] > 1) == sharded]
+        return "|".join(map(re.escape, names)) or "(?!)"
+
+    def shards(self, root: str, dataset: str, direction: str) -> list[str]:
+        """Files of a dataset's shards below `root` (see the rules)."""
+        count = self.config["datasets"][dataset]["shards"]
+        folder = f"results/shards/{root}/{dataset}/{direction}"
+        return [f"{folder}/{i}-of-{count}.parquet" for i in range(1, count + 1)]
+
+    def rivals(self, metric: str, model: str) -> list[str]:
+        """Small models that the model is compared with as the large one, by this metric.
+
+        Their scores are made first: where both say the same, the large one takes the score over.
+        """
+        return _distinct(
+            e["small"]
+            for e in self.config["experiments"].values()
+            if (e["large"], e["metric"]) == (model, metric)
+            and not METRICS[self.config["metrics"][metric]["type"]].precomputed
+        )
 
     def weights(self, model: str) -> list[str]:
         """Local files of a model (or of its translations); the hub's are pinned by a revision."""

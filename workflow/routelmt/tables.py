@@ -174,7 +174,7 @@ TABLES: dict[str, Table] = {
                 "tokens decoded, end of sequence included; null if precomputed", nullable=True
             ),
             "finish_reason": Column(
-                _TEXT, "stop, or length (max_new_tokens); null if precomputed", nullable=True
+                _TEXT, "stop, length, too_long, ...; null if precomputed", nullable=True
             ),
             "mean_logprob": _number(
                 "mean log-probability (nats) of the decoded tokens", nan=True, high=1e-6
@@ -204,6 +204,9 @@ TABLES: dict[str, Table] = {
             "model": Column(_TEXT, "model name from the config"),
             "score": _number("quality, higher is better; 0-100 unless the metric says otherwise"),
             "truncated": Column(pa.bool_(), "the metric saw only part of the texts"),
+            "error_spans": Column(
+                _TEXT, "errors that the metric marks, as JSON; null if it marks none", nullable=True
+            ),
         },
     ),
     "gains": Table(

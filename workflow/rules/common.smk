@@ -17,6 +17,17 @@ plan = Plan(config)  # which files an experiment consists of
 settings = configuration.stage_settings(config)
 speeds = configuration.speeds(config)
 
+
+def growing(query):
+    """A resource of the speed settings that grows with each attempt of a job."""
+    asked = lookup(query, within=speeds)
+
+    def resource(wildcards, attempt):
+        return asked(wildcards) * attempt
+
+    return resource
+
+
 NAME = r"[a-z0-9][a-z0-9._]*(?:-[a-z0-9._]+)*"  # never two dashes: {small}--{large} stays clear
 
 
@@ -33,5 +44,7 @@ wildcard_constraints:
     router=NAME,
     direction=r"[A-Za-z_]+-[A-Za-z_]+",
     seed=r"\d+",
+    shard=r"\d+",
+    shards=r"\d+",
     table=r"[a-z_]+",
     figure=r"[a-z_]+",

@@ -9,10 +9,26 @@ def scores_file(wildcards):
     return plan.scores_file(wildcards.metric)
 
 
+def rival_hypotheses(wildcards):
+    rivals = plan.rivals(wildcards.metric, wildcards.model)
+    place = f"{wildcards.dataset}/{wildcards.direction}.parquet"
+    return [f"results/hypotheses/{rival}/{place}" for rival in rivals]
+
+
+def rival_scores(wildcards):
+    rivals = plan.rivals(wildcards.metric, wildcards.model)
+    place = f"{wildcards.dataset}/{wildcards.direction}.parquet"
+    return [f"results/scores/{wildcards.metric}/{rival}/{place}" for rival in rivals]
+
+
+# The large model's outputs that equal the small one's take over its scores: the work is done once,
+# and the gain is exactly 0.
 rule score:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         hypotheses="results/hypotheses/{model}/{dataset}/{direction}.parquet",
+        known_hypotheses=rival_hypotheses,
+        known_scores=rival_scores,
         scores=scores_file,
         code=scorer_code,
     output:
@@ -22,12 +38,71 @@ rule score:
         ),
     log:
         "logs/score/{metric}/{model}/{dataset}/{direction}.log",
+    benchmark:
+        "benchmarks/score/{metric}/{model}/{dataset}/{direction}.jsonl"
+    wildcard_constraints:
+        dataset=plan.datasets(sharded=False),
+    threads: lookup("metrics/{metric}/threads", within=speeds)
+    resources:
+        batch_tokens=lookup("metrics/{metric}/batch_tokens", within=speeds),
+        block_rows=lookup("metrics/{metric}/block_rows", within=speeds),
+        device=lookup("metrics/{metric}/device", within=speeds),
+        gpu=lookup("metrics/{metric}/gpu", within=speeds),
+        mem_mb=growing("metrics/{metric}/mem_mb"),
+        runtime=growing("metrics/{metric}/runtime"),
     params:
         metric=lookup("metrics/{metric}", within=settings),
+        shard="1/1",
     shell:
         r"""
         python -m routelmt score --segments {input.segments:q} --hypotheses {input.hypotheses:q} \
-            --metric {wildcards.metric:q} --settings {params.metric:q} --out {output:q} &>{log:q}
+            --known-hypotheses {input.known_hypotheses:q} --known-scores {input.known_scores:q} \
+            --metric {wildcards.metric:q} --settings {params.metric:q} --shard {params.shard:q} \
+            --batch-tokens {resources.batch_tokens} --block-rows {resources.block_rows} \
+            --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
+        """
+
+
+use rule score as score_shard with:
+    output:
+        ensure(
+            "results/shards/scores/{metric}/{model}/{dataset}/{direction}/{shard}-of-{shards}.parquet",
+            non_empty=True,
+        ),
+    log:
+        "logs/score_shard/{metric}/{model}/{dataset}/{direction}/{shard}-of-{shards}.log",
+    benchmark:
+        "benchmarks/score_shard/{metric}/{model}/{dataset}/{direction}/{shard}-of-{shards}.jsonl"
+    wildcard_constraints:
+        dataset=plan.datasets(sharded=True),
+    params:
+        metric=lookup("metrics/{metric}", within=settings),
+        shard="{shard}/{shards}",
+
+
+def score_shards(wildcards):
+    root = f"scores/{wildcards.metric}/{wildcards.model}"
+    return plan.shards(root, wildcards.dataset, wildcards.direction)
+
+
+rule gather_scores:
+    input:
+        segments="data/segments/{dataset}/{direction}.parquet",
+        shards=score_shards,
+        code=plan.code("gathered"),
+    output:
+        ensure(
+            "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
+            non_empty=True,
+        ),
+    log:
+        "logs/gather_scores/{metric}/{model}/{dataset}/{direction}.log",
+    wildcard_constraints:
+        dataset=plan.datasets(sharded=True),
+    shell:
+        r"""
+        python -m routelmt gather --table scores --segments {input.segments:q} \
+            --shards {input.shards:q} --out {output:q} &>{log:q}
         """
 
 

@@ -26,19 +26,77 @@ rule translate:
         "logs/translate/{model}/{dataset}/{direction}.log",
     benchmark:
         "benchmarks/translate/{model}/{dataset}/{direction}.jsonl"
+    wildcard_constraints:
+        dataset=plan.datasets(sharded=False),
+    threads: lookup("models/{model}/threads", within=speeds)
     resources:
         batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
+        block_rows=lookup("models/{model}/block_rows", within=speeds),
+        tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
+        data_parallel=lookup("models/{model}/data_parallel", within=speeds),
+        concurrency=lookup("models/{model}/concurrency", within=speeds),
+        api_key_variable=lookup("models/{model}/api_key_variable", within=speeds),
+        price_input=lookup("models/{model}/price_input", within=speeds),
+        price_output=lookup("models/{model}/price_output", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
         gpu=lookup("models/{model}/gpu", within=speeds),
-        mem_mb=lookup("models/{model}/mem_mb", within=speeds),
-        runtime=lookup("models/{model}/runtime", within=speeds),
+        mem_mb=growing("models/{model}/mem_mb"),
+        runtime=growing("models/{model}/runtime"),
     params:
         model=lookup("models/{model}", within=settings),
+        shard="1/1",
     shell:
         r"""
         python -m routelmt translate --segments {input.segments:q} --model {wildcards.model:q} \
-            --settings {params.model:q} --batch-tokens {resources.batch_tokens} \
+            --settings {params.model:q} --shard {params.shard:q} \
+            --batch-tokens {resources.batch_tokens} --block-rows {resources.block_rows} \
+            --tensor-parallel {resources.tensor_parallel} \
+            --data-parallel {resources.data_parallel} --concurrency {resources.concurrency} \
+            --api-key-variable {resources.api_key_variable:q} \
+            --price-input {resources.price_input} --price-output {resources.price_output} \
             --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
+        """
+
+
+use rule translate as translate_shard with:
+    output:
+        ensure(
+            "results/shards/hypotheses/{model}/{dataset}/{direction}/{shard}-of-{shards}.parquet",
+            non_empty=True,
+        ),
+    log:
+        "logs/translate_shard/{model}/{dataset}/{direction}/{shard}-of-{shards}.log",
+    benchmark:
+        "benchmarks/translate_shard/{model}/{dataset}/{direction}/{shard}-of-{shards}.jsonl"
+    wildcard_constraints:
+        dataset=plan.datasets(sharded=True),
+    params:
+        model=lookup("models/{model}", within=settings),
+        shard="{shard}/{shards}",
+
+
+def hypotheses_shards(wildcards):
+    root = f"hypotheses/{wildcards.model}"
+    return plan.shards(root, wildcards.dataset, wildcards.direction)
+
+
+rule gather_hypotheses:
+    input:
+        segments="data/segments/{dataset}/{direction}.parquet",
+        shards=hypotheses_shards,
+        code=plan.code("gathered"),
+    output:
+        ensure(
+            "results/hypotheses/{model}/{dataset}/{direction}.parquet", non_empty=True
+        ),
+    log:
+        "logs/gather_hypotheses/{model}/{dataset}/{direction}.log",
+    wildcard_constraints:
+        dataset=plan.datasets(sharded=True),
+    shell:
+        r"""
+        python -m routelmt gather --table hypotheses --segments {input.segments:q} \
+            --shards {input.shards:q} --out {output:q} &>{log:q}
         """
 
 
@@ -53,17 +111,20 @@ rule prefill_signals:
         "logs/prefill_signals/{model}/{dataset}/{direction}.log",
     benchmark:
         "benchmarks/prefill_signals/{model}/{dataset}/{direction}.jsonl"
+    threads: lookup("models/{model}/threads", within=speeds)
     resources:
         batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
+        tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
         gpu=lookup("models/{model}/gpu", within=speeds),
-        mem_mb=lookup("models/{model}/mem_mb", within=speeds),
-        runtime=lookup("models/{model}/runtime", within=speeds),
+        mem_mb=growing("models/{model}/mem_mb"),
+        runtime=growing("models/{model}/runtime"),
     params:
         model=lookup("models/{model}", within=settings),
     shell:
         r"""
         python -m routelmt signals --segments {input.segments:q} --model {wildcards.model:q} \
             --settings {params.model:q} --batch-tokens {resources.batch_tokens} \
-            --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
+            --tensor-parallel {resources.tensor_parallel} --device {resources.device:q} \
+            --threads {threads} --out {output:q} &>{log:q}
         """

@@ -33,11 +33,20 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """The option that leaves a job one shard of the segments."""
+    parser.add_argument("--shard", default="1/1", help="I/N: the I-th of N shards; by default all")
+
+
 def add_speed(parser: argparse.ArgumentParser) -> None:
     """Options that change how fast a model runs, never what it says."""
     parser.add_argument("--batch-tokens", type=int, default=16384, help="tokens of one batch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--block-rows", type=int, help="rows between two resumable moments")
+    parser.add_argument("--tensor-parallel", type=int, default=1, help="GPUs that share a model")
+    parser.add_argument("--data-parallel", type=int, default=1, help="copies of the model")
+    parser.add_argument("--concurrency", type=int, default=16, help="requests to an endpoint")
 
 
 def speed(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -46,6 +55,10 @@ def speed(arguments: argparse.Namespace) -> dict[str, Any]:
         "batch_tokens": arguments.batch_tokens,
         "device": arguments.device,
         "threads": arguments.threads,
+        "block_rows": arguments.block_rows,
+        "tensor_parallel": arguments.tensor_parallel,
+        "data_parallel": arguments.data_parallel,
+        "concurrency": arguments.concurrency,
     }
 
 

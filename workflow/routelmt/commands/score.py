@@ -1,10 +1,12 @@
-"""Score hypotheses against references."""
+"""Score the hypotheses of one model, a shard of them or all."""
 
 import argparse
 import importlib
 from pathlib import Path
+from typing import Any
 
-from routelmt.commands import add_out, add_settings
+from routelmt.commands import add_out, add_settings, add_shard, add_speed, speed
+from routelmt.score.registry import METRICS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -12,25 +14,69 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", type=Path, required=True, help="segments table")
     parser.add_argument("--hypotheses", type=Path, required=True, help="hypotheses table")
     parser.add_argument("--metric", required=True, help="name in the config")
+    for what in ("hypotheses", "scores"):
+        parser.add_argument(
+            f"--known-{what}",
+            type=Path,
+            nargs="*",
+            default=[],
+            help=f"{what} of other models on these segments; equal outputs get their scores",
+        )
     add_settings(parser, "the metric of the config")
+    add_shard(parser)
+    add_speed(parser)
     add_out(parser)
 
 
+def environment(arguments: argparse.Namespace) -> str:
+    """The environment of the metric."""
+    return METRICS[arguments.settings["type"]].environment
+
+
 def run(arguments: argparse.Namespace) -> None:
-    """Score and write."""
+    """Score and write; finished blocks are kept until the table is whole."""
     from routelmt import provenance, tables
-    from routelmt.score.hypotheses import score_hypotheses
-    from routelmt.score.registry import METRICS
+    from routelmt.blocks import Blocks
+    from routelmt.score.hypotheses import BLOCK_ROWS, score_hypotheses
+    from routelmt.score.scorers import open_scorer
+    from routelmt.shards import rows_of, shard_of
 
     settings, metric = arguments.settings, METRICS[arguments.settings["type"]]
     segments = tables.read(arguments.segments, "segments")
     hypotheses = tables.read(arguments.hypotheses, "hypotheses")
-    parents = [arguments.segments, arguments.hypotheses]
+    segments, whole = shard_of(segments, arguments.shard), hypotheses
+    hypotheses = rows_of(whole, segments)
+    parents = [arguments.segments, arguments.hypotheses, *arguments.known_scores]
     if metric.precomputed:
-        module = importlib.import_module(metric.module)
-        scores = module.scores(hypotheses, arguments.metric, settings)
         parents.append(Path(settings["path"]))
-    else:
-        scores = score_hypotheses(metric.module, segments, hypotheses, arguments.metric, settings)
+        record = provenance.describe("scores", settings, parents, metric.module)
+        # The file has all scores, and none of them may be without its hypothesis.
+        read = importlib.import_module(metric.module).scores(whole, arguments.metric, settings)
+        tables.write(rows_of(read, hypotheses), arguments.out, "scores", record)
+        return
+    scorer = open_scorer(metric.module, settings, speed(arguments))
     record = provenance.describe("scores", settings, parents, metric.module)
+    record["signature"] = scorer.signature()
+    known = _known(arguments, segments, record["signature"])
+    blocks = Blocks(arguments.out, record)
+    rows = arguments.block_rows or BLOCK_ROWS
+    scores = score_hypotheses(scorer, segments, hypotheses, arguments.metric, known, rows, blocks)
     tables.write(scores, arguments.out, "scores", record)
+    blocks.done()
+
+
+def _known(arguments: argparse.Namespace, segments: Any, signature: dict[str, Any]) -> Any:
+    """Scores of the other models' triples, where they mean the same."""
+    from routelmt import tables
+    from routelmt.score.hypotheses import known_scores
+    from routelmt.shards import rows_of
+
+    known: dict[Any, Any] = {}
+    for hypotheses, scores in zip(arguments.known_hypotheses, arguments.known_scores, strict=True):
+        if tables.record_of(scores).get("signature") == signature:
+            known |= known_scores(
+                segments,
+                rows_of(tables.read(hypotheses, "hypotheses"), segments),
+                rows_of(tables.read(scores, "scores"), segments),
+            )
+    return known

@@ -4,6 +4,7 @@ import argparse
 
 from routelmt.commands import local_files, speed, split_languages
 from routelmt.commands.translate import configure as configure  # the same options
+from routelmt.commands.translate import environment as environment
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Translate segments with one model."""
+"""Translate segments with one model, a shard of them or all."""
 
 import argparse
 import importlib
@@ -7,11 +7,13 @@ from pathlib import Path
 from routelmt.commands import (
     add_out,
     add_settings,
+    add_shard,
     add_speed,
     local_files,
     speed,
     split_languages,
 )
+from routelmt.translate.registry import ENGINES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,27 +21,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", type=Path, required=True, help="segments table")
     parser.add_argument("--model", required=True, help="name in the config")
     add_settings(parser, "the model of the config, with the languages' names")
+    add_shard(parser)
     add_speed(parser)
+    # Of an endpoint: neither changes what it answers.
+    parser.add_argument("--api-key-variable", default="OPENAI_API_KEY", help="holds the key")
+    parser.add_argument("--price-input", type=int, default=0, help="cents a million tokens")
+    parser.add_argument("--price-output", type=int, default=0, help="cents a million tokens")
     add_out(parser)
 
 
+def environment(arguments: argparse.Namespace) -> str:
+    """The environment of the model's engine."""
+    return ENGINES[arguments.settings["engine"]].environment
+
+
 def run(arguments: argparse.Namespace) -> None:
-    """Translate and write."""
+    """Translate and write; finished blocks are kept until the table is whole."""
     from routelmt import provenance, tables
+    from routelmt.blocks import Blocks
+    from routelmt.shards import rows_of, shard_of
     from routelmt.translate.hypotheses import translate_segments
-    from routelmt.translate.registry import ENGINES
 
     model, languages = split_languages(arguments.settings)
-    segments = tables.read(arguments.segments, "segments")
-    engine = ENGINES[model["engine"]]
-    if engine.has_model:
-        hypotheses = translate_segments(
-            segments, arguments.model, model, languages, speed(arguments)
-        )
-    else:
-        hypotheses = importlib.import_module(engine.module).hypotheses(
-            segments, arguments.model, model
-        )
+    name, engine = arguments.model, ENGINES[model["engine"]]
+    whole = tables.read(arguments.segments, "segments")
+    segments = shard_of(whole, arguments.shard)
     parents = [arguments.segments, *local_files(model)]
     record = provenance.describe("hypotheses", arguments.settings, parents, engine.module)
+    blocks = Blocks(arguments.out, record)
+    if engine.precomputed:
+        # The file has all segments' translations, and none of them may be without its segment.
+        read = importlib.import_module(engine.module).hypotheses(whole, name, model)
+        hypotheses = rows_of(read, segments)
+    else:
+        model["api_key_variable"] = arguments.api_key_variable
+        model["price"] = [arguments.price_input / 100, arguments.price_output / 100]
+        hypotheses = translate_segments(segments, name, model, languages, speed(arguments), blocks)
     tables.write(hypotheses, arguments.out, "hypotheses", record)
+    blocks.done()

@@ -22,7 +22,8 @@ from routelmt.evaluate.arrays import (
     column,
     finite_column,
 )
-from routelmt.evaluate.metrics import RISK_BUCKETS, RISK_EDGES, risk_bucket_of
+from routelmt.evaluate.metrics import RISK_EDGES, risk_bucket_of
+from routelmt.evaluate.roles import RISK_BUCKETS
 from routelmt.evaluate.selection import budget_count, budget_counts, eligible_counts, ranking
 
 MINIMUM_REPLICATES = 1000
@@ -131,7 +132,7 @@ class BootstrapPolicies:
     """The requests that each policy routes: axes in the order of directions and policies.
 
     mean_delta: (directions, policies), in points; risk: (directions, policies, buckets), shares
-    of the routed requests in each of metrics.RISK_BUCKETS.
+    of the routed requests in each of roles.RISK_BUCKETS.
     """
 
     directions: tuple[str, ...]

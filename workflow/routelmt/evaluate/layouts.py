@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.metrics import RISK_BUCKETS
-from routelmt.evaluate.roles import AVERAGE, ORACLE, ROUTER, labelled
+from routelmt.evaluate.roles import AVERAGE, ORACLE, RISK_BUCKETS, ROUTER, labelled
 
 MISSING = "–"
 METRIC_NAMES = {

@@ -17,10 +17,10 @@ from routelmt.evaluate.arrays import (
     column,
     finite_column,
 )
+from routelmt.evaluate.roles import RISK_BUCKETS
 
 # Lower edge of minor loss, of tie and of substantial gain, in points (RouteLMT §6.4).
 RISK_EDGES = (-5.0, -0.5, 0.5)
-RISK_BUCKETS = ("severe_loss", "minor_loss", "tie", "substantial_gain")
 # Points of the 0-100 scale; a smaller headroom is floating-point noise of two equal means.
 SMALLEST_HEADROOM = 1e-9
 

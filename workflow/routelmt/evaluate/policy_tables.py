@@ -19,9 +19,9 @@ from routelmt.evaluate.bootstrap import (
     Policy,
     bootstrap_policies,
 )
-from routelmt.evaluate.metrics import RISK_BUCKETS
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.roles import RISK_BUCKETS
 from routelmt.progress import progress
 
 UNGUARDED = "none"

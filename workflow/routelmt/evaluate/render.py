@@ -10,10 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from routelmt.evaluate.layouts import Block, Cell, blocks
-from routelmt.evaluate.summary import format_summary
 from routelmt.tables import atomic_path
-
-__all__ = ["format_summary", "latex", "markdown", "write_renderings"]
 
 NOTE = (
     "In brackets: percentile interval of a paired bootstrap over the requests, clustered by group; "

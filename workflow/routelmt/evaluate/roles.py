@@ -1,10 +1,12 @@
-"""What a router is to the reader of a table or a figure, and how it is named there."""
+"""What routers and outcomes are called in tables and figures."""
 
 from __future__ import annotations
 
 # The direction that stands for the mean over all directions.
 AVERAGE = "average"
 ROUTER, RANDOM, ORACLE = "router", "random", "oracle"
+# What becomes of a routed request, from worst to best.
+RISK_BUCKETS = ("severe_loss", "minor_loss", "tie", "substantial_gain")
 
 
 def labelled(router: str, role: str) -> str:
