@@ -42,6 +42,7 @@ def scores(ids: list[str], values: list[float], model: str = "m") -> pa.Table:
             "model": model,
             "score": values,
             "truncated": False,
+            "error_spans": [None] * len(ids),
         },
     )
 
