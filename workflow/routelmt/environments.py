@@ -1,8 +1,8 @@
 """vLLM and COMET live in Python environments of their own; the commands that need one enter it.
 
 Their pins conflict with one another and with the core's, so no environment holds all three. Ready
-ones stand in .venvs/NAME (see the Makefile); with `snakemake --sdm conda` the rule's own
-environment already has the package, and nothing has to be entered.
+ones stand in .venvs/NAME (see the Makefile); a Python that has the package itself, in a container
+for one, stays as it is.
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ def enter(name: str, arguments: Sequence[str]) -> None:
     if not python.is_file():
         raise UserError(
             f"this step needs the '{name}' environment, and {python} is not there. `{setup}` makes "
-            f"it; {FOLDER_VARIABLE} names another folder of environments; `snakemake --sdm conda` "
-            "makes its own."
+            f"it; {FOLDER_VARIABLE} names another folder of environments (docs/cluster.md)."
         )
     package = str(Path(__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
