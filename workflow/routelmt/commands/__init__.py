@@ -33,6 +33,36 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_roles(parser: argparse.ArgumentParser) -> None:
+    """Options that name the segments of an experiment: --train, --valid, --test."""
+    from routelmt.config import ROLES
+
+    for role in ROLES:
+        parser.add_argument(
+            f"--{role}",
+            type=Path,
+            nargs="*",
+            default=[],
+            help=f"segments tables of the {role} sets",
+        )
+
+
+def read_roles(arguments: argparse.Namespace, columns: list[str] | None = None) -> dict[str, Any]:
+    """The segments of each role, None for a role without files."""
+    from routelmt import tables
+    from routelmt.config import ROLES
+
+    paths = {role: getattr(arguments, role) for role in ROLES}
+    return {r: tables.read_all(p, "segments", columns) if p else None for r, p in paths.items()}
+
+
+def role_files(arguments: argparse.Namespace) -> list[Path]:
+    """The files of all roles."""
+    from routelmt.config import ROLES
+
+    return [file for role in ROLES for file in getattr(arguments, role)]
+
+
 def add_shard(parser: argparse.ArgumentParser) -> None:
     """The option that leaves a job one shard of the segments."""
     parser.add_argument("--shard", default="1/1", help="I/N: the I-th of N shards; by default all")

@@ -6,22 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from routelmt.commands import add_out, add_settings
+from routelmt.commands import add_out, add_roles, add_settings, read_roles, role_files
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from routelmt.config import DATA_TABLES, ROLES
+    from routelmt.config import DATA_TABLES
 
     parser.add_argument("--table", choices=DATA_TABLES, required=True)
-    for role in ROLES:
-        parser.add_argument(
-            f"--{role}",
-            type=Path,
-            nargs="*",
-            default=[],
-            help=f"segments tables of the {role} sets",
-        )
+    add_roles(parser)
     parser.add_argument("--overlaps", type=Path, help="overlaps table; needed by contamination")
     add_settings(parser, "action (remove or count) for contamination, nothing for the datasheet")
     add_out(parser)
@@ -30,18 +23,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Describe and write."""
     from routelmt import provenance, tables
-    from routelmt.config import ROLES
     from routelmt.evaluate.render import write_renderings
 
     name, settings = arguments.table, arguments.settings
-    parents = [file for role in ROLES for file in getattr(arguments, role)]
+    parents = role_files(arguments)
     if name == "contamination":
         table = contamination_of(arguments)
         parents.append(arguments.overlaps)
     else:
         from routelmt.data.describe import datasheet
 
-        table = datasheet(**segments_of(arguments))
+        table = datasheet(**read_roles(arguments))
     record = provenance.describe("data_tables", settings, parents)
     write_renderings(table, name, arguments.out)
     tables.write(table, arguments.out, name, record)
@@ -61,14 +53,5 @@ def contamination_of(arguments: argparse.Namespace) -> Any:
     if action not in ("remove", "count"):
         raise UserError(f"--settings: 'action' is {action!r}; allowed: remove, count.")
     overlaps = tables.read(arguments.overlaps, "overlaps")
-    segments = segments_of(arguments, list(tables.JOIN_KEY))
+    segments = read_roles(arguments, list(tables.JOIN_KEY))
     return contamination(**segments, overlaps=overlaps, action=action)
-
-
-def segments_of(arguments: argparse.Namespace, columns: list[str] | None = None) -> dict[str, Any]:
-    """The segments of each role, None for a role without files."""
-    from routelmt import tables
-    from routelmt.config import ROLES
-
-    paths = {role: getattr(arguments, role) for role in ROLES}
-    return {r: tables.read_all(p, "segments", columns) if p else None for r, p in paths.items()}

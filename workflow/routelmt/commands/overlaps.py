@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from routelmt.commands import add_out, add_settings
+from routelmt.commands import add_out, add_roles, add_settings, read_roles, role_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,16 +15,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from routelmt.config import ROLES
-
-    for role in ROLES:
-        parser.add_argument(
-            f"--{role}",
-            type=Path,
-            nargs="*",
-            default=[],
-            help=f"segments tables of the {role} sets",
-        )
+    add_roles(parser)
     add_settings(parser, "threshold, ngram, ngram_han, permutations, action")
     add_out(parser)
 
@@ -33,14 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Compare and write."""
     from routelmt import provenance, tables
-    from routelmt.config import ROLES
     from routelmt.data.overlaps import find_overlaps
 
-    paths = {role: getattr(arguments, role) for role in ROLES}
-    read = {r: tables.read_all(files, "segments") if files else None for r, files in paths.items()}
+    read = read_roles(arguments)
     found = find_overlaps(**read, settings=arguments.settings)
-    parents = [file for files in paths.values() for file in files]
-    record = provenance.describe("overlaps", arguments.settings, parents)
+    record = provenance.describe("overlaps", arguments.settings, role_files(arguments))
     tables.write(found, arguments.out, "overlaps", record)
     report(found, read)
 
