@@ -33,6 +33,7 @@ report: "workflow/report/workflow.rst"
 
 localrules:
     all,
+    fetch,  # a compute node may have no internet
     segments,
     hypotheses,
     gains,

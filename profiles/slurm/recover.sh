@@ -3,6 +3,7 @@
 #
 #   profiles/slurm/recover.sh --dry-run     say what it would cancel
 #   profiles/slurm/recover.sh               do it; then run the same snakemake command again
+#   profiles/slurm/recover.sh --configfile mine.yaml    the same, with options to unlock with
 #
 # Only your jobs of this folder are cancelled. Unlocking while they run would let the next
 # snakemake start the same work twice. It refuses while snakemake runs here on this machine; make
@@ -37,4 +38,4 @@ if [ -n "$found" ]; then
     scancel $found
     while [ -n "$(orphans)" ]; do sleep 1; done
 fi
-snakemake --unlock --quiet
+PATH=$PATH:$here/.venv/bin snakemake --unlock "$@"

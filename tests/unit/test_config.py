@@ -202,6 +202,13 @@ def test_sources_are_fetched_only_where_nothing_local_is_named() -> None:
     assert "local" not in json.loads(config.stage_settings(resolved)["sources"]["flores"])
 
 
+def test_only_routers_that_read_the_model_ask_for_its_gpu() -> None:
+    routers = config.speeds(config.load(ROOT / "config.yaml"))["routers"]["paper"]
+    asking = {name for name, speed in routers.items() if speed["gpu"]}
+    assert asking == {"routelmt", "routelmt-q", "xlmr-gain", "xlmr-quality"}
+    assert routers["random"]["device"] == "cpu" and routers["routelmt"]["device"] == "cuda"
+
+
 def test_registries_and_schema_name_the_same_types() -> None:
     from routelmt.data.registry import READERS
     from routelmt.score.registry import METRICS

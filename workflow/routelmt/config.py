@@ -372,11 +372,23 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
 
 
 def speeds(config: Config) -> dict[str, Any]:
-    """Speed settings by model, metric and experiment (its small model): never an identity."""
+    """Speed settings by model, metric, and experiment and router: never part of an identity.
+
+    A router that is trained or reads the small model runs as that does; others need no GPU.
+    """
+    kinds = {router: ROUTERS[spec["type"]] for router, spec in config["routers"].items()}
     models = {name: model["speed"] for name, model in config["models"].items()}
-    small = {name: models[e["small"]] for name, e in config["experiments"].items()}
     metrics = {name: metric["speed"] for name, metric in config["metrics"].items()}
-    return {"models": models, "metrics": metrics, "small": small}
+    routers = {
+        name: {
+            router: models[e["small"]]
+            if kind.trained or "model" in kind.needs
+            else models[e["small"]] | {"device": "cpu", "gpu": 0, "mem_mb": 2000}
+            for router, kind in kinds.items()
+        }
+        for name, e in config["experiments"].items()
+    }
+    return {"models": models, "metrics": metrics, "routers": routers}
 
 
 def load(path: str | Path) -> Config:

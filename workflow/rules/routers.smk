@@ -36,13 +36,13 @@ rule train_router:
         "logs/train_router/{experiment}/{router}/seed{seed}.log",
     benchmark:
         "benchmarks/train_router/{experiment}/{router}/seed{seed}.jsonl"
-    threads: lookup("small/{experiment}/threads", within=speeds)
+    threads: lookup("routers/{experiment}/{router}/threads", within=speeds)
     resources:
-        batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
-        device=lookup("small/{experiment}/device", within=speeds),
-        gpu=lookup("small/{experiment}/gpu", within=speeds),
-        mem_mb=growing("small/{experiment}/mem_mb"),
-        runtime=growing("small/{experiment}/runtime"),
+        batch_tokens=lookup("routers/{experiment}/{router}/batch_tokens", within=speeds),
+        device=lookup("routers/{experiment}/{router}/device", within=speeds),
+        gpu=lookup("routers/{experiment}/{router}/gpu", within=speeds),
+        mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
+        runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
         router=lookup("routers/{router}", within=settings),
         model=lookup("bases/{experiment}/{router}", within=settings),
@@ -98,13 +98,13 @@ rule predict:
         ),
     log:
         "logs/predict/{experiment}/{router}/seed{seed}/{testset}/{direction}.log",
-    threads: lookup("small/{experiment}/threads", within=speeds)
+    threads: lookup("routers/{experiment}/{router}/threads", within=speeds)
     resources:
-        batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
-        device=lookup("small/{experiment}/device", within=speeds),
-        gpu=lookup("small/{experiment}/gpu", within=speeds),
-        mem_mb=growing("small/{experiment}/mem_mb"),
-        runtime=growing("small/{experiment}/runtime"),
+        batch_tokens=lookup("routers/{experiment}/{router}/batch_tokens", within=speeds),
+        device=lookup("routers/{experiment}/{router}/device", within=speeds),
+        gpu=lookup("routers/{experiment}/{router}/gpu", within=speeds),
+        mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
+        runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
         router=lookup("routers/{router}", within=settings),
         model=lookup("bases/{experiment}/{router}", within=settings),

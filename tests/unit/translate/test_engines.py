@@ -58,6 +58,15 @@ def test_an_incomplete_folder_is_refused(
         open_engine({**model_config, "path": str(tmp_path / "copy")}, speed)
 
 
+def test_weights_that_were_cut_short_are_refused(
+    folder: Path, tmp_path: Path, model_config: dict[str, Any], speed: dict[str, Any]
+) -> None:
+    weights = shutil.copytree(folder, tmp_path / "copy") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        open_engine({**model_config, "path": str(tmp_path / "copy")}, speed)
+
+
 def test_code_that_comes_with_a_model_is_never_run(
     folder: Path, tmp_path: Path, model_config: dict[str, Any], speed: dict[str, Any]
 ) -> None:

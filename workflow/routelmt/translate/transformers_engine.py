@@ -35,6 +35,7 @@ def load(model: Mapping[str, Any], speed: Mapping[str, Any]) -> TransformersEngi
 def load_model(model: Mapping[str, Any], device: str) -> tuple[Any, Any]:
     """(model ready for inference, tokenizer)."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from routelmt.translate.key_values import register_attention
@@ -56,7 +57,7 @@ def load_model(model: Mapping[str, Any], device: str) -> tuple[Any, Any]:
             attn_implementation=register_attention(),
             **options,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
             f"model '{path}'{f' at revision {revision}' if revision else ''} cannot be loaded: "
             f"{error} Needed: a folder with config.json, model.safetensors and the tokenizer's "
