@@ -1,9 +1,12 @@
 # make demo         the whole experiment on this machine's CPU, with the small models that ship
+# make demo-full    every router, two seeds, learning curve and mixes (about an hour)
+# make demo-seeds   the same with three seeds        make demo-search  learning rates on validation
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
 # make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
 # make lint         formatters and checkers
 # make setup-comet  the environment that scores with COMET (.venvs/comet)
 # make setup-vllm   the environment that decodes with vLLM (.venvs/vllm)
+# make conda-files  envs/*.yaml for `snakemake --sdm conda`, from the pins in envs/*.txt
 # make smoke-gpu    ten minutes on one GPU: does the whole chain run there?
 # make demo-models  train the demo's two translators again (about 90 minutes on two cores)
 PYTHON ?= python3
@@ -49,10 +52,39 @@ $(VLLM)/.made-from-%: envs/%
 	VLLM_NO_USAGE_STATS=1 $(VLLM)/bin/python -c 'from vllm import LLM; import pyarrow, yaml, tqdm, jsonschema'
 	@touch $@
 
+.PHONY: conda-files
+conda-files: envs/core.yaml envs/comet.yaml envs/vllm.yaml
+
+# Conda brings Python and pip, and pip the very pins of the other ways: a file on its own, since
+# Snakemake copies it. Jobs run in the project's folder, where the package is.
+envs/%.yaml: envs/%.txt
+	{ echo '# Made of $< by `make conda-files`.'; \
+	  printf '%s\n' 'channels: [conda-forge, nodefaults]' 'dependencies:' \
+	      '  - python=3.11' '  - pip' '  - pip:'; \
+	  sed -n 's/^[^#]/      - &/p' $<; \
+	  printf '%s\n' 'variables:' '  PYTHONPATH: workflow'; } >$@
+
 demo: install
 	$(DEMO)
 	$(DEMO) --report results/runs/demo/report.html --quiet
 	@$(RUN) python -m routelmt summary results/runs/demo --focus routelmt --report results/runs/demo/report.html
+
+# Seeds and searches are the same experiment with other settings on top (profiles/demo/*.yaml).
+FULL = $(DEMO) --configfile profiles/demo/experiment.yaml profiles/demo/full.yaml
+
+.PHONY: demo-full demo-seeds demo-search
+demo-full: install
+	$(FULL)
+	$(FULL) --report results/runs/demo-full/report.html --quiet
+	@$(RUN) python -m routelmt summary results/runs/demo-full --focus routelmt --report results/runs/demo-full/report.html
+
+demo-seeds: install
+	$(FULL) profiles/demo/three-seeds.yaml
+	@$(RUN) python -m routelmt summary results/runs/demo-full --focus routelmt
+
+demo-search: install
+	$(FULL) profiles/demo/search.yaml
+	@column -s, -t results/runs/demo-search/tables/training.csv || cat results/runs/demo-search/tables/training.csv
 
 .PHONY: smoke-gpu
 smoke-gpu: install setup-vllm

@@ -40,6 +40,7 @@ localrules:
     predictions,
     tables,
     figures,
+    sweeps,
 
 
 rule all:
@@ -47,6 +48,7 @@ rule all:
     input:
         plan.every("tables"),
         plan.every("figures"),
+        plan.every("sweeps"),
 
 
 rule segments:
@@ -77,3 +79,8 @@ rule tables:
 rule figures:
     input:
         plan.every("figures"),
+
+
+rule sweeps:
+    input:
+        plan.every("sweeps"),

@@ -28,8 +28,10 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.routers import fitting, lora
 from routelmt.routers.base_model import load_base
-from routelmt.routers.inputs import RouterInputs, TrainingContext
+from routelmt.routers.inputs import RouterContext, RouterInputs
+from routelmt.routers.losses import SquaredError
 from routelmt.routers.prompt_rows import PromptReader
+from routelmt.routers.readout import Scaling
 
 PROMPT = "Translate the following text from {src} into {tgt}:\n{src}: {text}\n{tgt}:"
 LANGUAGES = {"en": "English", "zh": "Chinese", "ru": "Russian"}
@@ -85,15 +87,15 @@ class Task:
         }  # fmt: skip
         self.model = {"path": str(options.base), "revision": None, "prompt": PROMPT}
         speed = {"batch_tokens": options.batch_tokens, "device": "cpu", "threads": options.threads}
-        self.context = TrainingContext(self.model, LANGUAGES, speed, seed=0)
+        self.context = RouterContext(self.model, LANGUAGES, speed, seed=0)
         targets = training.gain("gain", "lora")
-        scaling = lora.Scaling.of("standard", targets)
+        scaling = Scaling.of("standard", targets)
         tokenizer = load_base(self.model, options.dtype, "cpu", training=True).tokenizer
         reader = PromptReader(tokenizer, PROMPT, LANGUAGES, 1024)
         self.training, self.validation = (
             lora._labelled(
                 reader.read(part.directions, part.sources),
-                scaling.apply(part.gain("gain", "lora")),
+                scaling.apply(part.gain("gain", "lora"))[:, None],
             )
             for part in (training, validation)
         )
@@ -101,18 +103,17 @@ class Task:
     def ours(self, folder: Path) -> tuple[float, float, float]:
         """(wall seconds, CPU seconds of the epochs, validation MSE)."""
         base = load_base(self.model, self.options.dtype, "cpu", training=True)
-        regressor = lora._fresh(base, self.spec, self.context, "cpu")
+        regressor = lora._fresh(base, self.spec, self.context, "cpu", outputs=1)
         schedule = fitting.Schedule(
             self.options.learning_rate, self.options.epochs, self.options.batch_size, 0.05, 0.0, 0
         )
-        one = fitting.LabelledPrompts(self.validation.ids[:1], self.validation.targets[:1])
+        one = fitting.Labelled(self.validation.ids[:1], self.validation.targets[:1])
         wall, cpu = time.perf_counter(), time.process_time()
-        fitting.fit(
-            regressor, self.training, one, schedule, self.options.batch_tokens, folder / "state.pt"
-        )
+        loss, state = SquaredError(), folder / "state.pt"
+        fitting.fit(regressor, self.training, one, loss, schedule, self.options.batch_tokens, state)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        found = fitting.validate(regressor, self.validation, self.options.batch_tokens)
-        return wall, cpu, found["validation_mse"]
+        values = regressor.predict(self.validation.ids, self.options.batch_tokens)
+        return wall, cpu, float(np.mean((values - self.validation.targets) ** 2))
 
     def trainers(self, folder: Path) -> tuple[float, float, float]:
         """The same with transformers.Trainer."""
@@ -140,7 +141,7 @@ class Task:
         trainer.train()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         values = trainer.predict(as_dataset(self.validation)).predictions[:, 0]
-        return wall, cpu, float(np.mean((values - self.validation.targets) ** 2))
+        return wall, cpu, float(np.mean((values - self.validation.targets[:, 0]) ** 2))
 
     def sequence_classifier(self, pad: int) -> Any:
         """Base with one label and the same LoRA; trained parameters in float32, as ours are."""
@@ -164,11 +165,11 @@ class Task:
         return model
 
 
-def as_dataset(data: fitting.LabelledPrompts) -> list[dict[str, Any]]:
+def as_dataset(data: fitting.Labelled) -> list[dict[str, Any]]:
     """Rows as the Trainer takes them."""
     return [
         {"input_ids": ids, "attention_mask": [1] * len(ids), "label": float(target)}
-        for ids, target in zip(data.ids, data.targets, strict=True)
+        for ids, target in zip(data.ids, data.targets[:, 0], strict=True)
     ]
 
 

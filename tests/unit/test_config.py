@@ -16,6 +16,22 @@ from routelmt.routers.registry import ROUTERS
 
 ROOT = Path(__file__).parents[2]
 DEMO = yaml.safe_load((ROOT / "profiles/demo/experiment.yaml").read_text())
+FULL = yaml.safe_load((ROOT / "profiles/demo/full.yaml").read_text())
+
+
+def overlaid(below: dict, above: dict) -> dict:
+    """Two configs as Snakemake merges them."""
+    merged = copy.deepcopy(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = overlaid(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def full(change: Callable[[dict], object]) -> dict:
+    found = overlaid(DEMO, FULL)
+    change(found)
+    return found
 
 
 def changed(change: Callable[[dict], object]) -> dict:
@@ -205,7 +221,8 @@ def test_sources_are_fetched_only_where_nothing_local_is_named() -> None:
 def test_only_routers_that_read_the_model_ask_for_its_gpu() -> None:
     routers = config.speeds(config.load(ROOT / "config.yaml"))["routers"]["paper"]
     asking = {name for name, speed in routers.items() if speed["gpu"]}
-    assert asking == {"routelmt", "routelmt-q", "xlmr-gain", "xlmr-quality"}
+    sentinels = {"sentinel-src-24", "sentinel-src-25"}
+    assert asking == {"routelmt", "routelmt-q", "xlmr-gain", "xlmr-quality", *sentinels}
     assert routers["random"]["device"] == "cpu" and routers["routelmt"]["device"] == "cuda"
 
 
@@ -251,3 +268,102 @@ def test_only_routers_with_chance_in_them_have_several_seeds() -> None:
     seeds = {r: config.router_seeds(resolved, "demo", r) for r in resolved["routers"]}
     assert seeds["routelmt"] == seeds["random"] == [3, 5]
     assert seeds["entropy"] == seeds["gain-oracle"] == [3]
+
+
+@pytest.mark.parametrize("above", ["full", "three-seeds", "search"])
+def test_what_lies_over_the_demo_is_valid(above: str) -> None:
+    more = yaml.safe_load((ROOT / f"profiles/demo/{above}.yaml").read_text())
+    resolved = config.resolve(overlaid(overlaid(DEMO, FULL), more))
+    assert config.resolve(resolved) == resolved
+
+
+def test_every_point_of_a_sweep_is_a_router() -> None:
+    resolved = config.resolve(full(lambda c: None))
+    demo = resolved["experiments"]["demo-full"]
+    points = config.sweep_points("learning-curve", demo["sweeps"]["learning-curve"])
+    assert list(points) == [f"routelmt.learning.curve.{n}" for n in (650, 1300, 2600, 5200)]
+    for name, (label, value) in points.items():
+        same = resolved["routers"]["routelmt"] | {"train_rows": value}
+        assert resolved["routers"][name] == same and label == str(value)
+    assert not set(points) & set(demo["routers"])  # the tables of all routers leave them out
+    asked = json.loads(config.stage_settings(resolved)["in_model"]["demo-full"]["learning-curve"])
+    assert [entry["router"] for entry in asked["ask"][::2]] == list(points)
+
+
+def test_an_answer_is_asked_of_the_router_it_belongs_to() -> None:
+    resolved = config.resolve(full(lambda c: None))
+    folder = config.artifact(resolved, "demo-full", "routelmt-two-quality", 1)
+    assert folder == "results/runs/demo-full/routers/routelmt-two/seed1"
+
+
+def test_random_alone_needs_no_model() -> None:
+    from routelmt.plan import Plan
+
+    def change(c: dict) -> None:
+        c["experiments"]["demo"] |= {"routers": ["random"], "guards": {}}
+
+    plan = Plan(config.resolve(changed(change)))
+    assert plan.needs("random") == frozenset() and not plan.keeps_states("demo-small")
+    assert not any("in_model" in path for path in plan.predictions("demo"))
+    assert plan.trained_routers("demo") == [] and "training" not in plan.table_names("demo")
+
+
+def test_states_are_kept_only_for_probes() -> None:
+    from routelmt.plan import Plan
+
+    def probe(c: dict) -> None:
+        c["routers"]["probe"] = {"type": "probe", "layers": "mean"}
+        c["experiments"]["demo"]["routers"].append("probe")
+
+    assert not Plan(config.resolve(DEMO)).keeps_states("demo-small")
+    plan = Plan(config.resolve(changed(probe)))
+    assert plan.keeps_states("demo-small") and not plan.keeps_states("demo-large")
+    assert plan.needed_for("demo", "probe", "states", "valid") == [
+        f"results/states/demo-small/software-valid/{d}.arrow" for d in DEMO["directions"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c["experiments"]["demo-full"]["sweeps"].update(
+                x={"router": "routelmt", "setting": "rnak", "values": [1]}
+            ),
+            r"sweeps\.x\.setting': 'rnak' is not a setting of router type 'lora' \(did you mean "
+            r"'rank'\?\)",
+        ),
+        (
+            lambda c: c["experiments"]["demo-full"]["sweeps"].update(
+                x={"router": "routelmt", "setting": "rank", "values": [0]}
+            ),
+            r"sweeps\.x at 0\.rank': found 0",
+        ),
+        (
+            lambda c: c["routers"]["routelmt-two-quality"].update(of="entropy"),
+            r"'routers\.routelmt-two-quality\.of': 'entropy' is not a router of type lora",
+        ),
+        (
+            lambda c: c["routers"]["routelmt-averaged"].update(label_metric="comet"),
+            r"'routers\.routelmt-averaged\.label_metric': 'comet' is not in 'metrics'",
+        ),
+        (
+            lambda c: c["routers"].update({"entropy": {"type": "qe-deferral", "metric": "chrf"}}),
+            r"'routers\.entropy\.metric': 'chrf' reads the reference",
+        ),
+        (
+            lambda c: c["models"]["demo-large"].pop("samples"),
+            r"reads several sampled translations: set 'models\.demo-large\.samples'",
+        ),
+        (
+            lambda c: c["routers"]["routelmt"].update(train_directions=["en-de"]),
+            r"'routers\.routelmt\.train_directions': 'en-de' is not in 'directions'",
+        ),
+        (lambda c: c.update(run=["demo-ful"]), r"'run': 'demo-ful' is not in 'experiments' \(did"),
+    ],
+)
+def test_routers_that_cannot_work_are_refused(
+    change: Callable[[dict], object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        config.resolve(full(change))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from routelmt import environments
 from routelmt.errors import UserError
 
+ENVS = Path(__file__).parents[2] / "envs"
 SETTINGS = '{"type": "comet", "path": "nowhere"}'
 SCORE = ["score", "--segments", "s", "--hypotheses", "h", "--metric", "m", "--out", "o"]
 
@@ -67,6 +70,35 @@ def test_every_environment_has_its_requirements_and_its_target() -> None:
         assert (root / f"envs/{name}.txt").is_file()
         target = environment.setup.removeprefix("make ")
         assert f"\n{target}:" in (root / "Makefile").read_text()
+
+
+def pins(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("name", ["core", *environments.ENVIRONMENTS])
+def test_conda_files_hold_the_same_pins(name: str) -> None:
+    made = yaml.safe_load((ENVS / f"{name}.yaml").read_text())
+    (pip,) = [d["pip"] for d in made["dependencies"] if isinstance(d, dict)]
+    assert pip == pins((ENVS / f"{name}.txt").read_text()), "run `make conda-files`"
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pip)
+    assert made["dependencies"][:2] == ["python=3.11", "pip"]
+    assert made["variables"] == {"PYTHONPATH": "workflow"}  # the package is not among the pins
+
+
+def test_the_image_has_every_environment() -> None:
+    text = (ENVS / "Dockerfile").read_text()
+    for name in ("core", *environments.ENVIRONMENTS):
+        assert f"/opt/venvs/{name}/bin/pip install" in text and f"envs/{name}.txt" in text
+    assert f"{environments.FOLDER_VARIABLE}=/opt/venvs" in text
+
+
+def test_only_jobs_outside_the_core_are_deployed() -> None:
+    assert environments.conda_file("") is None and environments.container_image("") is None
+    for name in environments.ENVIRONMENTS:
+        rules = ENVS.parent / "workflow" / "rules"
+        assert (rules / str(environments.conda_file(name))).resolve() == ENVS / f"{name}.yaml"
+        assert environments.container_image(name) == environments.IMAGE
 
 
 def test_the_environments_are_known_by_name() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.gains import label_gains
-from routelmt.join import align
+from routelmt.join import align, align_samples
 
 
 def segments(ids: list[str]) -> pa.Table:
@@ -68,3 +68,38 @@ def test_gains_do_not_depend_on_the_order_of_the_scores(order: list[int]) -> Non
 def test_rows_that_do_not_match_are_counted_and_named(ids: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         align(segments(["a", "b", "c"]), scores(ids, [1.0] * len(ids)), "segments", "scores")
+
+
+def samples(ids: list[str], count: int) -> pa.Table:
+    rows = len(ids) * count
+    return pa.table(
+        {
+            "dataset": ["d"] * rows,
+            "direction": ["en-zh"] * rows,
+            "segment_id": [i for i in ids for _ in range(count)],
+            "sample": list(range(count)) * len(ids),
+            "score": np.arange(rows, dtype=float),
+        }
+    )
+
+
+@given(st.permutations(list(range(12))))
+def test_samples_follow_their_segments_in_order(order: list[int]) -> None:
+    ids = ["b", "a", "d", "c"]
+    table = samples(ids, 3)
+    aligned = align_samples(segments(ids), table.take(order), "samples")
+    assert aligned.equals(table)
+
+
+@pytest.mark.parametrize("lost", [0, 5, 11])
+def test_a_missing_sample_is_an_error(lost: int) -> None:
+    ids = ["b", "a", "d", "c"]
+    keep = [i for i in range(12) if i != lost]
+    with pytest.raises(UserError, match="samples: 11 rows for 4 segments with up to 3 samples"):
+        align_samples(segments(ids), samples(ids, 3).take(keep), "samples")
+
+
+def test_a_sample_twice_is_an_error() -> None:
+    ids = ["b", "a"]
+    with pytest.raises(UserError, match="do not match"):
+        align_samples(segments(ids), samples(ids, 2).take([0, 0, 1, 3]), "samples")

@@ -10,8 +10,8 @@ import pytest
 
 from routelmt import stages
 from routelmt.data.registry import READERS
-from routelmt.figures.registry import FIGURES
-from routelmt.routers.registry import ROUTERS
+from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
+from routelmt.routers.registry import ROUTERS, router_type
 from routelmt.score.registry import METRICS
 from routelmt.translate.registry import ENGINES
 
@@ -20,9 +20,11 @@ KINDS = {
     "hypotheses": {e.module for e in ENGINES.values()},
     "signals": {e.module for e in ENGINES.values()},
     "scores": {m.module for m in METRICS.values()},
-    "routers": {r.module for r in ROUTERS.values() if r.trained},
-    "predictions": {r.module for r in ROUTERS.values()},
-    "figures": {f.module for f in FIGURES.values()},
+    "samples": {e.module for e in ENGINES.values()},
+    "sample_scores": {m.module for m in METRICS.values()},
+    "routers": {ROUTERS[kind] for kind in ROUTERS if router_type(kind).trained},
+    "predictions": set(ROUTERS.values()),
+    "figures": {f.module for f in (FIGURES | SWEEP_FIGURES).values()},
 }
 CASES = [(s, k) for s in stages.STAGES for k in sorted(KINDS.get(s, {""}))]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from routelmt import tables
 from routelmt.environments import python_of
 from tests.vllm.conftest import MODELS, PROMPT, ROOT, environment, settings
 from tests.vllm.test_vllm_engine import Made, agree
@@ -87,6 +88,30 @@ def served(server: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_a_served_model_says_what_it_says_here(made: Made, served: dict[str, Any]) -> None:
     agree(made("translate", served), made("translate", settings("transformers", "small")))
+
+
+def test_a_served_model_draws_samples(
+    run: Callable[..., Any], served: dict[str, Any], tmp_path: Path
+) -> None:
+    def rows(name: str, **changed: Any) -> list[dict[str, Any]]:
+        wanted = {"count": 3, "temperature": 0.7, "seed": 0}
+        out = tmp_path / f"{name}.parquet"
+        done = run("samples", {**served, "samples": wanted, **changed}, out)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return tables.read(out, "samples").to_pylist()
+
+    first, again = rows("first"), rows("again", logprobs=False)
+    assert [r["sample"] for r in first] == [0, 1, 2] * 150
+    # vLLM heeds the seeds; rows that differ were drawn near the border of two tokens.
+    pairs = list(zip(first, again, strict=True))
+    assert sum(a["hypothesis"] != b["hypothesis"] for a, b in pairs) <= 0.02 * len(pairs)
+    assert len({r["hypothesis"] for r in first}) > 2 * 150
+    assert all(r["mean_logprob"] < 0 and 1 <= r["output_tokens"] <= 16 for r in first)
+    assert all(math.isnan(r["mean_logprob"]) for r in again)
+    for start in range(0, len(first), 3):  # equal shares of the same total
+        one, other = (sum(r["output_tokens"] for r in t[start : start + 3]) for t in (first, again))
+        texts = [[r["hypothesis"] for r in t[start : start + 3]] for t in (first, again)]
+        assert one == other or texts[0] != texts[1]
 
 
 def test_a_prompt_too_long_for_the_server_is_flagged(made: Made, served: dict[str, Any]) -> None:

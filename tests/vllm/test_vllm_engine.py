@@ -57,6 +57,50 @@ def test_beams_are_those_of_transformers(made: Made) -> None:
     assert len(better) > 10
 
 
+@pytest.fixture(scope="module")
+def drawn(
+    run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[dict[str, Any]]]:
+    """Rows of a table of samples of the small model; the same table is made once."""
+    folder, known = tmp_path_factory.mktemp("samples"), dict[tuple[str, ...], Path]()
+    wanted = {"count": 3, "temperature": 0.7, "seed": 0}
+
+    def call(engine: str, *more: str) -> list[dict[str, Any]]:
+        if (engine, *more) not in known:
+            out = folder / f"{len(known)}.parquet"
+            done = run("samples", settings(engine, "small", samples=wanted), out, *more)
+            assert done.returncode == 0, done.stderr[-3000:]
+            known[(engine, *more)] = out
+        return tables.read(known[(engine, *more)], "samples").to_pylist()
+
+    return call
+
+
+def test_samples_are_drawn_as_by_transformers(drawn: Callable[..., Any]) -> None:
+    mine, theirs = drawn("vllm"), drawn("transformers")
+    assert [(r["segment_id"], r["sample"], r["prompt_tokens"]) for r in mine] == [
+        (r["segment_id"], r["sample"], r["prompt_tokens"]) for r in theirs
+    ]
+    # Random numbers differ, what they are drawn from does not: the means over segments of what
+    # depends on chance are within three standard errors of their differences.
+    for column in ("mean_logprob", "output_tokens"):
+        one, other = (
+            np.array([r[column] for r in rows], dtype=np.float64).reshape(-1, 3).mean(axis=1)
+            for rows in (mine, theirs)
+        )
+        error = (one - other).std() / len(one) ** 0.5
+        assert abs(one.mean() - other.mean()) < 3 * error, column
+    several = [len({r["hypothesis"] for r in mine[n : n + 3]}) for n in range(0, len(mine), 3)]
+    assert np.mean(several) > 2  # samples, not one answer three times
+
+
+def test_samples_do_not_depend_on_what_is_drawn_beside_them(drawn: Callable[..., Any]) -> None:
+    whole, parts = (
+        [r["hypothesis"] for r in drawn("vllm", *more)] for more in ((), ("--block-rows", "90"))
+    )
+    assert np.mean([a != b for a, b in zip(whole, parts, strict=True)]) <= NEAR_TIES
+
+
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_signals_are_those_of_transformers(made: Made, dtype: str) -> None:
     mine = made("signals", settings("vllm", "large", dtype=dtype))

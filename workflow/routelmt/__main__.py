@@ -11,6 +11,7 @@ import sys
 import routelmt
 from routelmt.environments import enter
 from routelmt.errors import UserError
+from routelmt.gpus import claim
 
 COMMANDS = {
     "fetch": "download the pinned files of a source",
@@ -19,13 +20,22 @@ COMMANDS = {
     "overlaps": "find training rows whose text is in held-out data",
     "describe": "make a table of the data: datasheet or contamination",
     "translate": "translate segments with one model",
+    "samples": "draw several translations of segments from one model",
     "signals": "one prefill of the small model: entropy, margin, states",
     "score": "score hypotheses against references",
+    "score-samples": "score sampled translations against references",
+    "mean-scores": "average the scores of several metrics",
     "gather": "put the shards of a table together",
     "gains": "label segments with the gain of the large model",
     "train": "train a router",
     "predict": "ask a router for its priorities",
+    "predict-in-model": "ask all routers that are adapters of the small model at once",
     "evaluate": "make one evaluation table",
+    "evaluate-sweep": "make the table of a sweep",
+    "training-table": "make the table of the trained routers' losses",
+    "evaluate-deployment": "make one table of thresholds, budgets and drift",
+    "rates": "measure how long models and routers take here",
+    "costs": "make the table of costs",
     "plot": "draw one figure from tables",
     "summary": "print an experiment's result and where its files are",
     "route": "decide for new requests with a trained router",
@@ -79,6 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if hasattr(command, "environment"):
             enter(command.environment(parsed), arguments)
+        claim(parsed)
         return int(command.run(parsed) or 0)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

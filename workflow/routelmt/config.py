@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,8 +19,9 @@ import yaml
 
 from routelmt.data.registry import READERS
 from routelmt.errors import UserError
-from routelmt.figures.registry import FIGURES
-from routelmt.routers.registry import ROUTERS
+from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
+from routelmt.routers.registry import RouterType, needs_of, router_type
+from routelmt.score.registry import METRICS
 from routelmt.translate.registry import ENGINES
 
 Config = dict[str, Any]
@@ -66,8 +68,51 @@ def resolve(config: Mapping[str, Any]) -> Config:
     for section, kinds in schema["kinds"].items():
         for name, entry in found[section].items():
             _resolve_entry(entry, f"{section}.{name}", kinds)
+    _expand_sweeps(found, schema["kinds"]["routers"])
     _check_references(found)
     return found
+
+
+def _expand_sweeps(config: Config, kinds: Config) -> None:
+    """Every point of a sweep becomes a router of its own; see `sweep_points`."""
+    for name, experiment in config["experiments"].items():
+        for sweep, spec in experiment["sweeps"].items():
+            key = f"experiments.{name}.sweeps.{sweep}"
+            _check_names([spec["router"]], config["routers"], f"{key}.router", "routers")
+            base = config["routers"][spec["router"]]
+            allowed = list(kinds["of"][base["type"]]["properties"])
+            if spec["setting"] not in allowed:
+                raise UserError(
+                    f"config key '{key}.setting': '{spec['setting']}' is not a setting of router "
+                    f"type '{base['type']}'{_near(spec['setting'], allowed)}; there: "
+                    f"{_list(allowed)}."
+                )
+            for point, (label, value) in sweep_points(sweep, spec).items():
+                entry = copy.deepcopy(base) | {spec["setting"]: value}
+                _resolve_entry(entry, f"{key} at {label}", kinds)
+                if config["routers"].setdefault(point, entry) != entry:
+                    raise UserError(
+                        f"config key '{key}.values': {label!r} needs the router name '{point}', "
+                        "which is taken; rename the sweep."
+                    )
+
+
+def sweep_points(sweep: str, spec: Config) -> dict[str, tuple[str, Any]]:
+    """(label, value) of each point of a sweep by the name of its router, ROUTER.SWEEP.LABEL."""
+    values = spec["values"]
+    pairs = values.items() if isinstance(values, dict) else [(_label(v), v) for v in values]
+    prefix = f"{spec['router']}.{sweep.replace('-', '.')}"
+    return {f"{prefix}.{_slug(label)}": (label, value) for label, value in pairs}
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9._]+", ".", label.lower()).strip(".")
+
+
+def _label(value: Any) -> str:
+    if value is None:
+        return "all"  # a setting that is not set leaves nothing out
+    return " + ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _resolve_entry(entry: Any, key: str, kinds: Config) -> None:
@@ -149,6 +194,8 @@ def _check_references(config: Config) -> None:
         _check_dataset(config, sources, name, dataset)
     for name, experiment in config["experiments"].items():
         _check_experiment(config, name, experiment)
+    experiments = list(config["experiments"])
+    _check_names(config.setdefault("run", experiments), experiments, "run", "experiments")
 
 
 def _check_dataset(config: Config, sources: Config, name: str, dataset: Config) -> None:
@@ -196,23 +243,38 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
         there = f"{key}.routers"
         _check_names(guards[field], experiment["routers"], f"{key}.guards.{field}", there)
     _settle_routers(config, key, experiment)
+    for router in experiment_routers(experiment):
+        _check_router(config, experiment, router)
     _check_roles(config, key, experiment)
+
+
+def experiment_routers(experiment: Config) -> list[str]:
+    """The routers of an experiment and those of its sweeps' points, each once."""
+    points = (p for name, sweep in experiment["sweeps"].items() for p in sweep_points(name, sweep))
+    return list(dict.fromkeys([*experiment["routers"], *points]))
 
 
 def _settle_routers(config: Config, key: str, experiment: Config) -> None:
     """Leave out, or refuse, the routers that read a small model that is not there to be read."""
     small = experiment["small"]
-    if ENGINES[config["models"][small]["engine"]].weights:
-        return
-    kinds = {r: ROUTERS[config["routers"][r]["type"]] for r in experiment["routers"]}
-    reading = [r for r, kind in kinds.items() if kind.needs & {"signals", "model"}]
+    engine = ENGINES[config["models"][small]["engine"]]
+    out_of_reach = frozenset({"signals", "states", "model"}) if not engine.weights else frozenset()
+    if engine.precomputed:
+        out_of_reach |= {"samples", "sample_scores"}
+    routers = experiment_routers(experiment)
+    reading = [r for r in routers if needs_of(config["routers"][r]) & out_of_reach]
     if reading and experiment["without_model"] == "error":
         raise UserError(
             f"config key '{key}.routers': {_list(reading)} read the small model, but '{small}' "
             f"(engine {config['models'][small]['engine']}) has no weights here. Take them out of "
             f"the list, or set '{key}.without_model: leave-out'."
         )
-    experiment["routers"] = [r for r in kinds if r not in reading]
+    experiment["routers"] = [r for r in experiment["routers"] if r not in reading]
+    experiment["sweeps"] = {
+        name: sweep
+        for name, sweep in experiment["sweeps"].items()
+        if not sweep_points(name, sweep).keys() & set(reading)
+    }
     for field in ("rank", "signals"):
         kept = [r for r in experiment["guards"][field] if r not in reading]
         experiment["guards"][field] = kept
@@ -220,9 +282,59 @@ def _settle_routers(config: Config, key: str, experiment: Config) -> None:
         raise UserError(f"config key '{key}.routers': none is left that needs no model.")
 
 
+def _check_router(config: Config, experiment: Config, router: str) -> None:
+    """What a router's settings name is there, and its models can give what it needs."""
+    spec, key = config["routers"][router], f"routers.{router}"
+    for field, section in (("metric", "metrics"), ("label_metric", "metrics"), ("of", "routers")):
+        if spec.get(field) is not None:
+            _check_names([spec[field]], config[section], f"{key}.{field}", section)
+    directions = spec.get("train_directions") or []
+    _check_names(directions, experiment["directions"], f"{key}.train_directions", "directions")
+    if spec["type"] == "answer" and config["routers"][spec["of"]]["type"] != "lora":
+        raise UserError(f"config key '{key}.of': '{spec['of']}' is not a router of type lora.")
+    needs = needs_of(spec)
+    if "estimates" in needs and not reference_free(config, spec["metric"]):
+        raise UserError(
+            f"config key '{key}.metric': '{spec['metric']}' reads the reference, which nobody has "
+            "when a request comes. Name a reference-free metric: type comet with 'reference: "
+            "false', or precomputed."
+        )
+    sampled = {"samples": ["small"], "sample_scores": ["small", "large"]}
+    for need in needs & sampled.keys():
+        for size in sampled[need]:
+            model = config["models"][experiment[size]]
+            if not model.get("samples"):
+                raise UserError(
+                    f"router '{router}' reads several sampled translations: set "
+                    f"'models.{experiment[size]}.samples', such as {{count: 5, temperature: 0.7}}."
+                )
+
+
+def scored_metrics(config: Config, experiment: Config) -> set[str]:
+    """Metrics that both models' translations are scored by: the experiment's and its routers'."""
+    wanted = [experiment["metric"]]
+    for router in experiment_routers(experiment):
+        wanted.append(config["routers"][router].get("label_metric") or experiment["metric"])
+    found: set[str] = set()
+    while wanted:
+        metric = wanted.pop()
+        if metric not in found:
+            found.add(metric)
+            wanted += config["metrics"][metric].get("of", [])
+    return found
+
+
+def reference_free(config: Config, metric: str) -> bool:
+    """Whether a metric can be computed before anybody has translated the text well."""
+    spec = config["metrics"][metric]
+    if spec["type"] == "mean":
+        return all(reference_free(config, part) for part in spec["of"])
+    return bool(METRICS[spec["type"]].precomputed or spec.get("reference") is False)
+
+
 def _check_roles(config: Config, key: str, experiment: Config) -> None:
     """Every direction has data in each role that is used, and no dataset has two roles."""
-    trained = [r for r in experiment["routers"] if ROUTERS[config["routers"][r]["type"]].trained]
+    trained = [r for r in experiment_routers(experiment) if type_of(config, r).trained]
     for field in ROLES:
         if not experiment[field] and (trained or field == "test"):
             raise UserError(
@@ -250,7 +362,12 @@ def _check_roles(config: Config, key: str, experiment: Config) -> None:
 def router_seeds(config: Config, experiment: str, router: str) -> list[int]:
     """Seeds of a router: all of the experiment's if chance plays a part, else the first."""
     seeds: list[int] = config["experiments"][experiment]["seeds"]
-    return seeds if ROUTERS[config["routers"][router]["type"]].seeded else seeds[:1]
+    return seeds if type_of(config, router).seeded else seeds[:1]
+
+
+def type_of(config: Config, router: str) -> RouterType:
+    """What the type of a router declares."""
+    return router_type(config["routers"][router]["type"])
 
 
 def dataset_directions(config: Config, experiment: str, role: str) -> Iterator[tuple[str, str]]:
@@ -303,8 +420,14 @@ def missing_files(config: Config) -> Iterator[str]:
 def stage_settings(config: Config) -> dict[str, Any]:
     """For every stage and name, what shapes its bytes, as a JSON string (see the rules' params)."""
     models = {
-        name: {k: v for k, v in model.items() if k != "speed"} | {"languages": config["languages"]}
+        name: {k: v for k, v in model.items() if k not in ("speed", "samples")}
+        | {"languages": config["languages"]}
         for name, model in config["models"].items()
+    }
+    samples = {
+        name: models[name] | {"samples": model["samples"]}
+        for name, model in config["models"].items()
+        if model.get("samples")
     }
     sources = sources_of(config)
     settings = {
@@ -318,7 +441,10 @@ def stage_settings(config: Config) -> dict[str, Any]:
             for name, dataset in config["datasets"].items()
         },
         "models": models,
+        "samples": samples,
         "bases": {name: _bases(config, e, models) for name, e in config["experiments"].items()},
+        "small": {name: models[e["small"]] for name, e in config["experiments"].items()},
+        "in_model": {name: _in_model(config, name) for name in config["experiments"]},
         "metrics": {
             name: {k: v for k, v in metric.items() if k != "speed"}
             for name, metric in config["metrics"].items()
@@ -330,7 +456,8 @@ def stage_settings(config: Config) -> dict[str, Any]:
             for name, e in config["experiments"].items()
         },
         "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
-        "figures": dict.fromkeys(FIGURES, config["figures"]),
+        "sweeps": {name: _sweep_settings(config, e) for name, e in config["experiments"].items()},
+        "figures": dict.fromkeys([*FIGURES, *SWEEP_FIGURES], config["figures"]),
     }
     return {
         section: {name: _dump(value, section) for name, value in entries.items()}
@@ -339,27 +466,67 @@ def stage_settings(config: Config) -> dict[str, Any]:
 
 
 def _dump(value: Any, section: str) -> Any:
-    if section in ("tables", "data_tables", "bases"):
+    if section in ("tables", "data_tables", "bases", "in_model", "sweeps"):
         return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
     return json.dumps(value, ensure_ascii=False)
 
 
 def _bases(config: Config, experiment: Config, models: Config) -> dict[str, Any]:
-    """The small model for each router that reads it, nothing for the others."""
+    """The small model for each router that reads it; the languages' names for an encoder."""
+    # A router on frozen states runs the model itself where it is used outside the workflow.
+    found = {}
+    for router, spec in config["routers"].items():
+        reads = needs_of(spec) & {"model", "states"}
+        prompted = "encoder" in router_type(spec["type"]).costs
+        named = {"languages": config["languages"]} if prompted else {}
+        found[router] = models[experiment["small"]] if reads else named
+    return found
+
+
+def groups(experiment: Config) -> dict[str, list[str]]:
+    """Routers by what they are evaluated for: the experiment's own, and those of each sweep."""
+    sweeps = {name: list(sweep_points(name, s)) for name, s in experiment["sweeps"].items()}
+    return {"routers": experiment["routers"], **sweeps}
+
+
+def in_model(config: Config, experiment: str, group: str) -> list[tuple[str, int]]:
+    """(router, seed) of a group that are adapters of the small model: asked in one pass."""
+    names = groups(config["experiments"][experiment])[group]
+    return [
+        (router, seed)
+        for router in names
+        if type_of(config, router).in_model
+        for seed in router_seeds(config, experiment, router)
+    ]
+
+
+def artifact(config: Config, experiment: str, router: str, seed: str | int) -> str:
+    """Folder of the trained router that a router's predictions are asked from."""
+    trained = config["routers"][router].get("of", router)
+    return f"results/runs/{experiment}/routers/{trained}/seed{seed}"
+
+
+def _in_model(config: Config, experiment: str) -> dict[str, Any]:
+    """For each group, the routers that are asked together: name, seed, folder, settings."""
     return {
-        router: models[experiment["small"]] if "model" in ROUTERS[spec["type"]].needs else {}
-        for router, spec in config["routers"].items()
+        group: {
+            "ask": [
+                {
+                    "router": router,
+                    "seed": seed,
+                    "artifact": artifact(config, experiment, router, seed),
+                    "settings": config["routers"][router],
+                }
+                for router, seed in in_model(config, experiment, group)
+            ]
+        }
+        for group in groups(config["experiments"][experiment])
     }
 
 
 def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
     """What shapes each evaluation table: it cannot tell oracles or chance from its data."""
-    types = {r: config["routers"][r]["type"] for r in experiment["routers"]}
-    common = {
-        "bootstrap": experiment["bootstrap"],
-        "oracles": [r for r, kind in types.items() if not ROUTERS[kind].deployable],
-        "random": [r for r, kind in types.items() if kind == "random"],
-    }
+    common = _evaluated(config, experiment, experiment["routers"])
     budgets = common | {"budgets": experiment["budgets"]}
     risk = budgets | {"risk_edges": experiment["risk_edges"]}
     return {
@@ -371,24 +538,62 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
     }
 
 
+def _evaluated(config: Config, experiment: Config, routers: list[str]) -> Config:
+    return {
+        "routers": routers,
+        "bootstrap": experiment["bootstrap"],
+        "oracles": [r for r in routers if not type_of(config, r).deployable],
+        "random": [r for r in routers if config["routers"][r]["type"] == "random"],
+    }
+
+
+def _sweep_settings(config: Config, experiment: Config) -> dict[str, Any]:
+    """What shapes the table of each sweep; chance and the gain oracle are its reference lines."""
+    found = {}
+    for name, sweep in experiment["sweeps"].items():
+        points = {router: label for router, (label, _) in sweep_points(name, sweep).items()}
+        routers = [*points, *references(config, experiment)]
+        found[name] = _evaluated(config, experiment, routers) | {
+            "sweep": name,
+            "setting": sweep["setting"],
+            "points": points,
+            "budgets": experiment["budgets"],
+        }
+    return found
+
+
+def references(config: Config, experiment: Config) -> list[str]:
+    """Routers of an experiment that sweeps are seen against: chance and the gain oracle."""
+    kinds = ("random", "gain-oracle")
+    return [r for r in experiment["routers"] if config["routers"][r]["type"] in kinds]
+
+
+_RUNS_A_NETWORK = frozenset({"prefill", "encoder", "answer"})
+
+
 def speeds(config: Config) -> dict[str, Any]:
     """Speed settings by model, metric, and experiment and router: never part of an identity.
 
-    A router that is trained or reads the small model runs as that does; others need no GPU.
+    A router that runs a network of its own runs as the small model does; others need no GPU.
     """
-    kinds = {router: ROUTERS[spec["type"]] for router, spec in config["routers"].items()}
-    models = {name: model["speed"] for name, model in config["models"].items()}
-    metrics = {name: metric["speed"] for name, metric in config["metrics"].items()}
+    models = {name: _numbers(model["speed"]) for name, model in config["models"].items()}
+    metrics = {name: _numbers(metric["speed"]) for name, metric in config["metrics"].items()}
     routers = {
         name: {
             router: models[e["small"]]
-            if kind.trained or "model" in kind.needs
+            if _RUNS_A_NETWORK & set(router_type(spec["type"]).costs)
             else models[e["small"]] | {"device": "cpu", "gpu": 0, "mem_mb": 2000}
-            for router, kind in kinds.items()
+            for router, spec in config["routers"].items()
         }
         for name, e in config["experiments"].items()
     }
-    return {"models": models, "metrics": metrics, "routers": routers}
+    small = {name: models[e["small"]] for name, e in config["experiments"].items()}
+    return {"models": models, "small": small, "metrics": metrics, "routers": routers}
+
+
+def _numbers(speed: Config) -> Config:
+    """Resources are numbers and texts: no and yes as 0 and 1."""
+    return {k: int(v) if isinstance(v, bool) else v for k, v in speed.items()}
 
 
 def load(path: str | Path) -> Config:

@@ -1,8 +1,8 @@
 """vLLM and COMET live in Python environments of their own; the commands that need one enter it.
 
 Their pins conflict with one another and with the core's, so no environment holds all three. Ready
-ones stand in .venvs/NAME (see the Makefile); a Python that has the package itself, in a container
-for one, stays as it is.
+ones stand in .venvs/NAME (see the Makefile), in a container in /opt/venvs/NAME; a Python that has
+the package itself, because Snakemake started the job in a conda environment, stays as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from routelmt.errors import UserError
 
 FOLDER_VARIABLE = "ROUTELMT_VENVS"  # where the environments are, if not in .venvs
+IMAGE = "envs/routelmt.sif"  # made of envs/Dockerfile
 _ENTERED = "ROUTELMT_ENTERED"
 
 
@@ -36,6 +37,19 @@ ENVIRONMENTS = {
 def python_of(name: str) -> Path:
     """The Python of a ready environment, whether it is there or not."""
     return Path(os.environ.get(FOLDER_VARIABLE, ".venvs")) / name / "bin" / "python"
+
+
+def conda_file(name: str) -> str | None:
+    """What `snakemake --sdm conda` makes an environment of, as seen from workflow/rules.
+
+    None for the core one: it is what Snakemake itself runs in.
+    """
+    return f"../../envs/{name}.yaml" if name else None
+
+
+def container_image(name: str) -> str | None:
+    """What `snakemake --sdm apptainer` runs a job in that needs an environment; None for core."""
+    return IMAGE if name else None
 
 
 def enter(name: str, arguments: Sequence[str]) -> None:

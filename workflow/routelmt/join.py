@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,6 +35,26 @@ def align(left: pa.Table, right: pa.Table, left_name: str, right_name: str) -> p
             f"{left_name} and {right_name} do not match: {'; '.join(p for p in problems if p)}."
         )
     return right.take(pa.array([position[key] for key in wanted], pa.int64()))
+
+
+def align_samples(segments: pa.Table, samples: pa.Table, name: str) -> pa.Table:
+    """Rows of a table with several samples a segment: by segment in their order, then by sample.
+
+    Raises UserError unless every segment has the same samples 0 to k - 1, each once.
+    """
+    ordered = samples.sort_by("sample")
+    count = pc.max(ordered.column("sample")).as_py() + 1 if ordered.num_rows else 1
+    if ordered.num_rows != count * segments.num_rows:
+        raise UserError(
+            f"{name}: {ordered.num_rows:,} rows for {segments.num_rows:,} segments with up to "
+            f"{count} samples; every segment needs the same number."
+        )
+    parts = [
+        align(segments, ordered.filter(pc.equal(ordered.column("sample"), i)), "segments", name)
+        for i in range(count)
+    ]
+    order = np.arange(ordered.num_rows).reshape(count, -1).T.reshape(-1)
+    return pa.concat_tables(parts).take(pa.array(order))
 
 
 def row_keys(table: pa.Table) -> pa.ChunkedArray:

@@ -7,10 +7,24 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from routelmt import stages
-from routelmt.config import DATA_TABLES, ROLES, TABLES, Config, dataset_directions, router_seeds
+from routelmt.config import (
+    DATA_TABLES,
+    ROLES,
+    TABLES,
+    Config,
+    artifact,
+    dataset_directions,
+    experiment_routers,
+    groups,
+    in_model,
+    references,
+    router_seeds,
+    scored_metrics,
+    type_of,
+)
 from routelmt.data.registry import READERS
 from routelmt.figures.registry import FIGURES
-from routelmt.routers.registry import ROUTERS, RouterType
+from routelmt.routers.registry import RouterType, needs_of, router_module
 from routelmt.score.registry import METRICS
 from routelmt.translate.registry import ENGINES
 
@@ -22,7 +36,7 @@ class Plan:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.experiments: list[str] = list(config["experiments"])
+        self.experiments: list[str] = config["run"]
 
     # --- code and registry choices -------------------------------------------------------------
 
@@ -38,13 +52,42 @@ class Plan:
         """Module that computes a metric."""
         return METRICS[self.config["metrics"][metric]["type"]].module
 
+    def engine_environment(self, model: str) -> str:
+        """Environment that decoding with a model needs (see routelmt.environments)."""
+        return ENGINES[self.config["models"][model]["engine"]].environment
+
+    def scorer_environment(self, metric: str) -> str:
+        """Environment that computing a metric needs."""
+        return METRICS[self.config["metrics"][metric]["type"]].environment
+
+    def router_environment(self, experiment: str, router: str) -> str:
+        """Environment that asking a router needs: its engine's if it decodes."""
+        small = self.config["experiments"][experiment]["small"]
+        return self.engine_environment(small) if self.router(router).decodes else ""
+
     def router(self, router: str) -> RouterType:
-        """Type of a router: its module, whether it is trained, what it needs."""
-        return ROUTERS[self.config["routers"][router]["type"]]
+        """What the type of a router declares."""
+        return type_of(self.config, router)
+
+    def router_module(self, router: str) -> str:
+        """Module of a router's type."""
+        return router_module(self.config["routers"][router]["type"])
+
+    def needs(self, router: str) -> frozenset[str]:
+        """What a router needs beside the segments."""
+        return needs_of(self.config["routers"][router])
 
     def code(self, stage: str, kind: str = "") -> list[str]:
         """Files whose content shapes a stage."""
         return [f"{CODE}/{file}" for file in stages.code_files(stage, kind)]
+
+    def prediction_code(self, experiment: str, router: str) -> list[str]:
+        """Files whose content shapes a router's predictions: of one that decodes, the engine's."""
+        code = self.code("predictions", self.router_module(router))
+        if self.router(router).decodes:
+            small = self.config["experiments"][experiment]["small"]
+            code = _distinct([*code, *self.code("hypotheses", self.engine(small))])
+        return code
 
     # --- data ----------------------------------------------------------------------------------
 
@@ -95,7 +138,8 @@ class Plan:
         return _distinct(
             e["small"]
             for e in self.config["experiments"].values()
-            if (e["large"], e["metric"]) == (model, metric)
+            if e["large"] == model
+            and metric in scored_metrics(self.config, e)
             and not METRICS[self.config["metrics"][metric]["type"]].precomputed
         )
 
@@ -127,50 +171,153 @@ class Plan:
             for path in self._each(pattern.format(spec[size]), experiment, role)
         ]
 
-    def gains(self, experiment: str, role: str) -> list[str]:
-        """Gain labels."""
-        return self._each(self._gains(experiment), experiment, role)
+    def gains(self, experiment: str, role: str, metric: str | None = None) -> list[str]:
+        """Gain labels, by the experiment's metric or another."""
+        return self._each(self._gains(experiment, metric), experiment, role)
 
     def gains_of(self, experiment: str, dataset: str, direction: str) -> str:
         """Gain labels of one dataset and direction."""
         return self._gains(experiment).format(dataset, direction)
 
-    def _gains(self, experiment: str) -> str:
+    def _gains(self, experiment: str, metric: str | None = None) -> str:
         spec = self.config["experiments"][experiment]
-        pair = f"{spec['metric']}/{spec['small']}--{spec['large']}"
+        pair = f"{metric or spec['metric']}/{spec['small']}--{spec['large']}"
         return f"results/gains/{pair}/{{}}/{{}}.parquet"
 
-    def signals_of(self, experiment: str, dataset: str, direction: str) -> str:
-        """The small model's signals on one dataset and direction."""
-        small = self.config["experiments"][experiment]["small"]
-        return f"results/signals/{small}/{dataset}/{direction}.parquet"
+    def labels(self, experiment: str, router: str, role: str) -> list[str]:
+        """Gain labels that a router is trained on."""
+        return self.gains(experiment, role, self.config["routers"][router].get("label_metric"))
+
+    def keeps_states(self, model: str) -> bool:
+        """Whether a router of any experiment reads this small model's states of every layer."""
+        return any(
+            "states" in self.needs(router)
+            for e in self.config["experiments"].values()
+            if e["small"] == model
+            for router in experiment_routers(e)
+        )
+
+    def models(self, with_states: bool) -> str:
+        """Pattern of the models whose states of every layer are (or are not) kept."""
+        names = [n for n in self.config["models"] if self.keeps_states(n) == with_states]
+        return "|".join(map(re.escape, names)) or "(?!)"
+
+    def metrics(self, mean: bool) -> str:
+        """Pattern of the metrics that are (or are not) means of other metrics."""
+        kinds = {name: METRICS[m["type"]] for name, m in self.config["metrics"].items()}
+        names = [name for name, kind in kinds.items() if kind.composite == mean]
+        return "|".join(map(re.escape, names)) or "(?!)"
+
+    def parts(self, metric: str) -> list[str]:
+        """Metrics that a mean is taken of."""
+        return list(self.config["metrics"][metric]["of"])
 
     # --- routers and results -------------------------------------------------------------------
 
+    def needed(self, experiment: str, router: str, need: str) -> list[str]:
+        """Files of one need of a router as patterns of dataset and direction; none if it has not.
+
+        Of sampled translations, the small model's files come before the large one's.
+        """
+        if need not in self.needs(router):
+            return []
+        spec = self.config["experiments"][experiment]
+        small, metric = spec["small"], spec["metric"]
+        own = self.config["routers"][router]
+        metric = own["metric"] if need == "estimates" else own.get("label_metric") or metric
+        place = "{}/{}.parquet"
+        return {
+            "signals": [f"results/signals/{small}/{place}"],
+            "states": [f"results/states/{small}/{{}}/{{}}.arrow"],
+            "hypotheses": [f"results/hypotheses/{small}/{place}"],
+            "estimates": [f"results/scores/{metric}/{small}/{place}"],
+            "samples": [f"results/samples/{small}/{place}"],
+            "sample_scores": [
+                f"results/sample_scores/{metric}/{spec[size]}/{place}"
+                for size in ("small", "large")
+            ],
+        }[need]
+
+    def needed_for(self, experiment: str, router: str, need: str, role: str) -> list[str]:
+        """Files of one need of a router for all sets of a role."""
+        patterns = self.needed(experiment, router, need)
+        return [path for p in patterns for path in self._each(p, experiment, role)]
+
     def base_weights(self, experiment: str, router: str) -> list[str]:
         """Local files of the small model, if the router reads them."""
-        if "model" not in self.router(router).needs:
+        if "model" not in self.needs(router):
             return []
         return self.weights(self.config["experiments"][experiment]["small"])
 
+    def own_weights(self, router: str) -> list[str]:
+        """Local files of an encoder that the router brings with it."""
+        spec = self.config["routers"][router]
+        named = [
+            spec.get("path"),
+            spec.get("encoder"),
+            (spec.get("from_scratch") or {}).get("tokenizer"),
+        ]
+        folders = [Path(name) for name in named if isinstance(name, str)]
+        return sorted(str(f) for folder in folders if folder.is_dir() for f in folder.rglob("*.*"))
+
     def artifact(self, experiment: str, router: str, seed: str | int) -> list[str]:
         """Folder of a trained router; nothing for one that is not trained."""
-        if not self.router(router).trained:
+        if not (self.router(router).trained or self.router(router).in_model):
             return []
-        return [f"results/runs/{experiment}/routers/{router}/seed{seed}"]
+        return [artifact(self.config, experiment, router, seed)]
+
+    def in_model_artifacts(self, experiment: str, group: str) -> list[str]:
+        """Folders of the routers that are asked in one pass, each once."""
+        asked = in_model(self.config, experiment, group)
+        return _distinct(artifact(self.config, experiment, *pair) for pair in asked)
+
+    def trained_routers(self, experiment: str) -> list[str]:
+        """Folders of all trained routers."""
+        routers = experiment_routers(self.config["experiments"][experiment])
+        return _distinct(
+            path
+            for router in routers
+            for seed in router_seeds(self.config, experiment, router)
+            for path in self.artifact(experiment, router, seed)
+        )
 
     def predictions(self, experiment: str) -> list[str]:
-        """Priorities of every router, seed, test set and direction."""
+        """Priorities of every router of the experiment, seed, test set and direction."""
+        return self.group_predictions(experiment, "routers")
+
+    def group_predictions(self, experiment: str, group: str) -> list[str]:
+        """Priorities of a group of routers: of those asked in one pass, one file for all."""
+        names = groups(self.config["experiments"][experiment])[group]
+        together = in_model(self.config, experiment, group)
+        folder = f"results/runs/{experiment}/predictions"
+        alone = [r for r in names if not self.router(r).in_model]
+        return [
+            *([f"{folder}/in_model/{group}.parquet"] if together else []),
+            *(path for router in alone for path in self.router_predictions(experiment, router)),
+        ]
+
+    def router_predictions(self, experiment: str, router: str) -> list[str]:
+        """Priorities of one router that is asked on its own."""
+        folder = f"results/runs/{experiment}/predictions/{router}"
         return [
             path
-            for router in self.config["experiments"][experiment]["routers"]
             for seed in router_seeds(self.config, experiment, router)
-            for path in self._each(
-                f"results/runs/{experiment}/predictions/{router}/seed{seed}/{{}}/{{}}.parquet",
-                experiment,
-                "test",
-            )
+            for path in self._each(f"{folder}/seed{seed}/{{}}/{{}}.parquet", experiment, "test")
         ]
+
+    def sweep_predictions(self, experiment: str, sweep: str) -> list[str]:
+        """Priorities of a sweep's points, and of chance and the gain oracle to see them against."""
+        lines = references(self.config, self.config["experiments"][experiment])
+        return [
+            *self.group_predictions(experiment, sweep),
+            *(path for router in lines for path in self.router_predictions(experiment, router)),
+        ]
+
+    def sweeps(self, experiment: str) -> list[str]:
+        """Table and figure of every sweep."""
+        folder = f"results/runs/{experiment}/sweeps"
+        names = self.config["experiments"][experiment]["sweeps"]
+        return [f"{folder}/{name}.{end}" for name in names for end in ("parquet", "pdf")]
 
     def overlaps(self, experiment: str) -> str:
         """Training and validation rows whose text is in held-out data."""
@@ -181,14 +328,21 @@ class Plan:
         action = self.config["experiments"][experiment]["contamination"]["action"]
         return [self.overlaps(experiment)] if action == "remove" else []
 
+    def table_names(self, experiment: str) -> list[str]:
+        """Tables of the data, of the training and of the evaluation."""
+        training = ["training"] if self.trained_routers(experiment) else []
+        return [*DATA_TABLES, *training, *TABLES]
+
     def tables(self, experiment: str) -> list[str]:
-        """Tables of the data and of the evaluation."""
+        """Files of the tables."""
         folder = f"results/runs/{experiment}/tables"
-        return [f"{folder}/{table}.parquet" for table in (*DATA_TABLES, *TABLES)]
+        return [f"{folder}/{table}.parquet" for table in self.table_names(experiment)]
 
     def figures(self, experiment: str) -> list[str]:
-        """Figures, the PDF of each."""
-        return [f"results/runs/{experiment}/figures/{figure}.pdf" for figure in FIGURES]
+        """Figures of the tables that the experiment has, the PDF of each."""
+        names = set(self.table_names(experiment))
+        drawn = [name for name, figure in FIGURES.items() if names.issuperset(figure.tables)]
+        return [f"results/runs/{experiment}/figures/{figure}.pdf" for figure in drawn]
 
     # --- the whole -----------------------------------------------------------------------------
 

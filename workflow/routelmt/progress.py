@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+_quiet = False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Context without progress bars: for work that goes on for ever, a little at a time."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def progress(items: Iterable[Any], what: str, unit: str = "it", total: int | None = None) -> Any:
@@ -19,6 +33,7 @@ def progress(items: Iterable[Any], what: str, unit: str = "it", total: int | Non
         total=total,
         mininterval=0.2 if live else 10,
         file=sys.stderr,
+        disable=_quiet,
         ascii=not live,
         dynamic_ncols=live,
     )

@@ -1,6 +1,6 @@
 """Where a table comes from, and whether that is still true.
 
-Every Parquet carries a record (see tables.write): the settings, code, packages and parents that
+Every table carries a record (see tables.write): the settings, code, packages and parents that
 made it. `audit` follows the parents backwards and names each link that no longer holds.
 """
 
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import routelmt
-from routelmt import stages, tables
+from routelmt import stages, states, tables
 from routelmt.errors import UserError
 
+TABLE_SUFFIXES = (".parquet", tables.ARROW)
 MANIFEST = "SHA256"  # one line a file, as sha256sum writes it; what a folder of files is known by
 
 
@@ -48,12 +49,12 @@ def _version(package: str) -> str | None:
 def identity(path: str | Path) -> str:
     """What a parent is known by: a table by its values, a file by its bytes, a folder by all.
 
-    A Parquet file that a user brings is a file like any other.
+    A table that a user brings is a file like any other.
     """
     path = Path(path)
     if path.is_dir():
         return folder_hash(path)
-    if path.suffix == ".parquet" and not tables.is_foreign(path):
+    if path.suffix in TABLE_SUFFIXES and not tables.is_foreign(path):
         return str(tables.record_of(path)["content"])
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder.")
@@ -99,13 +100,12 @@ def _audit_table(path: Path, report: Audit, depth: int) -> dict[str, Any] | None
         return report.seen[str(path)]
     try:
         record = tables.record_of(path)
-        data = tables.read(path, record["table"])
+        actual = _content(path, record)
     except UserError as error:
         report.broken.append(str(error))
         return None
     report.seen[str(path)] = record
-    report.lines.append(f"{'  ' * depth}{path}: {summary(data, record)}")
-    actual = tables.content_hash(data)
+    report.lines.append(f"{'  ' * depth}{path}: {summary(record)}")
     if actual != record["content"]:
         report.broken.append(
             f"{path}: its values were changed after it was written (content {actual[:12]}, "
@@ -115,6 +115,13 @@ def _audit_table(path: Path, report: Audit, depth: int) -> dict[str, Any] | None
     for parent in record["parents"]:
         _audit_parent(path, parent, report, depth + 1)
     return record
+
+
+def _content(path: Path, record: Mapping[str, Any]) -> str:
+    """Hash of what the table holds now. Raises UserError if it is not a valid table."""
+    if path.suffix == tables.ARROW:
+        return states.content_hash(path)
+    return tables.content_hash(tables.read(path, record["table"]))
 
 
 def _stale(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
@@ -127,7 +134,7 @@ def _stale(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
 
 def _audit_parent(child: Path, parent: Mapping[str, str], report: Audit, depth: int) -> None:
     path = Path(parent["path"])
-    if path.suffix == ".parquet" and path.exists() and not tables.is_foreign(path):
+    if path.suffix in TABLE_SUFFIXES and path.exists() and not tables.is_foreign(path):
         record = _audit_table(path, report, depth)
         found = record["content"] if record else None
     else:
@@ -151,23 +158,35 @@ def _state(found: str | None) -> str:
     return f"sha256 {found[:12]}" if found else "missing"
 
 
-def summary(data: Any, record: Mapping[str, Any]) -> str:
+def summary(record: Mapping[str, Any]) -> str:
     """One line: kind of table, rows, uniqueness of the key, content, stage."""
     key = ", ".join(tables.TABLES[record["table"]].key)
     return (
-        f"{record['table']}, {data.num_rows:,} rows, unique by ({key}), "
+        f"{record['table']}, {record['rows']:,} rows, unique by ({key}), "
         f"content {record['content'][:12]}, stage {record['stage']}"
     )
 
 
 def details(path: str | Path) -> str:
     """The long answer for one file: schema, ranges, settings, packages."""
-    import pyarrow.compute as pc
-
     record = tables.record_of(path)
-    data = tables.read(path, record["table"])
     spec = tables.TABLES[record["table"]]
     lines = [f"{path}", f"  table     {record['table']}: {spec.about}"]
+    if Path(path).suffix == tables.ARROW:
+        lines.append(f"    layers    {record['layers']}, embeddings included")
+        lines.append(f"    hidden    {record['hidden']}, fp16")
+    else:
+        lines.extend(_columns(tables.read(path, record["table"]), spec))
+    lines.append(f"  settings  {json.dumps(record['settings'], ensure_ascii=False)}")
+    lines.append(f"  packages  {json.dumps(record['packages'])}")
+    lines.append(f"  code      {record['code'][:12]} ({record['stage']} {record['kind']})".rstrip())
+    return "\n".join(lines)
+
+
+def _columns(data: Any, spec: tables.Table) -> Iterator[str]:
+    """A line a column: name, type, extent, what it is."""
+    import pyarrow.compute as pc
+
     for name, column in spec.columns.items():
         values = data.column(name)
         extent = (
@@ -178,8 +197,4 @@ def details(path: str | Path) -> str:
         if str(values.type) in ("double", "int64"):
             low_high = pc.min_max(values).as_py()
             extent = f"{low_high['min']:.6g} .. {low_high['max']:.6g}"
-        lines.append(f"    {name:<16} {values.type!s:<20} {extent:<28} {column.about}")
-    lines.append(f"  settings  {json.dumps(record['settings'], ensure_ascii=False)}")
-    lines.append(f"  packages  {json.dumps(record['packages'])}")
-    lines.append(f"  code      {record['code'][:12]} ({record['stage']} {record['kind']})".rstrip())
-    return "\n".join(lines)
+        yield f"    {name:<16} {values.type!s:<20} {extent:<28} {column.about}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt.errors import UserError
-from routelmt.join import align, row_keys
+from routelmt.join import align, align_samples, row_keys
 
 _SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 
@@ -41,4 +41,7 @@ def rows_of(table: pa.Table, segments: pa.Table) -> pa.Table:
 
 def gather(segments: pa.Table, shards: Sequence[pa.Table]) -> pa.Table:
     """The shards' rows in the order of the segments; UserError unless each is there once."""
-    return align(segments, pa.concat_tables(shards), "segments", "rows of the shards")
+    rows = pa.concat_tables(shards)
+    if "sample" in rows.schema.names:
+        return align_samples(segments, rows, "rows of the shards")
+    return align(segments, rows, "segments", "rows of the shards")

@@ -25,6 +25,7 @@ from routelmt.errors import UserError
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"routelmt"
+ARROW = ".arrow"  # suffix of the files that are mapped instead of read: see states
 JOIN_KEY = ("dataset", "direction", "segment_id")
 
 
@@ -76,6 +77,36 @@ _RUN = {
     "budget": _number("share of the requests that the large model gets", low=0, high=1),
 }
 _ROLE = Column(_TEXT, "router, random (its exact expectation) or oracle (not deployable)")
+
+
+def _ends(figure: str) -> dict[str, Column]:
+    """The interval of one of several figures of a row."""
+    return {
+        f"{figure}_low": _number(f"lower end of {figure}'s bootstrap interval", nan=True),
+        f"{figure}_high": _number(f"upper end of {figure}'s bootstrap interval", nan=True),
+    }
+
+
+_STREAMED = {
+    "policy": Column(_TEXT, "fixed, rolling or controller: how the threshold comes about"),
+    "rate": _number("share of the requests that was routed", low=0, high=1),
+    **_ends("rate"),
+    "mean_delta": _number("mean gain of the routed requests", nan=True),
+    **_ends("mean_delta"),
+    "quality": _number("mean quality of the mixed system"),
+    **_ends("quality"),
+    "offline_quality": _number("with the top share of these requests, all being known"),
+    "requests": _count("requests served"),
+    "calibration": _count("requests that the threshold was taken from"),
+    "rate_alarm": Column(
+        pa.int64(), "requests until the rate left its band, in any seed; null if it did not",
+        nullable=True,
+    ),
+    "traffic_alarm": Column(
+        pa.int64(), "the same of the fixed threshold beside the policy", nullable=True
+    ),
+    "reason": Column(_TEXT, "why the mean gain is undefined", nullable=True),
+}  # fmt: skip
 
 TABLES: dict[str, Table] = {
     "corpus": Table(
@@ -182,6 +213,22 @@ TABLES: dict[str, Table] = {
             "degenerate": Column(pa.bool_(), "blank, runaway, or one piece repeated"),
         },
     ),
+    "samples": Table(
+        "one of several translations of a segment, drawn from the model's distribution",
+        (*JOIN_KEY, "sample", "model"),
+        {
+            **_KEY,
+            "sample": _count("index of the sample, from 0"),
+            "model": Column(_TEXT, "model name from the config"),
+            "hypothesis": Column(_TEXT, "decoded translation; may be blank"),
+            "prompt_tokens": _count("tokens of the prompt"),
+            "output_tokens": _count("tokens decoded, end of sequence included"),
+            "finish_reason": Column(_TEXT, "stop, length, too_long, ..."),
+            "mean_logprob": _number(
+                "mean log-probability (nats) of the tokens at temperature 1", nan=True, high=1e-6
+            ),
+        },
+    ),
     "signals": Table(
         "what one prefill of the small model says before anything is decoded",
         (*JOIN_KEY, "model"),
@@ -193,6 +240,21 @@ TABLES: dict[str, Table] = {
             "margin": _number("p1 - p2 of the first target token", low=0, high=1),
             "max_logit": _number("largest logit of the first target token"),
             "state": Column(pa.list_(pa.float16()), "final hidden state at the last prompt token"),
+        },
+    ),
+    # Kept in Arrow files and written by `states`; the sizes of the lists are the model's.
+    "states": Table(
+        "what every layer of the small model makes of a prompt",
+        JOIN_KEY,
+        {
+            **_KEY,
+            "last": Column(
+                pa.list_(pa.list_(pa.float16())),
+                "state of the last prompt token at each layer, embeddings first, final norm last",
+            ),
+            "mean": Column(
+                pa.list_(pa.list_(pa.float16())), "the same, mean over the prompt's tokens"
+            ),
         },
     ),
     "scores": Table(
@@ -207,6 +269,17 @@ TABLES: dict[str, Table] = {
             "error_spans": Column(
                 _TEXT, "errors that the metric marks, as JSON; null if it marks none", nullable=True
             ),
+        },
+    ),
+    "sample_scores": Table(
+        "quality of one sampled translation",
+        (*JOIN_KEY, "sample", "metric", "model"),
+        {
+            **_KEY,
+            "sample": _count("index of the sample, from 0"),
+            "metric": Column(_TEXT, "metric name from the config"),
+            "model": Column(_TEXT, "model name from the config"),
+            "score": _number("quality, higher is better; 0-100 unless the metric says otherwise"),
         },
     ),
     "gains": Table(
@@ -263,6 +336,73 @@ TABLES: dict[str, Table] = {
         },
         may_be_empty=True,  # one deployable router has nothing to be compared with
     ),
+    "router_metrics": Table(
+        "every metric of every router, at the budgets and of the whole curve",
+        ("router", "direction", "budget", "metric"),
+        {
+            "router": _RUN["router"],
+            "direction": Column(_TEXT, "direction, 'average' over them, or 'pooled': one budget"),
+            "budget": _number("call rate; null for a metric without", nullable=True),
+            "role": _ROLE,
+            "metric": Column(_TEXT, "spearman, hit_rate (0-100), mean_delta, headroom, pgr, ..."),
+            "value": _number("mean over the seeds", nan=True),
+            **_INTERVAL,
+            "seeds": _count("number of seeds; 0 where all draws are averaged exactly"),
+            "seed_spread": _number("standard deviation over the seeds", nan=True),
+            "requests": _count("evaluated requests"),
+            "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+        },
+    ),
+    "breakdown": Table(
+        "Spearman, HitRate and MeanΔ within domains and quarters of source lengths",
+        ("router", "direction", "by", "group", "budget", "metric"),
+        {
+            "router": _RUN["router"],
+            "direction": _RUN["direction"],
+            "by": Column(_TEXT, "domain or length"),
+            "group": Column(_TEXT, "domain, or quarter of the lengths: shortest to longest"),
+            "detail": Column(_TEXT, "range of the lengths in words; empty where there is none"),
+            "budget": _number("share of the group's requests; null for Spearman", nullable=True),
+            "role": _ROLE,
+            "metric": Column(_TEXT, "spearman, hit_rate (0-100) or mean_delta"),
+            "value": _number("mean over the seeds", nan=True),
+            **_INTERVAL,
+            "requests": _count("evaluated requests of the group"),
+            "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+        },
+    ),
+    "noise": Table(
+        "how much of 1 - Spearman could be noise of the labels",
+        ("direction", "router", "measure"),
+        {
+            "direction": _RUN["direction"],
+            "router": Column(_TEXT, "router; null for the labels themselves", nullable=True),
+            "measure": Column(
+                _TEXT, "reliability, attainable_spearman, spearman, noise_share of 1 - spearman"
+            ),
+            "method": Column(_TEXT, "raters, one factor, parallel or none"),
+            "metrics": Column(_TEXT, "whose gains the reliability is from"),
+            "value": _number("the measure", nan=True),
+            **_INTERVAL,
+            "requests": _count("evaluated requests"),
+            "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+        },
+    ),
+    "cross_metric": Table(
+        "the same routers judged by the gains of several metrics",
+        ("judge", "router", "direction", "budget", "metric"),
+        {
+            "judge": Column(_TEXT, "metric of the gains that judge"),
+            "router": Column(_TEXT, "router; null for the ranking as a whole", nullable=True),
+            "direction": _RUN["direction"],
+            "budget": _number("call rate; null for Spearman", nullable=True),
+            "role": Column(_TEXT, _ROLE.about, nullable=True),
+            "metric": Column(_TEXT, "spearman, hit_rate, mean_delta, rank or kendall_tau"),
+            "value": _number("mean over the seeds", nan=True),
+            **_INTERVAL,
+            "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+        },
+    ),
     "pareto": Table(
         "mean system quality at every call rate",
         ("router", "direction", "call_rate"),
@@ -304,6 +444,175 @@ TABLES: dict[str, Table] = {
             "mean_delta_high": _number("upper end of its bootstrap interval", nan=True),
         },
         may_be_empty=True,  # an experiment need not have guards
+    ),
+    "training": Table(
+        "losses of the trained routers: a row an epoch, and rows of the training loss in between",
+        ("router", "seed", "learning_rate", "step", "epoch_end"),
+        {
+            "router": _RUN["router"],
+            "seed": Column(pa.int64(), "training seed", low=0),
+            "learning_rate": _number("highest learning rate of the schedule", low=0),
+            "epoch": _count("epoch, from 1"),
+            "step": _count("optimiser steps so far"),
+            "train_loss": _number("mean over the epoch, or over the rows since", nan=True),
+            "validation_loss": _number("mean over the validation rows", nan=True),
+            "validation_spearman": _number("on the validation rows", nan=True),
+            "epoch_end": Column(pa.bool_(), "whether the row is about a whole epoch"),
+            "kept": Column(pa.bool_(), "whether the router has the weights of this epoch"),
+        },
+        may_be_empty=True,  # an experiment need not train any router
+    ),
+    "sweep": Table(
+        "one setting of a router at several values, with reference lines",
+        ("router", "direction", "budget", "metric"),
+        {
+            "sweep": Column(_TEXT, "sweep name from the config"),
+            "setting": Column(_TEXT, "setting of the router that differs"),
+            "value": Column(_TEXT, "its value; null for a reference line", nullable=True),
+            "position": _count("order of the value; null for a reference line", nullable=True),
+            "number": _number("the value if it is a number", nan=True),
+            **_RUN,
+            "role": _ROLE,
+            "metric": Column(_TEXT, "spearman, hit_rate (0-100), mean_delta or headroom (0-1)"),
+            "estimate": _number("the metric, mean over the seeds", nan=True),
+            **_INTERVAL,
+            "seeds": _count("number of seeds; 0 where all draws are averaged exactly"),
+            "seed_spread": _number("standard deviation over the seeds", nan=True),
+            "requests": _count("evaluated requests"),
+            "reason": Column(_TEXT, "why the estimate is undefined", nullable=True),
+        },
+    ),
+    "streaming": Table(
+        "requests routed one at a time by a calibrated threshold (RouteLMT section 4)",
+        ("router", "direction", "budget", "policy"),
+        {**_RUN, "role": _ROLE, **_STREAMED},
+    ),
+    "calibration": Table(
+        "realised rate of a calibrated threshold against the rate it was calibrated for",
+        ("router", "direction", "target"),
+        {
+            "router": Column(_TEXT, "router name"),
+            "direction": _RUN["direction"],
+            "role": _ROLE,
+            "target": _number("rate that the threshold was calibrated for", low=0, high=1),
+            "rate": _number("rate realised on the test sets", low=0, high=1),
+            **_INTERVAL,
+        },
+    ),
+    "drift": Table(
+        "as streaming, where the traffic is not like the calibration traffic",
+        ("scenario", "router", "direction", "budget", "policy"),
+        {
+            "scenario": Column(_TEXT, "same (no drift), shift, or gradual (A turns into B)"),
+            **_RUN,
+            "role": _ROLE,
+            **_STREAMED,
+        },
+        may_be_empty=True,  # test data of one dataset without domains has no two parts
+    ),
+    "drift_paths": Table(
+        "the realised rate as the requests of a drift come",
+        ("scenario", "router", "direction", "budget", "policy", "request"),
+        {
+            "scenario": Column(_TEXT, "see drift"),
+            "router": Column(_TEXT, "router name"),
+            "direction": _KEY["direction"],
+            "budget": _RUN["budget"],
+            "role": _ROLE,
+            "policy": _STREAMED["policy"],
+            "request": _count("requests so far"),
+            "rate": _number("share of them that was routed", low=0, high=1),
+            "recent_rate": _number("of the last 200 of them", low=0, high=1, nan=True),
+            "low": _number("lower limit of the band of the rate", low=0, high=1),
+            "high": _number("upper limit of the band of the rate", low=0, high=1),
+        },
+        may_be_empty=True,
+    ),
+    "reliability": Table(
+        "observed against predicted gain, in bins of equally many requests",
+        ("router", "direction", "bin"),
+        {
+            "router": Column(_TEXT, "router whose prediction is a gain"),
+            "direction": Column(_TEXT, "direction, or 'all' requests together"),
+            "bin": _count("from the smallest predictions to the largest"),
+            "predicted": _number("mean predicted gain"),
+            "observed": _number("mean gain"),
+            **_INTERVAL,
+            "requests": _count("in the bin"),
+        },
+        may_be_empty=True,  # no router need predict gains
+    ),
+    "budgets": Table(
+        "one total budget shared out over the directions in several ways",
+        ("router", "allocation", "direction", "budget"),
+        {
+            "router": _RUN["router"],
+            "direction": Column(_TEXT, "direction, or 'all' requests together"),
+            "budget": _RUN["budget"],
+            "role": _ROLE,
+            "allocation": Column(_TEXT, "per_direction, pooled, predicted_gain or oracle"),
+            "rate": _number("share of the requests that the large model gets", low=0, high=1),
+            "mean_delta": _number("mean gain of the routed requests", nan=True),
+            **_ends("mean_delta"),
+            "quality": _number("mean quality of the mixed system"),
+            **_ends("quality"),
+            "behind_oracle": _number("quality that the gain oracle's allocation has more"),
+            **_ends("behind_oracle"),
+            "reason": Column(_TEXT, "why the mean gain is undefined", nullable=True),
+        },
+    ),
+    "smallest_budget": Table(
+        "the smallest budget whose quality is within x points of all-large",
+        ("router", "direction", "within"),
+        {
+            "router": Column(_TEXT, "router name"),
+            "direction": _RUN["direction"],
+            "role": _ROLE,
+            "within": _number("points that may be lost against all-large", low=0),
+            "confidence": _number("of the choice, on the validation sets", low=0, high=1),
+            "budget": _number("the smallest that passes there", low=0, high=1),
+            "calibration_difference": _number("quality - all-large's, on the validation sets"),
+            "calibration_bound": _number("its lower confidence bound"),
+            "test_difference": _number("quality - all-large's, on the test sets"),
+            **_INTERVAL,
+            "held": Column(pa.bool_(), "the test sets' difference is within x points"),
+        },
+    ),
+    "rates": Table(
+        "seconds that models and routers take on a device",
+        ("name", "step"),
+        {
+            "name": Column(_TEXT, "model, router or metric of the config"),
+            "step": Column(_TEXT, "prefill, decode (a token each), or request"),
+            "seconds": _number("for one token or request", low=0),
+            "low": _number("lower end of the interval of the measurements", low=0, nan=True),
+            "high": _number("upper end of the interval of the measurements", low=0, nan=True),
+            "origin": Column(_TEXT, "timed, benchmarks (of the workflow's jobs), record or given"),
+            "device": Column(_TEXT, "what it was measured on"),
+            "date": Column(_TEXT, "day of the measurement; null if given", nullable=True),
+            "measurements": _count("how many it rests on; 0 if given"),
+        },
+    ),
+    "costs": Table(
+        "time and money of every router and budget, and the quality they buy",
+        ("router", "direction", "budget"),
+        {
+            **_RUN,
+            "role": _ROLE,
+            "quality": _number("mean quality of the mixed system"),
+            "seconds": _number("of the device, for 1000 requests", low=0, nan=True),
+            **{f"seconds_{end}": column for end, column in _INTERVAL.items()},
+            "router_seconds": _number("of these, the router's own", low=0, nan=True),
+            "small_seconds": _number("of these, the small model's", low=0, nan=True),
+            "large_seconds": _number("of these, the large model's", low=0, nan=True),
+            "mean_seconds": _number("were the routed requests as long as all", low=0, nan=True),
+            "of_all_large": _number("seconds as a share of all-large's", low=0, nan=True),
+            "router_share": _number("router_seconds / seconds", low=0, high=1, nan=True),
+            "break_even": _number("budget at which all-large costs the same", nan=True, high=1),
+            "money": _number("for 1000 requests, in the prices' currency", low=0, nan=True),
+            "currency": Column(_TEXT, "of money; null without prices", nullable=True),
+            "reason": Column(_TEXT, "why something is undefined", nullable=True),
+        },
     ),
 }
 
@@ -408,11 +717,16 @@ def _check_key(data: pa.Table, key: tuple[str, ...], table: str, where: str) -> 
 def content_hash(data: pa.Table) -> str:
     """SHA-256 of the values, independent of file layout, chunking and metadata."""
     digest = hashlib.sha256()
+    hash_columns(digest, data)
+    return digest.hexdigest()
+
+
+def hash_columns(digest: Any, data: pa.Table) -> None:
+    """Put the columns' names and values into a hash."""
     for name in data.column_names:
         digest.update(name.encode())
         for buffer in _canonical(data.column(name)):
             digest.update(buffer)
-    return digest.hexdigest()
 
 
 def _canonical(values: pa.ChunkedArray) -> Iterable[bytes | memoryview]:
@@ -423,6 +737,9 @@ def _canonical(values: pa.ChunkedArray) -> Iterable[bytes | memoryview]:
         yield np.asarray(array.is_null()).tobytes()
     if pa.types.is_list(array.type):
         yield np.asarray(pc.list_value_length(array).fill_null(0)).astype(np.int64).tobytes()
+        yield from _canonical(pa.chunked_array([array.flatten()]))
+    elif pa.types.is_fixed_size_list(array.type):
+        yield np.array([array.type.list_size], dtype=np.int64).tobytes()
         yield from _canonical(pa.chunked_array([array.flatten()]))
     elif pa.types.is_string(array.type):
         filled = array.fill_null("")
@@ -480,30 +797,38 @@ class atomic_path:
 
 
 def is_foreign(path: str | Path) -> bool:
-    """Whether this is a readable Parquet file that the workflow did not write."""
+    """Whether this is a readable Parquet or Arrow file that the workflow did not write."""
     try:
-        return METADATA_KEY not in (pq.read_schema(path).metadata or {})
+        return METADATA_KEY not in (_schema_of(path).metadata or {})
     except (OSError, pa.ArrowInvalid):
         return False
 
 
+def _schema_of(path: str | Path) -> pa.Schema:
+    if Path(path).suffix != ARROW:
+        return pq.read_schema(path)
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).schema
+
+
 def record_of(path: str | Path) -> dict[str, Any]:
-    """The provenance record of a Parquet file.
+    """The provenance record of a Parquet file, or of an Arrow file of states.
 
     Raises UserError if the file is missing, cut short, not ours, or of another schema version.
     """
+    kind = "Arrow" if Path(path).suffix == ARROW else "Parquet"
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = _schema_of(path).metadata or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(
-            f"{path}: not a readable Parquet file ({error}). It was cut short or overwritten; "
+            f"{path}: not a readable {kind} file ({error}). It was cut short or overwritten; "
             "delete it and run the workflow again."
         ) from None
     if METADATA_KEY not in metadata:
         raise UserError(
-            f"{path}: a Parquet file without provenance, so not one that this workflow wrote."
+            f"{path}: a file ({kind}) without provenance, so not one that this workflow wrote."
         )
     record: dict[str, Any] = json.loads(metadata[METADATA_KEY])
     if record.get("schema_version") != SCHEMA_VERSION:

@@ -48,3 +48,5 @@ wildcard_constraints:
     shards=r"\d+",
     table=r"[a-z_]+",
     figure=r"[a-z_]+",
+    group=NAME,
+    sweep=NAME,

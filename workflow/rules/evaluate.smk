@@ -68,3 +68,84 @@ rule plot:
         python -m routelmt plot --figure {wildcards.figure} --tables {input.tables:q} \
             --settings {params.style:q} --out {output.pdf:q} &>{log:q}
         """
+
+
+def trained_routers(wildcards):
+    return plan.trained_routers(wildcards.experiment)
+
+
+rule training_table:
+    input:
+        routers=trained_routers,
+        code=plan.code("training_table"),
+    output:
+        table="results/runs/{experiment}/tables/training.parquet",
+        csv=report(
+            "results/runs/{experiment}/tables/training.csv",
+            category="Tables",
+            labels={"experiment": "{experiment}", "table": "training"},
+            caption="../report/table.rst",
+        ),
+        latex="results/runs/{experiment}/tables/training.tex",
+        markdown="results/runs/{experiment}/tables/training.md",
+    log:
+        "logs/training_table/{experiment}.log",
+    shell:
+        r"""
+        python -m routelmt training-table --routers {input.routers:q} \
+            --out {output.table:q} &>{log:q}
+        """
+
+
+def sweep_predictions(wildcards):
+    return plan.sweep_predictions(wildcards.experiment, wildcards.sweep)
+
+
+rule evaluate_sweep:
+    input:
+        predictions=sweep_predictions,
+        gains=table_gains,
+        code=plan.code("sweeps"),
+    output:
+        table=ensure("results/runs/{experiment}/sweeps/{sweep}.parquet", non_empty=True),
+        csv=report(
+            "results/runs/{experiment}/sweeps/{sweep}.csv",
+            category="Sweeps",
+            labels={"experiment": "{experiment}", "sweep": "{sweep}"},
+            caption="../report/table.rst",
+        ),
+        latex="results/runs/{experiment}/sweeps/{sweep}.tex",
+        markdown="results/runs/{experiment}/sweeps/{sweep}.md",
+    log:
+        "logs/evaluate_sweep/{experiment}/{sweep}.log",
+    params:
+        sweep=lookup("sweeps/{experiment}/{sweep}", within=settings),
+    shell:
+        r"""
+        python -m routelmt evaluate-sweep --settings {params.sweep:q} \
+            --predictions {input.predictions:q} --gains {input.gains:q} \
+            --out {output.table:q} &>{log:q}
+        """
+
+
+rule plot_sweep:
+    input:
+        tables="results/runs/{experiment}/sweeps/{sweep}.parquet",
+        code=plan.code("figures", "routelmt.figures.sweep"),
+    output:
+        pdf=ensure("results/runs/{experiment}/sweeps/{sweep}.pdf", non_empty=True),
+        png=report(
+            "results/runs/{experiment}/sweeps/{sweep}.png",
+            category="Sweeps",
+            labels={"experiment": "{experiment}", "sweep": "{sweep}"},
+            caption="../report/figure.rst",
+        ),
+    log:
+        "logs/plot_sweep/{experiment}/{sweep}.log",
+    params:
+        style=lookup("figures/sweep", within=settings),
+    shell:
+        r"""
+        python -m routelmt plot --figure sweep --tables {input.tables:q} \
+            --settings {params.style:q} --out {output.pdf:q} &>{log:q}
+        """

@@ -1,12 +1,33 @@
 # Training routers, and asking every router for its priorities.
+# A router's inputs follow from what its type declares: what none needs is not made.
 
 
-def training_gains(wildcards):
-    return plan.gains(wildcards.experiment, "train")
+def needed_for(need, role):
+    """Files of one need of the router for all sets of a role; none if it does not have it."""
+
+    def files(wildcards):
+        return plan.needed_for(wildcards.experiment, wildcards.router, need, role)
+
+    return files
 
 
-def validation_gains(wildcards):
-    return plan.gains(wildcards.experiment, "valid")
+def needed(need):
+    """The same for one test set and direction."""
+
+    def files(wildcards):
+        patterns = plan.needed(wildcards.experiment, wildcards.router, need)
+        return [p.format(wildcards.testset, wildcards.direction) for p in patterns]
+
+    return files
+
+
+def labels(role):
+    """Gains that the router learns from."""
+
+    def files(wildcards):
+        return plan.labels(wildcards.experiment, wildcards.router, role)
+
+    return files
 
 
 def removed_rows(wildcards):
@@ -17,18 +38,29 @@ def base_weights(wildcards):
     return plan.base_weights(wildcards.experiment, wildcards.router)
 
 
+def own_weights(wildcards):
+    return plan.own_weights(wildcards.router)
+
+
 def training_code(wildcards):
-    return plan.code("routers", plan.router(wildcards.router).module)
+    return plan.code("routers", plan.router_module(wildcards.router))
 
 
 rule train_router:
     input:
         train_segments=training_segments,
-        train_gains=training_gains,
+        train_gains=labels("train"),
+        train_states=needed_for("states", "train"),
+        train_hypotheses=needed_for("hypotheses", "train"),
+        train_sample_scores=needed_for("sample_scores", "train"),
         valid_segments=validation_segments,
-        valid_gains=validation_gains,
+        valid_gains=labels("valid"),
+        valid_states=needed_for("states", "valid"),
+        valid_hypotheses=needed_for("hypotheses", "valid"),
+        valid_sample_scores=needed_for("sample_scores", "valid"),
         removed=removed_rows,
         weights=base_weights,
+        own_weights=own_weights,
         code=training_code,
     output:
         directory("results/runs/{experiment}/routers/{router}/seed{seed}"),
@@ -39,6 +71,11 @@ rule train_router:
     threads: lookup("routers/{experiment}/{router}/threads", within=speeds)
     resources:
         batch_tokens=lookup("routers/{experiment}/{router}/batch_tokens", within=speeds),
+        gradient_checkpointing=lookup(
+            "routers/{experiment}/{router}/gradient_checkpointing", within=speeds
+        ),
+        processes=lookup("routers/{experiment}/{router}/processes", within=speeds),
+        save_minutes=lookup("routers/{experiment}/{router}/save_minutes", within=speeds),
         device=lookup("routers/{experiment}/{router}/device", within=speeds),
         gpu=lookup("routers/{experiment}/{router}/gpu", within=speeds),
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
@@ -51,10 +88,15 @@ rule train_router:
         python -m routelmt train --router {wildcards.router:q} --settings {params.router:q} \
             --model {params.model:q} --seed {wildcards.seed} \
             --train-segments {input.train_segments:q} --train-gains {input.train_gains:q} \
+            --train-states {input.train_states:q} --train-hypotheses {input.train_hypotheses:q} \
+            --train-sample-scores {input.train_sample_scores:q} \
             --valid-segments {input.valid_segments:q} --valid-gains {input.valid_gains:q} \
-            --removed {input.removed:q} \
-            --batch-tokens {resources.batch_tokens} --device {resources.device:q} \
-            --threads {threads} --out {output:q} &>{log:q}
+            --valid-states {input.valid_states:q} --valid-hypotheses {input.valid_hypotheses:q} \
+            --valid-sample-scores {input.valid_sample_scores:q} \
+            --removed {input.removed:q} --batch-tokens {resources.batch_tokens} \
+            --gradient-checkpointing {resources.gradient_checkpointing} \
+            --processes {resources.processes} --save-minutes {resources.save_minutes} \
+            --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
         """
 
 
@@ -62,34 +104,40 @@ def trained_router(wildcards):
     return plan.artifact(wildcards.experiment, wildcards.router, wildcards.seed)
 
 
-def router_signals(wildcards):
-    needed = "signals" in plan.router(wildcards.router).needs
-    names = wildcards.experiment, wildcards.testset, wildcards.direction
-    return [plan.signals_of(*names)] if needed else []
-
-
 def router_gains(wildcards):
-    router = plan.router(wildcards.router)
-    names = wildcards.experiment, wildcards.testset, wildcards.direction
     # A trained router learned from gains; on the test set only an oracle may see them.
-    return (
-        [plan.gains_of(*names)]
-        if "gains" in router.needs and not router.trained
-        else []
-    )
+    oracle = "gains" in plan.needs(wildcards.router)
+    oracle = oracle and not plan.router(wildcards.router).trained
+    names = wildcards.experiment, wildcards.testset, wildcards.direction
+    return [plan.gains_of(*names)] if oracle else []
 
 
 def prediction_code(wildcards):
-    return plan.code("predictions", plan.router(wildcards.router).module)
+    return plan.prediction_code(wildcards.experiment, wildcards.router)
+
+
+def router_conda(wildcards):
+    return conda_file(plan.router_environment(wildcards.experiment, wildcards.router))
+
+
+def router_container(wildcards):
+    return container_image(
+        plan.router_environment(wildcards.experiment, wildcards.router)
+    )
 
 
 rule predict:
     input:
         segments="data/segments/{testset}/{direction}.parquet",
         router=trained_router,
-        signals=router_signals,
+        signals=needed("signals"),
+        states=needed("states"),
+        hypotheses=needed("hypotheses"),
+        estimates=needed("estimates"),
+        samples=needed("samples"),
         gains=router_gains,
         weights=base_weights,
+        own_weights=own_weights,
         code=prediction_code,
     output:
         ensure(
@@ -98,6 +146,10 @@ rule predict:
         ),
     log:
         "logs/predict/{experiment}/{router}/seed{seed}/{testset}/{direction}.log",
+    conda:
+        router_conda
+    container:
+        router_container
     threads: lookup("routers/{experiment}/{router}/threads", within=speeds)
     resources:
         batch_tokens=lookup("routers/{experiment}/{router}/batch_tokens", within=speeds),
@@ -112,7 +164,53 @@ rule predict:
         r"""
         python -m routelmt predict --segments {input.segments:q} --router {wildcards.router:q} \
             --settings {params.router:q} --model {params.model:q} --seed {wildcards.seed} \
-            --artifact {input.router:q} --signals {input.signals:q} --gains {input.gains:q} \
+            --artifact {input.router:q} --signals {input.signals:q} --states {input.states:q} \
+            --hypotheses {input.hypotheses:q} --estimates {input.estimates:q} \
+            --samples {input.samples:q} --gains {input.gains:q} \
+            --batch-tokens {resources.batch_tokens} --device {resources.device:q} \
+            --threads {threads} --out {output:q} &>{log:q}
+        """
+
+
+def adapters(wildcards):
+    return plan.in_model_artifacts(wildcards.experiment, wildcards.group)
+
+
+def small_model_weights(wildcards):
+    return plan.weights(config["experiments"][wildcards.experiment]["small"])
+
+
+# All routers that are adapters of the small model: its weights are loaded once, every prompt is read
+# once by each adapter. `group` is "routers", or the name of a sweep.
+rule predict_in_model:
+    input:
+        segments=test_segments,
+        adapters=adapters,
+        weights=small_model_weights,
+        code=plan.code("predictions", "routelmt.routers.answer"),
+    output:
+        ensure(
+            "results/runs/{experiment}/predictions/in_model/{group}.parquet",
+            non_empty=True,
+        ),
+    log:
+        "logs/predict_in_model/{experiment}/{group}.log",
+    benchmark:
+        "benchmarks/predict_in_model/{experiment}/{group}.jsonl"
+    threads: lookup("small/{experiment}/threads", within=speeds)
+    resources:
+        batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
+        device=lookup("small/{experiment}/device", within=speeds),
+        gpu=lookup("small/{experiment}/gpu", within=speeds),
+        mem_mb=growing("small/{experiment}/mem_mb"),
+        runtime=growing("small/{experiment}/runtime"),
+    params:
+        routers=lookup("in_model/{experiment}/{group}", within=settings),
+        model=lookup("small/{experiment}", within=settings),
+    shell:
+        r"""
+        python -m routelmt predict-in-model --segments {input.segments:q} \
+            --settings {params.routers:q} --model {params.model:q} \
             --batch-tokens {resources.batch_tokens} --device {resources.device:q} \
             --threads {threads} --out {output:q} &>{log:q}
         """

@@ -1,8 +1,18 @@
 # From hypotheses to scores to gain labels.
 
+from routelmt.environments import conda_file, container_image
+
 
 def scorer_code(wildcards):
     return plan.code("scores", plan.scorer(wildcards.metric))
+
+
+def scorer_conda(wildcards):
+    return conda_file(plan.scorer_environment(wildcards.metric))
+
+
+def scorer_container(wildcards):
+    return container_image(plan.scorer_environment(wildcards.metric))
 
 
 def scores_file(wildcards):
@@ -42,6 +52,11 @@ rule score:
         "benchmarks/score/{metric}/{model}/{dataset}/{direction}.jsonl"
     wildcard_constraints:
         dataset=plan.datasets(sharded=False),
+        metric=plan.metrics(mean=False),
+    conda:
+        scorer_conda
+    container:
+        scorer_container
     threads: lookup("metrics/{metric}/threads", within=speeds)
     resources:
         batch_tokens=lookup("metrics/{metric}/batch_tokens", within=speeds),
@@ -75,6 +90,7 @@ use rule score as score_shard with:
         "benchmarks/score_shard/{metric}/{model}/{dataset}/{direction}/{shard}-of-{shards}.jsonl"
     wildcard_constraints:
         dataset=plan.datasets(sharded=True),
+        metric=plan.metrics(mean=False),
     params:
         metric=lookup("metrics/{metric}", within=settings),
         shard="{shard}/{shards}",
@@ -99,10 +115,96 @@ rule gather_scores:
         "logs/gather_scores/{metric}/{model}/{dataset}/{direction}.log",
     wildcard_constraints:
         dataset=plan.datasets(sharded=True),
+        metric=plan.metrics(mean=False),
     shell:
         r"""
         python -m routelmt gather --table scores --segments {input.segments:q} \
             --shards {input.shards:q} --out {output:q} &>{log:q}
+        """
+
+
+def part_scores(wildcards):
+    place = f"{wildcards.model}/{wildcards.dataset}/{wildcards.direction}.parquet"
+    return [f"results/scores/{part}/{place}" for part in plan.parts(wildcards.metric)]
+
+
+# A metric that is the mean of others.
+rule average_scores:
+    input:
+        parts=part_scores,
+        code=plan.code("scores", "routelmt.score.mean_metric"),
+    output:
+        ensure(
+            "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
+            non_empty=True,
+        ),
+    log:
+        "logs/average_scores/{metric}/{model}/{dataset}/{direction}.log",
+    wildcard_constraints:
+        metric=plan.metrics(mean=True),
+    params:
+        metric=lookup("metrics/{metric}", within=settings),
+    shell:
+        r"""
+        python -m routelmt mean-scores --scores {input.parts:q} \
+            --metric {wildcards.metric:q} --settings {params.metric:q} --out {output:q} &>{log:q}
+        """
+
+
+def known_outputs(wildcards):
+    place = f"{wildcards.dataset}/{wildcards.direction}.parquet"
+    rivals = plan.rivals(wildcards.metric, wildcards.model)
+    own = f"results/hypotheses/{wildcards.model}/{place}"
+    return [own, *(f"results/samples/{rival}/{place}" for rival in rivals)]
+
+
+def known_outputs_scores(wildcards):
+    place = f"{wildcards.dataset}/{wildcards.direction}.parquet"
+    rivals = plan.rivals(wildcards.metric, wildcards.model)
+    folder = f"results/sample_scores/{wildcards.metric}"
+    own = f"results/scores/{wildcards.metric}/{wildcards.model}/{place}"
+    return [own, *(f"{folder}/{rival}/{place}" for rival in rivals)]
+
+
+# What the model's own translations and the small model's samples have been scored is not scored again.
+rule score_samples:
+    input:
+        segments="data/segments/{dataset}/{direction}.parquet",
+        samples="results/samples/{model}/{dataset}/{direction}.parquet",
+        known_outputs=known_outputs,
+        known_scores=known_outputs_scores,
+        code=scorer_code,
+    output:
+        ensure(
+            "results/sample_scores/{metric}/{model}/{dataset}/{direction}.parquet",
+            non_empty=True,
+        ),
+    log:
+        "logs/score_samples/{metric}/{model}/{dataset}/{direction}.log",
+    benchmark:
+        "benchmarks/score_samples/{metric}/{model}/{dataset}/{direction}.jsonl"
+    conda:
+        scorer_conda
+    container:
+        scorer_container
+    threads: lookup("metrics/{metric}/threads", within=speeds)
+    resources:
+        batch_tokens=lookup("metrics/{metric}/batch_tokens", within=speeds),
+        block_rows=lookup("metrics/{metric}/block_rows", within=speeds),
+        device=lookup("metrics/{metric}/device", within=speeds),
+        gpu=lookup("metrics/{metric}/gpu", within=speeds),
+        mem_mb=growing("metrics/{metric}/mem_mb"),
+        runtime=growing("metrics/{metric}/runtime"),
+    params:
+        metric=lookup("metrics/{metric}", within=settings),
+    shell:
+        r"""
+        python -m routelmt score-samples --segments {input.segments:q} \
+            --samples {input.samples:q} --known-outputs {input.known_outputs:q} \
+            --known-scores {input.known_scores:q} --metric {wildcards.metric:q} \
+            --settings {params.metric:q} --batch-tokens {resources.batch_tokens} \
+            --block-rows {resources.block_rows} --device {resources.device:q} \
+            --threads {threads} --out {output:q} &>{log:q}
         """
 
 

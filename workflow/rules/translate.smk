@@ -1,5 +1,7 @@
 # What the two models say: translations, and the small model's signals before it decodes.
 
+from routelmt.environments import conda_file, container_image
+
 
 def model_weights(wildcards):
     return plan.weights(wildcards.model)
@@ -11,6 +13,14 @@ def translation_code(wildcards):
 
 def signals_code(wildcards):
     return plan.code("signals", plan.engine(wildcards.model))
+
+
+def engine_conda(wildcards):
+    return conda_file(plan.engine_environment(wildcards.model))
+
+
+def engine_container(wildcards):
+    return container_image(plan.engine_environment(wildcards.model))
 
 
 rule translate:
@@ -28,6 +38,10 @@ rule translate:
         "benchmarks/translate/{model}/{dataset}/{direction}.jsonl"
     wildcard_constraints:
         dataset=plan.datasets(sharded=False),
+    conda:
+        engine_conda
+    container:
+        engine_container
     threads: lookup("models/{model}/threads", within=speeds)
     resources:
         batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
@@ -100,6 +114,47 @@ rule gather_hypotheses:
         """
 
 
+def states_code(wildcards):
+    return plan.code("signals", "routelmt.translate.transformers_engine")
+
+
+# Where a router reads the states of every layer, the same forward pass leaves them too.
+rule prefill_states:
+    input:
+        segments="data/segments/{dataset}/{direction}.parquet",
+        weights=model_weights,
+        code=states_code,
+    output:
+        signals=ensure(
+            "results/signals/{model}/{dataset}/{direction}.parquet", non_empty=True
+        ),
+        states=ensure(
+            "results/states/{model}/{dataset}/{direction}.arrow", non_empty=True
+        ),
+    log:
+        "logs/prefill_states/{model}/{dataset}/{direction}.log",
+    benchmark:
+        "benchmarks/prefill_states/{model}/{dataset}/{direction}.jsonl"
+    wildcard_constraints:
+        model=plan.models(with_states=True),
+    threads: lookup("models/{model}/threads", within=speeds)
+    resources:
+        batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
+        device=lookup("models/{model}/device", within=speeds),
+        gpu=lookup("models/{model}/gpu", within=speeds),
+        mem_mb=growing("models/{model}/mem_mb"),
+        runtime=growing("models/{model}/runtime"),
+    params:
+        model=lookup("models/{model}", within=settings),
+    shell:
+        r"""
+        python -m routelmt signals --segments {input.segments:q} --model {wildcards.model:q} \
+            --settings {params.model:q} --batch-tokens {resources.batch_tokens} \
+            --device {resources.device:q} --threads {threads} --states {output.states:q} \
+            --out {output.signals:q} &>{log:q}
+        """
+
+
 rule prefill_signals:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
@@ -111,6 +166,12 @@ rule prefill_signals:
         "logs/prefill_signals/{model}/{dataset}/{direction}.log",
     benchmark:
         "benchmarks/prefill_signals/{model}/{dataset}/{direction}.jsonl"
+    wildcard_constraints:
+        model=plan.models(with_states=False),
+    conda:
+        engine_conda
+    container:
+        engine_container
     threads: lookup("models/{model}/threads", within=speeds)
     resources:
         batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
@@ -127,4 +188,52 @@ rule prefill_signals:
             --settings {params.model:q} --batch-tokens {resources.batch_tokens} \
             --tensor-parallel {resources.tensor_parallel} --device {resources.device:q} \
             --threads {threads} --out {output:q} &>{log:q}
+        """
+
+
+def sampling_code(wildcards):
+    return plan.code("samples", plan.engine(wildcards.model))
+
+
+# Several translations of every segment, drawn from the model; only where a router asks for them.
+rule sample:
+    input:
+        segments="data/segments/{dataset}/{direction}.parquet",
+        weights=model_weights,
+        code=sampling_code,
+    output:
+        ensure("results/samples/{model}/{dataset}/{direction}.parquet", non_empty=True),
+    log:
+        "logs/sample/{model}/{dataset}/{direction}.log",
+    benchmark:
+        "benchmarks/sample/{model}/{dataset}/{direction}.jsonl"
+    conda:
+        engine_conda
+    container:
+        engine_container
+    threads: lookup("models/{model}/threads", within=speeds)
+    resources:
+        batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
+        block_rows=lookup("models/{model}/block_rows", within=speeds),
+        tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
+        data_parallel=lookup("models/{model}/data_parallel", within=speeds),
+        concurrency=lookup("models/{model}/concurrency", within=speeds),
+        api_key_variable=lookup("models/{model}/api_key_variable", within=speeds),
+        price_input=lookup("models/{model}/price_input", within=speeds),
+        price_output=lookup("models/{model}/price_output", within=speeds),
+        device=lookup("models/{model}/device", within=speeds),
+        gpu=lookup("models/{model}/gpu", within=speeds),
+        mem_mb=growing("models/{model}/mem_mb"),
+        runtime=growing("models/{model}/runtime"),
+    params:
+        model=lookup("samples/{model}", within=settings),
+    shell:
+        r"""
+        python -m routelmt samples --segments {input.segments:q} --model {wildcards.model:q} \
+            --settings {params.model:q} --batch-tokens {resources.batch_tokens} \
+            --block-rows {resources.block_rows} --tensor-parallel {resources.tensor_parallel} \
+            --data-parallel {resources.data_parallel} --concurrency {resources.concurrency} \
+            --api-key-variable {resources.api_key_variable:q} \
+            --price-input {resources.price_input} --price-output {resources.price_output} \
+            --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
         """

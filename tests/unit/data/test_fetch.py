@@ -22,9 +22,9 @@ import pytest
 import yaml
 
 from routelmt.commands.fetch import pinned
-from routelmt.config import load_sources
+from routelmt.config import load, load_sources, stage_settings
 from routelmt.data.downloads import retry
-from routelmt.data.fetch import fetch
+from routelmt.data.fetch import difference, fetch
 from routelmt.errors import UserError
 from tests.hub import layouts
 from tests.hub.server import Hub, Repository
@@ -851,6 +851,81 @@ def test_all_sources_of_a_config(hub: Hub, tmp_path: Path) -> None:
     assert [p.name for p in raw.glob(".*")] == []
 
 
+@pytest.mark.parametrize(
+    ("source", "change", "said"),
+    [
+        ("wmt24pp", {"files": ["en-ru_RU.jsonl"]}, "the entry has other 'files'"),
+        ("wmt24pp", {"revision": "0" * 40}, "the entry of 0000000"),
+        ("flores", {"sha256": "0" * 64}, "the entry has another 'sha256'"),
+    ],
+)
+def test_a_source_whose_entry_changed_is_told_apart(
+    hub: Hub, tmp_path: Path, source: str, change: dict[str, Any], said: str
+) -> None:
+    settings = sources_of(experiment(hub, tmp_path))[source]
+    fetch(source, settings, tmp_path / "out")
+    assert difference(source, settings, tmp_path / "out") == ""
+    assert said in (difference(source, settings | change, tmp_path / "out") or "")
+
+
+def sources_of(config: Path) -> dict[str, Any]:
+    """Settings of every source as the workflow hands them over."""
+    handed: dict[str, str] = stage_settings(load(config))["sources"]
+    return {name: json.loads(settings) for name, settings in handed.items()}
+
+
+def test_a_changed_pin_is_fetched_again_in_one_go(hub: Hub, tmp_path: Path) -> None:
+    path = experiment(hub, tmp_path)
+    token = hub.repositories["facebook/bouquet"].token
+    options: list[Any] = [None, "--all", "--config", str(path)]
+    assert command(hub, tmp_path, *options, HF_TOKEN=token).returncode == 0
+    raw = tmp_path / "run/data/raw"
+    older = tree(raw / "wmt24pp")
+    layouts.write_wmt24pp(tmp_path / "wmt24pp", 20)
+    served = hub.add("google/wmt24pp", tmp_path / "wmt24pp")
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config["sources"]["wmt24pp"]["revision"] = served.commit
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    hub.fault("wmt24pp", status=404)  # as long as the new one cannot be had, the older one stays
+    failed = command(hub, tmp_path, *options, HF_TOKEN=token)
+    assert failed.returncode == 1 and "wmt24pp: failed" in failed.stderr
+    assert tree(raw / "wmt24pp") == older
+    hub.heal()
+    done = command(hub, tmp_path, *options, HF_TOKEN=token)
+    assert done.returncode == 0, done.stderr
+    was = json.loads(older["SOURCE.json"])["commit"][:12]
+    assert (
+        f"wmt24pp: fetched again (it is of commit {was}, the entry of {served.commit}), "
+        "data/raw/wmt24pp"
+    ) in done.stdout
+    assert done.stdout.count("there already") == 3
+    assert json.loads((raw / "wmt24pp/SOURCE.json").read_text())["commit"] == served.commit
+    assert [p.name for p in raw.glob(".*")] == []
+
+
+def test_a_file_that_was_cut_since_is_noticed(texts: Repository, tmp_path: Path) -> None:
+    settings = entry(texts, BIG, LARGE)
+    fetch("texts", settings, tmp_path / "out")
+    (tmp_path / "out" / BIG).write_text("cut")
+    assert (
+        difference("texts", settings, tmp_path / "out") == f"{BIG} is missing or has another size"
+    )
+    (tmp_path / "out/SOURCE.json").write_text("{")
+    assert "damaged" in (difference("texts", settings, tmp_path / "out") or "")
+
+
+def test_a_folder_that_somebody_put_there_is_not_touched(hub: Hub, tmp_path: Path) -> None:
+    path = experiment(hub, tmp_path)
+    theirs = tmp_path / "run/data/raw/flores"
+    theirs.mkdir(parents=True)
+    (theirs / "own.txt").write_text("mine")
+    token = hub.repositories["facebook/bouquet"].token
+    done = command(hub, tmp_path, None, "--all", "--config", str(path), HF_TOKEN=token)
+    assert "flores: there already, data/raw/flores (not by fetch, so not compared)" in done.stdout
+    assert tree(theirs) == {"own.txt": b"mine"}
+
+
 def test_wheels_come_through_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "tiny_catalog-1.0-py3-none-any.whl"
     (tmp_path / "links").mkdir()
@@ -871,4 +946,13 @@ def test_wheels_come_through_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         fetch("g", {"kind": "wheels", "files": [{**file, "sha256": "0" * 64}]}, tmp_path / "out")
     fetch("g", {"kind": "wheels", "files": [{**file, "sha256": sha256}]}, tmp_path / "out")
     assert tree(tmp_path / "out") == {name: content}
+    pinned_now = {"kind": "wheels", "files": [{**file, "sha256": sha256}]}
+    assert difference("g", pinned_now, tmp_path / "out") == ""
+    newer = {
+        "kind": "wheels",
+        "files": [{**file, "file": name.replace("1.0", "1.1"), "sha256": "0"}],
+    }
+    assert "tiny_catalog-1.1" in (difference("g", newer, tmp_path / "out") or "")
+    (tmp_path / "out" / f"older-{name}").write_bytes(b"")
+    assert "is not of the entry" in (difference("g", pinned_now, tmp_path / "out") or "")
     assert [p.name for p in tmp_path.glob(".out*")] == []

@@ -26,6 +26,8 @@ def settings() -> dict[str, Any]:
         },
         "oracles": ["gain-oracle"],
         "random": ["random"],
+        "metric": "chrf",
+        "minimum_requests": 12,
     }
 
 
@@ -67,3 +69,36 @@ def predictions(gains: pa.Table) -> pa.Table:
             }  # fmt: skip
             parts.append(tables.from_columns("predictions", columns))
     return pa.concat_tables(parts)
+
+
+@pytest.fixture(scope="session")
+def segments(gains: pa.Table) -> pa.Table:
+    """Two domains by dataset and a third of three requests; sources of 1 to 12 words."""
+    generator = np.random.default_rng(7)
+    dataset = gains.column("dataset").to_pylist()
+    ids = gains.column("segment_id").to_pylist()
+    columns = {
+        **{name: gains.column(name) for name in (*tables.JOIN_KEY, "group_id")},
+        "doc_id": None,
+        "domain": ["rare" if i < "003" and d == "chat" else d
+                   for i, d in zip(ids, dataset, strict=True)],
+        "split": "test",
+        "source": [" ".join(["word"] * n) for n in generator.integers(1, 13, gains.num_rows)],
+        "reference": "anything",
+    }  # fmt: skip
+    made = tables.from_columns("segments", columns)
+    return made.take(pa.array(generator.permutation(made.num_rows)))
+
+
+@pytest.fixture(scope="session")
+def other_gains(gains: pa.Table) -> dict[str, pa.Table]:
+    """Gains by two other metrics: the same true gain, with errors of their own."""
+    generator = np.random.default_rng(8)
+    columns = {name: gains.column(name) for name in gains.column_names}
+    gain = gains.column("gain").to_numpy()
+    return {
+        metric: tables.from_columns(
+            "gains", columns | {"gain": gain + generator.normal(0, error, gain.size)}
+        )
+        for metric, error in (("comet", 6), ("bleu", 9))
+    }

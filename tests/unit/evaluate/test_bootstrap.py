@@ -1,6 +1,7 @@
 """Bootstrap replicates as weights must equal the same metrics on rows that are really copied."""
 
 import dataclasses
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -62,8 +63,55 @@ def copied_rows(weights: np.ndarray) -> np.ndarray:
     return np.random.default_rng(9).permutation(np.repeat(np.arange(len(weights)), weights))
 
 
-def order_of(direction: DirectionData, router: str, rows: np.ndarray) -> np.ndarray:
-    return selection.ranking(direction.priorities[router][rows], direction.tie_keys[rows])
+def share_of(values: np.ndarray, k: int) -> np.ndarray:
+    """How likely each row is among the k highest if ties are broken at random, one at a time."""
+    share, left = np.zeros(len(values)), float(k)
+    for value in sorted(set(values.tolist()), reverse=True):
+        tied = [row for row in range(len(values)) if values[row] == value]
+        for row in tied:
+            share[row] = min(1.0, max(0.0, left / len(tied)))
+        left -= len(tied)
+    return share
+
+
+@given(
+    priority=st.lists(st.integers(0, 2), min_size=1, max_size=6),
+    gain=st.lists(st.integers(-2, 2), min_size=6, max_size=6),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=40)
+def test_figures_are_means_over_all_ways_to_break_the_ties(
+    priority: list[int], gain: list[int], data: st.DataObject
+) -> None:
+    n = len(priority)
+    k, gain = data.draw(st.integers(1, n)), gain[:n]
+    deltas, severe = [], []
+    for order in permutations(range(n)):
+        routed = sorted(order, key=lambda row: -priority[row])[:k]
+        deltas.append(np.mean([gain[row] for row in routed]))
+        severe.append(np.mean([gain[row] <= -1.5 for row in routed]))
+    direction = DirectionData(
+        "any", np.arange(n), np.arange(n, dtype=np.uint64), np.zeros(n), np.array(gain, float),
+        {"tied": np.array(priority, float)},
+    )  # fmt: skip
+    table = bootstrap.bootstrap_table([direction], [k / n], 1, seed=0)
+    assert table.mean_delta.point[0, 0, 0] == pytest.approx(np.mean(deltas), abs=ROUNDING)
+    if n <= 4:  # every order of the oracle as well
+        hits = exact_hits(priority, gain, k)
+        assert table.hit_rate.point[0, 0, 0] == pytest.approx(hits, abs=ROUNDING)
+    found = bootstrap.bootstrap_policies(
+        [direction], [Policy("tied")], k / n, 1, seed=0, edges=(-1.5, -0.5, 0.5)
+    )
+    assert found.risk.point[0, 0, 0] == pytest.approx(np.mean(severe), abs=ROUNDING)
+    curve = bootstrap.bootstrap_pareto([direction], [k / n], 1, seed=0)
+    assert curve.point[0, 0, 0] == pytest.approx(np.mean(deltas) * k / n, abs=ROUNDING)
+
+
+def exact_hits(priority: list[int], gain: list[int], k: int) -> float:
+    orders = list(permutations(range(len(gain))))
+    routed = [set(sorted(order, key=lambda row: -priority[row])[:k]) for order in orders]
+    oracle = [set(sorted(order, key=lambda row: -gain[row])[:k]) for order in orders]
+    return float(np.mean([len(a & b) / k for a in routed for b in oracle]))
 
 
 def test_weights_are_a_draw_of_whole_groups_with_replacement() -> None:
@@ -114,13 +162,12 @@ def test_the_table_of_every_replicate_is_that_of_the_copied_rows(
             gain = direction.gain[rows]
             assert table.random_mean_delta.samples[d, b] == pytest.approx(gain.mean())
             for r, router in enumerate(table.routers):
-                order = order_of(direction, router, rows)
                 rho = spearmanr(direction.priorities[router][rows], gain).statistic
                 assert table.spearman.samples[d, r, b] == pytest.approx(rho, abs=ROUNDING)
                 for p, budget in enumerate(budgets):
                     k = selection.budget_count(budget, len(rows))
-                    hits = metrics.hit_rate(order, gain, k)
-                    delta = metrics.mean_delta(order, gain, k)
+                    share = share_of(direction.priorities[router][rows], k)
+                    hits, delta = share @ share_of(gain, k) / k, share @ gain / k
                     assert table.hit_rate.samples[d, r, p, b] == pytest.approx(hits, abs=ROUNDING)
                     assert table.mean_delta.samples[d, r, p, b] == pytest.approx(
                         delta, abs=ROUNDING
@@ -136,9 +183,13 @@ def test_the_table_of_the_requests_as_they_are_is_that_of_the_metrics(
     for d, direction in enumerate(directions):
         gain, k = direction.gain, selection.budget_count(0.3, len(direction.gain))
         for r, router in enumerate(table.routers):
-            order = selection.ranking(direction.priorities[router], direction.tie_keys)
+            share = share_of(direction.priorities[router], k)
             found = (table.hit_rate.point[d, r, 0], table.mean_delta.point[d, r, 0])
-            expected = (metrics.hit_rate(order, gain, k), metrics.mean_delta(order, gain, k))
+            expected = (share @ share_of(gain, k) / k, share @ gain / k)
+            if router == "noisy":  # without ties
+                order = selection.ranking(direction.priorities[router], direction.tie_keys)
+                by_order = (metrics.hit_rate(order, gain, k), metrics.mean_delta(order, gain, k))
+                assert by_order == pytest.approx(expected, abs=1e-12)
             assert found == pytest.approx(expected, abs=ROUNDING)
             rho = metrics.spearman(direction.priorities[router], gain)
             assert table.spearman.point[d, r] == pytest.approx(rho, abs=ROUNDING)
@@ -194,11 +245,10 @@ def test_the_pareto_band_of_every_replicate_is_the_exact_curve_of_the_copied_row
             direction, rows = directions[d], copied_rows(weights)
             at = [selection.budget_count(rate, len(rows)) for rate in call_rates]
             for r, router in enumerate(direction.priorities):
-                order = order_of(direction, router, rows)
-                curve = metrics.pareto_curve(
-                    order, direction.quality_small[rows], direction.gain[rows]
-                )
-                assert band.samples[d, r, :, b] == pytest.approx(curve.quality[at], abs=ROUNDING)
+                priority, gain = direction.priorities[router][rows], direction.gain[rows]
+                won = np.array([share_of(priority, k) @ gain for k in at]) / len(rows)
+                quality = direction.quality_small[rows].mean() + won
+                assert band.samples[d, r, :, b] == pytest.approx(quality, abs=ROUNDING)
 
 
 POLICIES = [
@@ -224,12 +274,17 @@ def test_the_policies_of_every_replicate_route_what_the_copied_rows_would(
             for p, policy in enumerate(POLICIES):
                 priority = direction.priorities[policy.router][rows]
                 signal = direction.guard_signals[policy.guard or "quality"][rows]
-                routed = selection.guarded_route(priority, signal, keys, k, policy.quantile)
+                if policy.quantile < 1:  # a guard decides in two steps and breaks ties by key
+                    routed = selection.guarded_route(priority, signal, keys, k, policy.quantile)
+                    share = routed.astype(float)
+                else:
+                    share = share_of(priority, k)
                 assert found.mean_delta.samples[d, p, b] == pytest.approx(
-                    gain[routed].mean(), abs=ROUNDING
+                    share @ gain / k, abs=ROUNDING
                 )
+                bucket = metrics.risk_bucket_of(gain)
                 assert found.risk.samples[d, p, :, b] == pytest.approx(
-                    metrics.risk_buckets(gain[routed]), abs=ROUNDING
+                    np.bincount(bucket, share, minlength=4) / k, abs=ROUNDING
                 )
 
 
@@ -259,20 +314,20 @@ def test_weights_of_any_kind_give_the_metrics_of_copied_rows(data: st.DataObject
     keys = selection.tie_keys(map(str, range(n)))
     by_gain = weighted.sorted_column(gain, selection.ranking(gain, keys))
     by_priority = weighted.sorted_column(priority, selection.ranking(priority, keys))
-    block = weights[np.newaxis].astype(float)
-    rho = weighted.spearman(
-        block[:, by_priority.order], by_priority, weighted.gain_ranks(block, by_gain)
-    )[0]
+    block = weights[np.newaxis]
+    in_order = weighted.routed(block, by_priority)
+    rho = weighted.spearman(in_order, by_priority, weighted.gain_ranks(block, by_gain))[0]
     if len(rows) == 0 or np.ptp(gain[rows]) == 0 or np.ptp(priority[rows]) == 0:
         assert np.isnan(rho)
     else:
         assert rho == pytest.approx(spearmanr(priority[rows], gain[rows]).statistic, abs=ROUNDING)
-    order = selection.ranking(priority[rows], keys[rows]) if len(rows) else rows
-    count = np.cumsum(block[:, by_priority.order], axis=1)
+    group = by_gain.group_of_row()[by_priority.order]
     for k in range(1, len(rows) + 1):
-        oracle = weighted.oracle_copies(block, by_gain, np.array([k]))[:, by_priority.order]
-        hits = weighted.mass_of_first(count, np.cumsum(oracle, axis=1), np.array([[k]]))
-        assert hits[0, 0] / k == pytest.approx(metrics.hit_rate(order, gain[rows], k), abs=ROUNDING)
+        oracle = weighted.cuts(weighted.routed(block, by_gain), by_gain, np.array([[k]]))
+        cut = weighted.cuts(in_order, by_priority, np.array([[k]]))
+        hits = weighted.sums_of_first(in_order.in_order * weighted.taken(oracle.place, group), cut)
+        expected = share_of(priority[rows], k) @ share_of(gain[rows], k)
+        assert hits[0, 0] == pytest.approx(expected, abs=ROUNDING)
 
 
 @pytest.mark.filterwarnings("error")

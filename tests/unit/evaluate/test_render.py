@@ -15,8 +15,15 @@ from routelmt.evaluate.summary import WIDTH, format_summary
 
 
 @pytest.fixture(scope="module")
-def built(settings: dict[str, Any], predictions: pa.Table, gains: pa.Table) -> dict[str, pa.Table]:
-    return {name: build_table(name, settings, predictions, gains) for name in BUILDERS}
+def built(
+    settings: dict[str, Any],
+    predictions: pa.Table,
+    gains: pa.Table,
+    segments: pa.Table,
+    other_gains: dict[str, pa.Table],
+) -> dict[str, pa.Table]:
+    given = (settings, predictions, gains, segments, other_gains)
+    return {name: build_table(name, *given) for name in BUILDERS}
 
 
 @pytest.mark.parametrize("name", BUILDERS)

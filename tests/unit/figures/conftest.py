@@ -84,7 +84,54 @@ def evaluation_tables() -> dict[str, pa.Table]:
         for dataset, role in (("one", "train"), ("two", "test"))
         for direction in PLACES[:2]
     ]
+    training = [
+        {"router": router, "seed": seed, "learning_rate": rate, "epoch": epoch, "step": 40 * epoch,
+         "train_loss": 1 / epoch, "validation_loss": 1 / epoch + rate, "validation_spearman": 0.3,
+         "epoch_end": True, "kept": (rate, epoch) == (0.1, 3)}
+        for router in ("a-learned-one", "another")
+        for seed in (0, 1)
+        for rate in (0.1, 0.2)
+        for epoch in (1, 2, 3)
+    ]  # fmt: skip
+    calibration = [
+        {"router": router, "direction": place, "role": role, "target": target,
+         "rate": target + 0.002 * i, **with_interval(target + 0.002 * i, 0.02)}
+        for i, (router, role) in enumerate(ROLES.items())
+        for place in PLACES
+        for target in (0.1, 0.3, 0.5, 0.9)
+    ]  # fmt: skip
+    reliability = [
+        {"router": "a-learned-one", "direction": place, "bin": index, "predicted": 10.0 * index,
+         "observed": 9.0 * index, **with_interval(9.0 * index, 2), "requests": 50}
+        for place in (*PLACES[:2], "all")
+        for index in range(5)
+    ]  # fmt: skip
+    paths = [
+        {"scenario": scenario, "router": "entropy", "role": "router", "direction": place,
+         "budget": 0.3, "policy": policy, "request": request, "rate": 0.3 + drift * request / 1000,
+         "recent_rate": np.nan, "low": 0.2, "high": 0.4}
+        for scenario in ("same", "shift", "gradual")
+        for place in PLACES[:2]
+        for policy, drift in (("fixed", 0.3), ("rolling", 0.1), ("controller", 0.01))
+        for request in (1, 40, 200, 1000)
+    ]  # fmt: skip
+    costs = [
+        {"router": router, "direction": place, "role": role, "budget": budget,
+         "quality": 40 + 20 * budget + i, "seconds": 5 + 10 * budget,
+         "seconds_low": 4.0, "seconds_high": 20.0, "router_seconds": 1.0, "small_seconds": 2.0,
+         "large_seconds": 3.0, "mean_seconds": 6.0, "router_share": 0.1, "break_even": 0.9,
+         "of_all_large": np.nan if router == "length" else 0.3 + 0.8 * budget + 0.01 * i,
+         "money": np.nan, "currency": None, "reason": "no rate" if router == "length" else None}
+        for i, (router, role) in enumerate(ROLES.items())
+        for place in PLACES
+        for budget in (0.0, 0.3, 0.6, 1.0)
+    ]  # fmt: skip
     made = {
+        "calibration": calibration,
+        "reliability": reliability,
+        "drift_paths": paths,
+        "costs": costs,
+        "training": training,
         "datasheet": datasheet,
         "routers": routers,
         "pareto": pareto,

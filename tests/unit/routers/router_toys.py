@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -68,3 +70,16 @@ def toy(rows: int, seed: int) -> RouterInputs:
          for d, t in zip(directions, texts, strict=True)]
     )  # fmt: skip
     return RouterInputs.aligned(table, gains=gains(table, gain, 70.0 - gain))
+
+
+def sampled(inputs: RouterInputs, small: np.ndarray, large: np.ndarray) -> RouterInputs:
+    """The same rows with scores of sampled translations, small (rows, k) and large (rows, k)."""
+
+    def table(scores: np.ndarray) -> pa.Table:
+        count = scores.shape[1]
+        rows = np.repeat(np.arange(len(scores)), count)
+        key = inputs.segments.select(list(tables.JOIN_KEY)).take(pa.array(rows))
+        key = key.append_column("sample", pa.array(np.tile(np.arange(count), len(scores))))
+        return key.append_column("score", pa.array(scores.ravel()))
+
+    return replace(inputs, sample_scores=(table(small), table(large)))

@@ -11,7 +11,7 @@ import pytest
 from router_toys import PROMPT, SPEC, gains, segments, toy
 
 from routelmt.errors import UserError
-from routelmt.routers import fitting, lora
+from routelmt.routers import fitting, in_model, lora
 from routelmt.routers.artifact import work_folder
 from routelmt.routers.inputs import RouterInputs
 
@@ -22,9 +22,9 @@ def history(out):
 
 def test_training_learns_what_the_text_tells(trained):
     out, record = trained
-    errors = [entry["validation_mse"] for entry in history(out)]
+    errors = [entry["validation_loss"] for entry in history(out)]
     assert len(errors) == SPEC["epochs"]
-    assert record["result"]["validation_mse"] == min(errors) < 0.5  # the mean alone has about 1
+    assert record["result"]["validation_loss"] == min(errors) < 0.5  # the mean alone has about 1
     assert record["result"]["validation_spearman"] > 0.7
 
 
@@ -108,14 +108,12 @@ def test_quality_routes_the_lowest_first(context, tmp_path):
     assert 30 < prediction.mean() < 90  # points of quality, not of gain
 
 
-def test_bfloat16_predicts_nearly_the_same(context, tmp_path):
+def test_bfloat16_learns_and_keeps_head_and_lora_in_float32(context, tmp_path, monkeypatch):
+    monkeypatch.setattr(in_model, "precision", lambda dtype, device: dtype)  # as on a GPU
     spec = {**SPEC, "dtype": "bfloat16"}
     record = lora.train(spec, toy(320, 0), toy(64, 1), context, tmp_path / "b")
-    assert record["result"]["validation_mse"] < 0.5
+    assert record["result"]["validation_loss"] < 0.5
     router = lora.open_trained(tmp_path / "b", context.speed)
-    assert router.regressor.head.weight.dtype == fitting.trainable(router.regressor)[
-        "head.weight"
-    ].dtype  # fmt: skip
     assert str(router.regressor.head.weight.dtype) == "torch.float32"
     assert {str(p.dtype) for n, p in router.regressor.causal.named_parameters() if "lora" in n} == {
         "torch.float32"
@@ -128,25 +126,28 @@ def test_of_several_learning_rates_the_best_on_validation_is_kept(context, tmp_p
     entries = history(tmp_path / "r")
     assert [e["learning_rate"] for e in entries] == [1e-2, 1e-6]
     assert record["result"]["learning_rate"] == 1e-2
-    assert record["result"]["validation_mse"] == min(e["validation_mse"] for e in entries)
+    assert record["result"]["validation_loss"] == min(e["validation_loss"] for e in entries)
     alone = lora.train({**spec, "learning_rate": 1e-2}, toy(160, 0), toy(32, 1), context,
                        tmp_path / "alone")  # fmt: skip
-    assert alone["result"]["validation_mse"] == record["result"]["validation_mse"]
+    assert alone["result"]["validation_loss"] == record["result"]["validation_loss"]
     valid = toy(32, 1)  # the weights on disk are those of the number in the record
     errors = lora.predict_trained(tmp_path / "r", valid, context)[0] - valid.gain("gain", "lora")
     mse = np.mean(errors**2) / record["scale"] ** 2
-    assert mse == pytest.approx(record["result"]["validation_mse"], rel=1e-3)
+    assert mse == pytest.approx(record["result"]["validation_loss"], rel=1e-3)
 
 
 class Killed(BaseException):
     """What a signal looks like from inside."""
 
 
-@pytest.mark.parametrize("save_seconds", [0.0, 1e9], ids=["within an epoch", "at its end"])
-def test_a_killed_training_goes_on_to_the_same_result(context, tmp_path, monkeypatch, save_seconds):
-    monkeypatch.setattr(fitting, "SAVE_SECONDS", save_seconds)
-    data, valid = toy(96, 0), toy(32, 1)
-    lora.train(SPEC, data, valid, context, tmp_path / "whole")
+@pytest.mark.parametrize("minutes", [0.0, 1e9], ids=["within an epoch", "at its end"])
+@pytest.mark.parametrize("loss", ["mse", "top_p"])
+def test_a_killed_training_goes_on_to_the_same_result(
+    context, tmp_path, monkeypatch, minutes, loss
+):
+    context = replace(context, speed={**context.speed, "save_minutes": minutes})
+    data, valid, spec = toy(96, 0), toy(32, 1), {**SPEC, "loss": loss}
+    lora.train(spec, data, valid, context, tmp_path / "whole")
     real, calls = fitting._step, []
 
     def killing(*arguments):
@@ -157,11 +158,11 @@ def test_a_killed_training_goes_on_to_the_same_result(context, tmp_path, monkeyp
 
     monkeypatch.setattr(fitting, "_step", killing)
     with pytest.raises(Killed):
-        lora.train(SPEC, data, valid, context, tmp_path / "killed")
+        lora.train(spec, data, valid, context, tmp_path / "killed")
     assert not (tmp_path / "killed").exists()
     assert work_folder(tmp_path / "killed").is_dir()
-    lora.train(SPEC, data, valid, context, tmp_path / "killed")
-    assert len(calls) == (10 + 9 if save_seconds == 0 else 10 + 12)
+    lora.train(spec, data, valid, context, tmp_path / "killed")
+    assert len(calls) == (10 + 9 if minutes == 0 else 10 + 12)
     assert not work_folder(tmp_path / "killed").exists()
     for name in ("adapter_model.safetensors", "head.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -170,6 +171,8 @@ def test_a_killed_training_goes_on_to_the_same_result(context, tmp_path, monkeyp
         for run in ("whole", "killed")
     ]
     assert timeless[0] == timeless[1]
+    running = [(tmp_path / run / "losses.jsonl").read_text() for run in ("whole", "killed")]
+    assert running[0] == running[1]
 
 
 def test_the_state_of_another_training_is_not_used(context, tmp_path, monkeypatch):
@@ -199,7 +202,7 @@ def test_a_router_that_is_there_is_replaced(context, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r"]
     assert sorted(p.name for p in out.iterdir()) == [
         "README.md", "adapter_config.json", "adapter_model.safetensors", "head.safetensors",
-        "history.jsonl", "router.json",
+        "history.jsonl", "losses.jsonl", "router.json",
     ]  # fmt: skip
 
 
@@ -223,7 +226,7 @@ def test_long_prompts_lose_the_end_of_their_text_only(context, tmp_path, base):
     record = lora.train(spec, toy(32, 0), toy(16, 1), context, tmp_path / "r")
     assert record["rows"]["truncated"] > 0
     assert (
-        f"{record['rows']['truncated']} of\nthe training rows"
+        f"{record['rows']['truncated']} of the training rows"
         in (tmp_path / "r" / "README.md").read_text()
     )
 

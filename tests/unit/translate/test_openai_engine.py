@@ -318,3 +318,130 @@ def test_no_answer_is_paid_for_twice(
     for row, source in zip(table.to_pylist(), segments["source"].to_pylist(), strict=True):
         turn = f"English Chinese: {source}"
         assert row["hypothesis"] == turn[::-1] and row["prompt_tokens"] == 2 * len(turn)
+
+
+# --- samples, and answers without log-probabilities ----------------------------------------------
+
+
+def samples_of(request: dict[str, Any], most: int = 99) -> Reply:
+    """`n` answers: the turn, the seed and a number; as many tokens as their number and one."""
+    turn, count = request["messages"][0]["content"], min(request.get("n", 1), most)
+    seed = request.get("seed", "none")
+    choices = [
+        {
+            "message": {"content": f"{turn}/{seed}/{n}"},
+            "finish_reason": "stop",
+            "logprobs": {"content": [{"logprob": -1.0}] * (n + 1)}
+            if "logprobs" in request
+            else None,
+        }
+        for n in range(count)
+    ]
+    usage = {"prompt_tokens": 7, "completion_tokens": sum(range(1, count + 1))}
+    return 200, {"choices": choices, "usage": usage}, {}
+
+
+def sample(model: dict[str, Any], speed: dict[str, Any], turns: list[str], count: int = 3) -> Any:
+    engine = openai_engine.load(model, speed)
+    found = {(row, n): answer for row, n, answer in engine.sample(turns, count, 0.7, 5)}
+    assert set(found) == {(row, n) for row in range(len(turns)) for n in range(count)}
+    return engine, [[found[row, n] for n in range(count)] for row in range(len(turns))]
+
+
+def test_all_samples_of_a_turn_are_one_request(
+    endpoint: Endpoint, model: dict[str, Any], speed: dict[str, Any]
+) -> None:
+    endpoint.script = lambda request, count: samples_of(request)
+    engine, found = sample(model, speed, TURNS)
+    assert len(endpoint.requests) == len(TURNS)
+    assert {(r["n"], r["temperature"]) for r in endpoint.requests} == {(3, 0.7)}
+    assert len({r["seed"] for r in endpoint.requests}) == len(TURNS)  # not one noise for all
+    for turn, row in zip(TURNS, found, strict=True):
+        assert [d.text.rpartition("/")[2] for d in row] == ["0", "1", "2"]
+        assert {d.text.partition("/")[0] for d in row} == {turn}
+        assert [d.output_tokens for d in row] == [1, 2, 3]
+        assert {d.prompt_tokens for d in row} == {7}
+    usage = engine.usage
+    assert (usage.answers, usage.prompt_tokens, usage.output_tokens) == (120, 7 * 40, 6 * 40)
+    assert sample(model, speed, TURNS)[1] == found  # the same seeds
+
+
+@pytest.mark.parametrize("way", ["refused", "ignored"])
+def test_where_n_is_not_known_each_sample_is_a_request(
+    endpoint: Endpoint,
+    model: dict[str, Any],
+    speed: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    way: str,
+) -> None:
+    def script(request: dict[str, Any], count: int) -> Reply:
+        if way == "refused" and request.get("n", 1) > 1:
+            return refusal(400, "Only one completion choice is allowed")
+        return samples_of(request, most=1)
+
+    endpoint.script = script
+    _, found = sample(model, speed, TURNS)
+    assert all(len({d.text for d in row}) == 3 for row in found)  # another seed each
+    answered = [r for r in endpoint.requests if way == "ignored" or "n" not in r]
+    assert len(answered) == 3 * len(TURNS)
+    assert ("no 'n' there" in capsys.readouterr().err) == (way == "refused")
+
+
+def test_samples_without_seeds_and_too_long_turns(
+    endpoint: Endpoint, model: dict[str, Any], speed: dict[str, Any]
+) -> None:
+    def script(request: dict[str, Any], count: int) -> Reply:
+        if request["messages"][0]["content"] == "bad":
+            return refusal(400, "maximum context length is 64 tokens")
+        if "seed" in request:
+            return refusal(400, "Unrecognized request argument supplied: seed")
+        return samples_of(request)
+
+    endpoint.script = script
+    _, [good, bad] = sample(model, speed, ["good", "bad"])
+    assert [d.text for d in good] == ["good/none/0", "good/none/1", "good/none/2"]
+    assert [(d.text, d.finish_reason) for d in bad] == [("", "too_long")] * 3
+
+
+def test_no_sample_is_paid_for_twice(
+    endpoint: Endpoint, model: dict[str, Any], tmp_path: Path
+) -> None:
+    failing = True
+
+    def script(request: dict[str, Any], count: int) -> Reply:
+        if request.get("n", 1) > 1:
+            return refusal(422, "n > 1 is not supported")
+        answered = sum("n" not in r for r in endpoint.requests)
+        return refusal(401, "expired") if failing and answered > 7 else samples_of(request)
+
+    endpoint.script = script
+    speed = {"concurrency": 1, "kept": tmp_path}
+    with pytest.raises(UserError, match="Answers so far are kept"):
+        sample(model, speed, TURNS[:5])
+    before, failing = len(endpoint.requests), False
+    assert sample(model, speed, TURNS[:5])[0].usage.answers == 15 - 7
+    # What was answered is not asked again, and belongs to these settings alone.
+    assert len(endpoint.requests) - before == 15 - 7 + 1
+    assert sample(model, speed, TURNS[:5])[0].usage.answers == 0
+    assert sample(model, speed, TURNS[:5], 2)[0].usage.answers == 10
+    assert len(translate(model, speed, TURNS[:5])) == 5
+
+
+def test_answers_without_logprobs_if_they_are_not_wanted(
+    endpoint: Endpoint, model: dict[str, Any], speed: dict[str, Any], tmp_path: Path
+) -> None:
+    bare = {**model, "logprobs": False}
+    found = translate(bare, {**speed, "kept": tmp_path}, TURNS)
+    assert all("logprobs" not in r for r in endpoint.requests)
+    assert all(math.isnan(d.mean_logprob) for d in found)
+    assert [d.text for d in found] == [t[::-1] for t in TURNS]
+    # Kept answers without log-probabilities are not taken for those with.
+    again = translate(model, {**speed, "kept": tmp_path}, TURNS)
+    assert {d.mean_logprob for d in again} == {-1.0}
+    endpoint.script = lambda request, count: samples_of(request)
+    _, [row] = sample(bare, speed, ["turn"])
+    assert [d.output_tokens for d in row] == [
+        2,
+        2,
+        2,
+    ]  # six of all three, which nothing tells apart

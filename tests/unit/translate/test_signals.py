@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.special
 import scipy.stats
 
-from routelmt import tables
+from routelmt import provenance, tables
 from routelmt.errors import UserError
+from routelmt.states import open_states
 from routelmt.translate.signals import prefill_signals
 
 FLOAT32 = 2e-5  # sums of some hundred float32 terms
@@ -126,3 +129,128 @@ def test_a_prompt_template_with_an_unknown_field_is_refused(
 ) -> None:
     with pytest.raises(UserError, match="'source'"):
         prefill_signals(segments, "tiny", {**model_config, "prompt": "{source}"}, languages, speed)
+
+
+# --- states of every layer -----------------------------------------------------------------------
+
+
+def every_layer(engine: Any, prompt: list[int]) -> Any:
+    """(layers, tokens, hidden) of a prompt alone, by transformers' own output_hidden_states."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if not hasattr(engine, "plain"):
+        engine.plain = AutoModelForCausalLM.from_pretrained(engine.model.name_or_path)
+    with torch.inference_mode():
+        found = engine.plain(torch.tensor([prompt]), output_hidden_states=True)
+    return np.stack([layer[0].double().numpy() for layer in found.hidden_states])
+
+
+@pytest.fixture()
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Token ids of every forward pass of the decoder, real and padding."""
+    from transformers import Qwen3Model
+
+    seen: list[Any] = []
+    forward = Qwen3Model.forward
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(kwargs["input_ids"].tolist())
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(Qwen3Model, "forward", watched)
+    return seen
+
+
+@pytest.mark.parametrize("budget", [90, 10**6])
+def test_one_pass_gives_signals_and_the_states_of_every_layer(
+    signals: Any,
+    segments: Any,
+    engine: Any,
+    asked: list[list[int]],
+    model_config: dict[str, Any],
+    languages: dict[str, str],
+    speed: dict[str, Any],
+    tmp_path: Path,
+    passes: list[Any],
+    budget: int,
+) -> None:
+    out, how = tmp_path / "s.arrow", {**speed, "batch_tokens": budget}
+    # As vLLM gives no states, the engine of the model does not matter.
+    vllm = {**model_config, "engine": "vllm"}
+    module = "routelmt.translate.transformers_engine"
+    record = provenance.describe("signals", vllm, [], module)
+    both = prefill_signals(segments, "tiny", vllm, languages, how, out, record)
+    rows = [row for batch in passes for row in batch]
+    assert len(rows) == len(asked)  # every distinct prompt once
+    for prompt in asked:
+        assert sum(row[: len(prompt)] == prompt for row in rows) >= 1
+    alone = prefill_signals(segments, "tiny", model_config, languages, how)
+    assert tables.content_hash(alone) == tables.content_hash(both)
+
+    found = open_states([out], segments)
+    every = np.arange(segments.num_rows)
+    last, mean = (found.take(pool, every) for pool in ("last", "mean"))
+    for i, prompt in enumerate(asked):
+        layers = every_layer(engine, prompt)
+        # Half precision: eleven bits of the layer's largest values.
+        size = 1e-3 * np.abs(layers).max(axis=(1, 2))[:, None]
+        assert (np.abs(last[i] - layers[:, -1]) <= size).all()
+        assert (np.abs(mean[i] - layers.mean(axis=1)) <= size).all()
+    states = np.array(both["state"].to_pylist(), dtype=np.float16)
+    assert np.array_equal(last[:, -1], states)
+    assert np.array_equal(last[2], last[-1]) and np.array_equal(mean[2], mean[-3])
+
+
+def test_states_beyond_fp16_are_clipped_not_infinite() -> None:
+    import torch
+
+    from routelmt.translate.layer_states import LayerPooling
+
+    decoder = torch.nn.Module()
+    decoder.layers = torch.nn.ModuleList()
+    pooling = LayerPooling(decoder)
+    with pooling.watching(torch.tensor([2, 1])):
+        pass
+    final = torch.tensor([[[1e6, 1.0], [-1e6, 3.0]], [[2.0, 4.0], [9e9, 9e9]]])
+    found = pooling.pooled(final)
+    assert found.last.tolist() == [[[-65504.0, 3.0]], [[2.0, 4.0]]]
+    assert found.mean.tolist() == [[[0.0, 2.0]], [[2.0, 4.0]]]
+
+
+def test_a_decoder_without_layers_is_named() -> None:
+    import torch
+    from transformers import PretrainedConfig
+
+    from routelmt.translate.layer_states import LayerPooling
+
+    decoder = torch.nn.Module()
+    decoder.config = PretrainedConfig()
+    with pytest.raises(UserError, match="states cannot be read"):
+        LayerPooling(decoder)
+
+
+def test_the_command_writes_both_from_one_pass(
+    segments: Any, model_config: dict[str, Any], languages: dict[str, str], tmp_path: Path
+) -> None:
+    import json
+
+    from routelmt.__main__ import main
+
+    tables.write(segments, tmp_path / "segments.parquet", "segments",
+                 provenance.describe("gains", {}, []))  # fmt: skip
+    settings = json.dumps({**model_config, "engine": "vllm", "languages": languages})
+    arguments = ["signals", "--segments", str(tmp_path / "segments.parquet"), "--model", "tiny",
+                 "--settings", settings, "--device", "cpu", "--states", str(tmp_path / "s.arrow"),
+                 "--out", str(tmp_path / "signals.parquet")]  # fmt: skip
+    assert main(arguments) == 0
+    report = provenance.audit([tmp_path / "s.arrow", tmp_path / "signals.parquet"])
+    assert report.broken == []
+    found = open_states([tmp_path / "s.arrow"], segments)
+    signals = tables.read(tmp_path / "signals.parquet", "signals")
+    state = np.array(signals["state"].to_pylist(), dtype=np.float16)
+    assert np.array_equal(found.take("last", np.arange(found.rows), -1)[:, 0], state)
+    assert isinstance(signals, pa.Table) and found.model["prompt"] == model_config["prompt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "s.arrow", "segments.parquet", "signals.parquet",
+    ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,39 @@ def speed(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def split_languages(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """(model, languages) from the settings of a model."""
+    """(model, languages) from the settings of a model; both empty for a router without one."""
     model = dict(settings)
-    if "languages" not in model:
+    if model and "languages" not in model:
         raise UserError("--settings of a model need 'languages': names by language code.")
-    return model, model.pop("languages")
+    return model, model.pop("languages", {})
+
+
+def router_inputs(segments: Sequence[Path], files: Mapping[str, Sequence[Path] | None]) -> Any:
+    """RouterInputs of some segments tables and of the tables by need; needs without files are None.
+
+    Of sample_scores, the first half of the files is the small model's.
+    """
+    from routelmt import tables
+    from routelmt.routers.inputs import RouterInputs
+
+    rows = tables.read_all(segments, "segments")
+    found: dict[str, Any] = {}
+    for need, paths in files.items():
+        if not paths:
+            continue
+        if need == "states":
+            from routelmt.states import open_states
+
+            found[need] = open_states(paths, rows)
+        elif need == "sample_scores":
+            halves = paths[: len(paths) // 2], paths[len(paths) // 2 :]
+            found[need] = tuple(tables.read_all(half, need) for half in halves)
+        else:
+            found[need] = tables.read_all(paths, "scores" if need == "estimates" else need)
+    return RouterInputs.aligned(rows, **found)
 
 
 def local_files(model: dict[str, Any]) -> list[Path]:
     """The model's folder, or its file of translations, as a parent for provenance if local."""
-    path = Path(model["path"])
-    return [path] if path.exists() else []
+    path = Path(model["path"]) if "path" in model else None
+    return [path] if path is not None and path.exists() else []

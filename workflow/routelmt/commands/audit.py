@@ -10,7 +10,7 @@ from pathlib import Path
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="Parquet files")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="tables")
     parser.add_argument("--quiet", action="store_true", help="print broken links only")
 
 
@@ -20,10 +20,13 @@ def run(arguments: argparse.Namespace) -> int:
     from routelmt.errors import UserError
 
     files = arguments.files or sorted(
-        path for top in ("data", "results") for path in Path(top).rglob("[!.]*.parquet")
+        path
+        for top in ("data", "results")
+        for suffix in provenance.TABLE_SUFFIXES
+        for path in Path(top).rglob(f"[!.]*{suffix}")
     )
     if not files:
-        raise UserError("no Parquet files below data/ and results/; run the workflow first.")
+        raise UserError("no tables below data/ and results/; run the workflow first.")
     report = provenance.audit(files)
     if not arguments.quiet:
         if len(arguments.files) == 1 and not any(str(files[0]) in b for b in report.broken):

@@ -56,9 +56,12 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def fetch_all(config: Path) -> None:
-    """Fetch what a config needs and data/raw lacks, a line each; UserError if any fails."""
+    """Fetch what a config needs and data/raw lacks or has of another entry, a line each.
+
+    Raises UserError if any fails; a folder that cannot be replaced yet stays as it is.
+    """
     from routelmt.config import load, stage_settings
-    from routelmt.data.fetch import fetch
+    from routelmt.data.fetch import difference, fetch
     from routelmt.plan import Plan
 
     resolved = load(config)
@@ -66,13 +69,16 @@ def fetch_all(config: Path) -> None:
     settings = stage_settings(resolved)["sources"]
     failed = []
     for name in names:
-        out = Path("data/raw") / name
-        if out.is_dir():
-            print(f"{name}: there already, {out}", flush=True)
-            continue
+        out, entry = Path("data/raw") / name, json.loads(settings[name])
         try:
-            fetch(name, json.loads(settings[name]), out)
-            print(f"{name}: fetched, {out}", flush=True)
+            changed = difference(name, entry, out) if out.is_dir() else ""
+            if out.is_dir() and not changed:
+                unknown = "" if changed is not None else " (not by fetch, so not compared)"
+                print(f"{name}: there already, {out}{unknown}", flush=True)
+                continue
+            fetch(name, entry, out)
+            again = f" again ({changed})" if changed else ""
+            print(f"{name}: fetched{again}, {out}", flush=True)
         except UserError as error:
             failed.append(name)
             print(f"{name}: failed: {error}", file=sys.stderr, flush=True)

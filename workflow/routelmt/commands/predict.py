@@ -10,9 +10,12 @@ from routelmt.commands import (
     add_speed,
     json_object,
     local_files,
+    router_inputs,
     speed,
     split_languages,
 )
+
+NEEDS = ("signals", "states", "hypotheses", "estimates", "samples", "gains")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,43 +31,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--artifact", type=Path, nargs="*", help="folder of the trained router")
-    parser.add_argument("--signals", type=Path, nargs="*", help="signals table, if it needs one")
-    parser.add_argument("--gains", type=Path, nargs="*", help="gains table, for an oracle")
+    for need in NEEDS:
+        parser.add_argument(f"--{need}", type=Path, nargs="*", default=[], help="if it needs them")
     add_speed(parser)
     add_out(parser)
+
+
+def environment(arguments: argparse.Namespace) -> str:
+    """That of the small model's engine for a router that decodes with it, else the core one."""
+    from routelmt.routers.registry import router_type
+    from routelmt.translate.registry import ENGINES
+
+    decodes = router_type(arguments.settings["type"]).decodes
+    return ENGINES[arguments.model["engine"]].environment if decodes else ""
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Predict and write."""
     from routelmt import provenance, tables
-    from routelmt.routers.inputs import RouterInputs, TrainingContext
-    from routelmt.routers.registry import ROUTERS
+    from routelmt.routers.inputs import RouterContext
+    from routelmt.routers.predictions import predictions
+    from routelmt.routers.registry import router_module
 
-    segments = tables.read(arguments.segments, "segments")
-    inputs = RouterInputs.aligned(
-        segments,
-        signals=tables.read_all(arguments.signals, "signals") if arguments.signals else None,
-        gains=tables.read_all(arguments.gains, "gains") if arguments.gains else None,
-    )
-    module = ROUTERS[arguments.settings["type"]].module
+    files = {need: getattr(arguments, need) for need in NEEDS}
+    inputs = router_inputs([arguments.segments], files)
+    module = router_module(arguments.settings["type"])
     router = importlib.import_module(module)
-    parents = [arguments.segments, *(arguments.signals or []), *(arguments.gains or [])]
-    if arguments.artifact:
-        model, languages = split_languages(arguments.model)
-        context = TrainingContext(model, languages, speed(arguments), arguments.seed)
-        prediction, priority = router.predict_trained(arguments.artifact[0], inputs, context)
-        parents += [*arguments.artifact, *local_files(model)]
-    else:
-        prediction, priority = router.predict(arguments.settings, inputs, arguments.seed)
-    predictions = tables.from_columns(
-        "predictions",
-        {
-            **{k: segments.column(k) for k in tables.JOIN_KEY},
-            "router": arguments.router,
-            "seed": arguments.seed,
-            "prediction": prediction,
-            "priority": priority,
-        },
-    )
+    model, languages = split_languages(arguments.model)
+    context = RouterContext(model, languages, speed(arguments), arguments.seed)
+    parents = [arguments.segments, *(path for paths in files.values() for path in paths)]
+    if not arguments.artifact:
+        found = router.predict(arguments.settings, inputs, context)
+    elif router.ROUTER.trained:
+        found = router.predict_trained(arguments.artifact[0], inputs, context)
+    else:  # another answer of a trained router
+        found = router.predict_from(arguments.settings, arguments.artifact[0], inputs, context)
+    parents += [*(arguments.artifact or []), *local_files(model)]
+    table = predictions(inputs.segments, arguments.router, arguments.seed, *found)
     record = provenance.describe("predictions", arguments.settings, parents, module)
-    tables.write(predictions, arguments.out, "predictions", record)
+    if context.notes:
+        record["notes"] = context.notes
+    tables.write(table, arguments.out, "predictions", record)

@@ -3,8 +3,20 @@
 import argparse
 import importlib
 from pathlib import Path
+from typing import Any
 
-from routelmt.commands import add_out, add_settings, add_speed, json_object, speed, split_languages
+from routelmt.commands import (
+    add_out,
+    add_settings,
+    add_speed,
+    json_object,
+    router_inputs,
+    speed,
+    split_languages,
+)
+
+ROLES = {"train": "training", "valid": "validation"}
+NEEDS = ("states", "hypotheses", "sample-scores")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -13,36 +25,52 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "the router of the config")
     parser.add_argument("--model", type=json_object, required=True, help="the small model, as JSON")
     parser.add_argument("--seed", type=int, required=True)
-    for role in ("train", "valid"):
+    for role in ROLES:
         for table in ("segments", "gains"):
             parser.add_argument(f"--{role}-{table}", type=Path, nargs="+", required=True)
+        for need in NEEDS:
+            parser.add_argument(
+                f"--{role}-{need}", type=Path, nargs="*", default=[], help="if it needs them"
+            )
     parser.add_argument(
         "--removed", type=Path, nargs="*", default=[], help="overlaps table: rows to leave out"
     )
     add_speed(parser)
+    parser.add_argument("--gradient-checkpointing", type=int, default=0, help="1: less memory")
+    parser.add_argument("--processes", type=int, default=1, help="processes that train together")
+    parser.add_argument("--save-minutes", type=int, default=2, help="between saved states")
     add_out(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train."""
     from routelmt import tables
-    from routelmt.routers.inputs import RouterInputs, TrainingContext
-    from routelmt.routers.registry import ROUTERS
+    from routelmt.routers.inputs import RouterContext
+    from routelmt.routers.registry import router_module
+    from routelmt.routers.training_rows import training_rows
 
-    removed = tables.read_all(arguments.removed, "overlaps") if arguments.removed else None
-
-    def inputs(role: str, segments: list[Path], gains: list[Path]) -> RouterInputs:
-        whole = RouterInputs.aligned(
-            tables.read_all(segments, "segments"), gains=tables.read_all(gains, "gains")
-        )
-        return whole.without(removed, role) if removed is not None else whole
-
+    spec = arguments.settings
     model, languages = split_languages(arguments.model)
-    router = importlib.import_module(ROUTERS[arguments.settings["type"]].module)
-    router.train(
-        arguments.settings,
-        inputs("training", arguments.train_segments, arguments.train_gains),
-        inputs("validation", arguments.valid_segments, arguments.valid_gains),
-        TrainingContext(model, languages, speed(arguments), arguments.seed),
+    removed = tables.read_all(arguments.removed, "overlaps") if arguments.removed else None
+    rows = {role: _inputs(arguments, role) for role in ROLES}
+    if removed is not None:
+        rows = {role: inputs.without(removed, ROLES[role]) for role, inputs in rows.items()}
+    how = speed(arguments) | {
+        "gradient_checkpointing": bool(arguments.gradient_checkpointing),
+        "processes": arguments.processes,
+        "save_minutes": arguments.save_minutes,
+    }
+    importlib.import_module(router_module(spec["type"])).train(
+        spec,
+        training_rows(spec, rows["train"]),
+        rows["valid"],
+        RouterContext(model, languages, how, arguments.seed),
         arguments.out,
     )
+
+
+def _inputs(arguments: argparse.Namespace, role: str) -> Any:
+    """The rows of one role with all that the router was given for them."""
+    names = ("gains", *(need.replace("-", "_") for need in NEEDS))
+    files = {name: getattr(arguments, f"{role}_{name}") for name in names}
+    return router_inputs(getattr(arguments, f"{role}_segments"), files)

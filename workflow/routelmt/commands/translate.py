@@ -3,6 +3,7 @@
 import argparse
 import importlib
 from pathlib import Path
+from typing import Any
 
 from routelmt.commands import (
     add_out,
@@ -30,6 +31,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
 
 
+def endpoint(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the openai engine has to know beside the model: the key's variable, and the price."""
+    return {
+        "api_key_variable": arguments.api_key_variable,
+        "price": [arguments.price_input / 100, arguments.price_output / 100],
+    }
+
+
 def environment(arguments: argparse.Namespace) -> str:
     """The environment of the model's engine."""
     return ENGINES[arguments.settings["engine"]].environment
@@ -41,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.blocks import Blocks
     from routelmt.shards import rows_of, shard_of
     from routelmt.translate.hypotheses import translate_segments
+    from routelmt.translate.usage import usage
 
     model, languages = split_languages(arguments.settings)
     name, engine = arguments.model, ENGINES[model["engine"]]
@@ -54,8 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
         read = importlib.import_module(engine.module).hypotheses(whole, name, model)
         hypotheses = rows_of(read, segments)
     else:
-        model["api_key_variable"] = arguments.api_key_variable
-        model["price"] = [arguments.price_input / 100, arguments.price_output / 100]
+        model |= endpoint(arguments)
         hypotheses = translate_segments(segments, name, model, languages, speed(arguments), blocks)
+        record["usage"] = usage(segments, hypotheses, model["price"])
     tables.write(hypotheses, arguments.out, "hypotheses", record)
     blocks.done()

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from routelmt.data.downloads import manifest, wheels
 from routelmt.data.downloads.wheels import check_file
 from routelmt.errors import UserError
 
-__all__ = ["check_file", "fetch", "pin"]
+__all__ = ["check_file", "difference", "fetch", "pin"]
 
 # Modules with `download(source, settings, partial)`, which returns the finished folder: `partial`
 # or one below it. Those that can also look up an entry's checksums have `pin(source, settings)`.
@@ -42,15 +43,30 @@ def fetch(source: str, settings: Mapping[str, Any], out: Path) -> None:
     try:
         partial.mkdir(parents=True, exist_ok=True)
         ready: Path = downloader.download(source, settings, partial)
+        older = out.parent / f".{out.name}.older"
+        shutil.rmtree(older, ignore_errors=True)
         if out.exists():
-            shutil.rmtree(out)
+            out.replace(older)
         ready.replace(out)
-        shutil.rmtree(partial, ignore_errors=True)
+        for leftover in (older, partial):
+            shutil.rmtree(leftover, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"source '{source}': {error.filename or partial}: {error.strerror or error}. What has "
             "arrived is kept; make room or give access, and run it again."
         ) from None
+
+
+def difference(source: str, settings: Mapping[str, Any], folder: Path) -> str | None:
+    """How a fetched folder differs from the source's entry as it is now: empty if it does not.
+
+    None if that cannot be told: the folder has not been fetched by `fetch`. Sizes are compared;
+    checksums were when it was downloaded (those of wheels are again).
+    """
+    _downloader(source, settings)
+    if settings["kind"] == "wheels":
+        return wheels.difference(folder, settings)
+    return manifest.difference(folder, settings)
 
 
 def pin(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:

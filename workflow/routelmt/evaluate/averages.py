@@ -1,9 +1,17 @@
-"""Means over directions and over the seeds of a router, of figures and of their replicates."""
+"""Means over directions and over the seeds of a router, of figures and of their replicates.
+
+Training again with another seed gives another router, so the figure of a router with several
+seeds is uncertain twice. Each replicate redraws both: the requests (by group, see bootstrap) and
+the seeds. As few seeds drawn with replacement vary too little, by (S - 1) / S in variance, their
+deviations are stretched so that a mean over S seeds gets its variance s^2 / S (Rao & Wu 1988).
+With one seed nothing can be known of other ones: its interval is about that router only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -39,21 +47,38 @@ def with_average(estimates: Estimates) -> Estimates:
 
 
 def over_seeds(
-    estimates: Estimates, priorities: Sequence[str], columns: Mapping[str, Sequence[str]]
+    estimates: Estimates,
+    priorities: Sequence[str],
+    columns: Mapping[str, Sequence[str]],
+    seed: int = 0,
 ) -> RouterFigures:
     """Means over each router's seeds; axis 1 of the estimates has one entry per priority column.
 
-    A replicate's mean is over the same replicate of every seed, so the interval of the mean holds
-    what the requests contribute; spread holds what the seeds contribute.
+    A replicate's mean is over seeds drawn for it, the same in all directions and figures and
+    independent between routers. seed: of these draws.
     """
     position = {name: index for index, name in enumerate(priorities)}
     value, samples, spread = [], [], []
-    for names in columns.values():
-        own = [position[name] for name in names]
+    for router, names in columns.items():
+        own = [position[name] for name in sorted(names)]
+        drawn = seed_weights(router, len(own), estimates.samples.shape[-1], seed)
         value.append(estimates.point[:, own].mean(axis=1))
-        samples.append(estimates.samples[:, own].mean(axis=1))
+        samples.append(np.einsum("ps...b,sb->p...b", estimates.samples[:, own], drawn))
         spread.append(_deviation(estimates.point[:, own]))
     return RouterFigures(np.stack(value, 1), np.stack(samples, 1), np.stack(spread, 1))
+
+
+def seed_weights(router: str, seeds: int, replicates: int, seed: int = 0) -> FloatArray:
+    """How much each seed of a router counts in each replicate, (seeds, replicates); sums are 1.
+
+    The mean of any fixed values over the seeds, so weighted, has their sample variance / seeds.
+    """
+    if seeds == 1:
+        return np.ones((1, replicates))
+    generator = np.random.default_rng([seed, crc32(router.encode("utf-8"))])
+    counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates).T
+    weights: FloatArray = 1 / seeds + np.sqrt(seeds / (seeds - 1)) * (counts - 1) / seeds
+    return weights
 
 
 def _deviation(points: FloatArray) -> FloatArray:

@@ -4,6 +4,10 @@ A replicate draws as many groups as there are, with replacement, over the union 
 the same text moves together in all of them, and all routers see the same replicate, so that
 differences between routers are paired. Replicates depend on the seed and on the set of groups
 only: not on the order of rows, directions or routers, nor on which figure is computed.
+
+Requests that a router gives the same priority count as the expectation over all ways to break
+the tie: at the budget's boundary each of them counts with the same fraction. Only guards, which
+decide in two steps, break ties by key as a deployed router must.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,14 +28,24 @@ from routelmt.evaluate.arrays import (
 )
 from routelmt.evaluate.metrics import RISK_EDGES, risk_bucket_of
 from routelmt.evaluate.roles import RISK_BUCKETS
-from routelmt.evaluate.selection import budget_count, budget_counts, eligible_counts, ranking
+from routelmt.evaluate.selection import (
+    ROUNDING_SLACK,
+    budget_count,
+    eligible_counts,
+    ranking,
+)
 
 MINIMUM_REPLICATES = 1000
-# Speed only: a block of one direction stays within the processor's cache.
-REPLICATES_PER_BLOCK = 32
+# Speed and memory only: a block of one direction stays within the processor's cache.
+REQUESTS_PER_BLOCK = 2**17
+REPLICATES_PER_BLOCK = 128
+# Bytes just below the largest block that glibc still takes from its heap once one was freed.
+REUSED_BYTES = 31 * 2**20
+# Weights up to this need one byte each.
+SMALL_WEIGHT = 255
 
 # What is computed from the weights of a block, (B, n): arrays whose last axis is B.
-Kernel = Callable[[FloatArray], tuple[FloatArray, ...]]
+Kernel = Callable[[AnyArray], tuple[FloatArray, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +128,7 @@ class BootstrapTable:
 
     hit_rate, mean_delta: (directions, routers, budgets); spearman: (directions, routers);
     random_mean_delta: what a random router expects, the mean gain, (directions,);
-    oracle_mean_delta: (directions, budgets).
+    oracle_mean_delta: (directions, budgets); call_rate: K / n, (directions, budgets).
     """
 
     directions: tuple[str, ...]
@@ -125,6 +139,7 @@ class BootstrapTable:
     spearman: Estimates
     random_mean_delta: Estimates
     oracle_mean_delta: Estimates
+    call_rate: Estimates
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +161,8 @@ def replicate_weights(
     replicates: int,
     seed: int,
     block: int = REPLICATES_PER_BLOCK,
-) -> Iterator[IntArray]:
-    """How often each replicate contains each request, in blocks of shape (<= block, n).
+) -> Iterator[AnyArray]:
+    """How often each replicate contains each request: whole numbers, blocks of (<= block, n).
 
     group_ids: shape (n,); the requests of a group have the same weight in every replicate.
     The block size changes memory and speed, never the weights.
@@ -161,7 +176,9 @@ def replicate_weights(
     for first in range(0, replicates, block):
         drawn = generator.integers(groups.size, size=(min(block, replicates - first), groups.size))
         counts = np.stack([np.bincount(draw, minlength=groups.size) for draw in drawn])
-        yield counts.astype(np.int64)[:, group_of_request]
+        if counts.max() <= SMALL_WEIGHT:
+            counts = counts.astype(np.uint8)
+        yield counts.take(group_of_request, axis=1)
 
 
 def bootstrap_table(
@@ -178,9 +195,9 @@ def bootstrap_table(
     routers = _common_routers(directions)
     _check_budgets(directions, budgets)
     kernels = [_table_kernel(direction, budgets) for direction in directions]
-    hits, delta, rho, random, oracle = _estimates(directions, kernels, replicates, seed)
+    found = bootstrap_estimates(directions, kernels, replicates, seed)
     names = tuple(direction.name for direction in directions)
-    return BootstrapTable(names, routers, tuple(budgets), hits, delta, rho, random, oracle)
+    return BootstrapTable(names, routers, tuple(budgets), *found)
 
 
 def bootstrap_pareto(
@@ -195,8 +212,10 @@ def bootstrap_pareto(
     memory, 8 bytes each.
     """
     _common_routers(directions)
+    for rate in call_rates:
+        budget_count(rate, 0)
     kernels = [_pareto_kernel(direction, call_rates) for direction in directions]
-    (quality,) = _estimates(directions, kernels, replicates, seed)
+    (quality,) = bootstrap_estimates(directions, kernels, replicates, seed)
     return quality
 
 
@@ -216,20 +235,29 @@ def bootstrap_policies(
     _common_routers(directions)
     _check_budgets(directions, [budget])
     kernels = [_policy_kernel(direction, policies, budget, edges) for direction in directions]
-    delta, risk = _estimates(directions, kernels, replicates, seed)
+    delta, risk = bootstrap_estimates(directions, kernels, replicates, seed)
     names = tuple(direction.name for direction in directions)
     return BootstrapPolicies(names, tuple(policies), delta, risk)
 
 
-def _estimates(
-    directions: Sequence[DirectionData], kernels: Sequence[Kernel], replicates: int, seed: int
+def bootstrap_estimates(
+    directions: Sequence[DirectionData],
+    kernels: Sequence[Kernel],
+    replicates: int,
+    seed: int,
+    per_block: int = REQUESTS_PER_BLOCK,
 ) -> list[Estimates]:
+    """What the kernels, one per direction, compute from the requests and from every replicate."""
+    # Speed only: freeing one large block makes glibc keep the blocks of the kernels from here on
+    # (its thresholds adapt), instead of returning each to the system and clearing its pages again.
+    np.empty(REUSED_BYTES, dtype=np.uint8)
     ends = np.cumsum([len(direction.gain) for direction in directions])
     group_ids = np.concatenate([direction.group_ids for direction in directions])
+    largest = max(len(direction.gain) for direction in directions)
+    block = max(1, min(REPLICATES_PER_BLOCK, per_block // largest))
     blocks = []
-    for weights in replicate_weights(group_ids, replicates, seed):
-        by_direction = np.split(weights.astype(np.float64), ends[:-1], axis=1)
-        blocks.append(_stacked(kernels, by_direction))
+    for weights in replicate_weights(group_ids, replicates, seed, block):
+        blocks.append(_stacked(kernels, np.split(weights, ends[:-1], axis=1)))
     as_they_are = _stacked(kernels, [np.ones((1, len(d.gain))) for d in directions])
     return [
         Estimates(point[..., 0], np.concatenate(samples, axis=-1))
@@ -237,49 +265,49 @@ def _estimates(
     ]
 
 
-def _stacked(kernels: Sequence[Kernel], weights: Sequence[FloatArray]) -> list[FloatArray]:
+def _stacked(kernels: Sequence[Kernel], weights: Sequence[AnyArray]) -> list[FloatArray]:
     results = [kernel(block) for kernel, block in zip(kernels, weights, strict=True)]
     return [np.stack(figures) for figures in zip(*results, strict=True)]
 
 
 def _table_kernel(direction: DirectionData, budgets: Sequence[float]) -> Kernel:
-    gain = _sorted(direction, direction.gain)
-    routers = [_sorted(direction, priority) for priority in direction.priorities.values()]
+    gain = sorted_by(direction, direction.gain)
+    group = gain.group_of_row()
+    routers = [sorted_by(direction, priority) for priority in direction.priorities.values()]
 
-    def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
-        k = _counts(weights, budgets)
+    def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
+        k = budget_cells(weights, budgets)
         ranks = weighted.gain_ranks(weights, gain)
-        oracles = [weighted.oracle_copies(weights, gain, wanted) for wanted in k.T]
+        best_first = weighted.routed(weights, gain)
+        oracle = weighted.cuts(best_first, gain, k)
         hits, delta, rho = [], [], []
         for router in routers:
-            in_order = weights.take(router.order, axis=1)
-            count = np.cumsum(in_order, axis=1)
-            wanted = [copies.take(router.order, axis=1) for copies in oracles]
-            hits.append(_hit_rates(count, wanted, k))
-            delta.append(_means_of_first(count, in_order * direction.gain[router.order], k))
-            rho.append(weighted.spearman(in_order, router, ranks))
-        random = weighted.ratio(weights @ direction.gain, weights.sum(axis=1))
-        best_first = weights.take(gain.order, axis=1)
-        oracle = _means_of_first(
-            np.cumsum(best_first, axis=1), best_first * direction.gain[gain.order], k
-        )
-        return np.stack(hits), np.stack(delta), np.stack(rho), random, oracle
+            block = weighted.routed(weights, router)
+            cut = weighted.cuts(block, router, k)
+            hits.append(_hit_rates(block, cut, group[router.order], oracle, k))
+            delta.append(_means_of_first(block, cut, direction.gain[router.order], k))
+            rho.append(weighted.spearman(block, router, ranks))
+        everyone = weighted.ratio(weights @ direction.gain, weights.sum(axis=1))
+        best = _means_of_first(best_first, oracle, direction.gain[gain.order], k)
+        rate = weighted.ratio(k.T.astype(np.float64), weights.sum(axis=1))
+        return np.stack(hits), np.stack(delta), np.stack(rho), everyone, best, rate
 
     return kernel
 
 
 def _pareto_kernel(direction: DirectionData, call_rates: Sequence[float]) -> Kernel:
-    orders = [ranking(values, direction.tie_keys) for values in direction.priorities.values()]
+    routers = [sorted_by(direction, values) for values in direction.priorities.values()]
 
-    def routed_gain(in_order: FloatArray, order: IntArray, k: IntArray) -> FloatArray:
-        mass = np.cumsum(in_order * direction.gain[order], axis=1)
-        return weighted.mass_of_first(np.cumsum(in_order, axis=1), mass, k).T
+    def routed_gain(weights: AnyArray, router: weighted.SortedColumn, k: IntArray) -> FloatArray:
+        block = weighted.routed(weights, router)
+        gain = weighted.run_sums(block.in_order * direction.gain[router.order], router)
+        return weighted.mass_of_first(block, router, np.cumsum(gain, axis=1), k).T
 
-    def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
-        k = _counts(weights, call_rates)
+    def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
+        k = budget_cells(weights, call_rates)
         requests = weights.sum(axis=1)
         small = weighted.ratio(weights @ direction.quality_small, requests)
-        gains = [routed_gain(weights.take(order, axis=1), order, k) for order in orders]
+        gains = [routed_gain(weights, router, k) for router in routers]
         return (small + weighted.ratio(np.stack(gains), requests),)
 
     return kernel
@@ -291,33 +319,48 @@ def _policy_kernel(
     budget: float,
     edges: tuple[float, float, float],
 ) -> Kernel:
-    orders = [_policy_order(direction, policy) for policy in policies]
+    routers = [_policy_column(direction, policy) for policy in policies]
     guards = {p.guard: _guard_order(direction, p.guard) for p in policies if p.guard is not None}
     bucket = risk_bucket_of(direction.gain, edges)
     in_bucket = [bucket == index for index in range(len(RISK_BUCKETS))]
     figures = np.stack([direction.gain, *in_bucket], axis=1)
 
-    def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
-        k = _counts(weights, [budget])
+    def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
+        k = budget_cells(weights, [budget])
         guarded = {name: weighted.guarded(weights, order) for name, order in guards.items()}
         sums = []
-        for policy, order in zip(policies, orders, strict=True):
-            guard = guarded[policy.guard] if policy.guard is not None else None
-            routed = _routed_copies(weights, order, guard, policy.quantile, k)
-            sums.append((routed @ figures[order]).T)
+        for policy, router in zip(policies, routers, strict=True):
+            if policy.guard is None or policy.quantile == 1:
+                sums.append(_sums_of_routed(weights, router, figures, k))
+            else:
+                guard = guarded[policy.guard]
+                passed = _guarded_copies(weights, router.order, guard, policy.quantile, k)
+                sums.append((passed @ figures[router.order]).T)
         means = weighted.ratio(np.stack(sums), k[:, 0])
         return means[:, 0], means[:, 1:]
 
     return kernel
 
 
-def _policy_order(direction: DirectionData, policy: Policy) -> IntArray:
+def _sums_of_routed(
+    weights: AnyArray, router: weighted.SortedColumn, figures: FloatArray, k: IntArray
+) -> FloatArray:
+    """Sums of the figures, (n, figures), over the first k copies: (figures, B); k: (B, 1)."""
+    block = weighted.routed(weights, router)
+    cut = weighted.cuts(block, router, k)
+    last = int(cut.end.max())
+    in_order = figures[router.order[:last]].T
+    sums = [weighted.sums_of_first(block.in_order[:, :last] * f, cut)[:, 0] for f in in_order]
+    return np.stack(sums)
+
+
+def _policy_column(direction: DirectionData, policy: Policy) -> weighted.SortedColumn:
     if policy.router not in direction.priorities:
         raise ValueError(
             f"direction {direction.name}: policy for router {policy.router}, which is not among "
             f"{sorted(direction.priorities)}"
         )
-    return ranking(direction.priorities[policy.router], direction.tie_keys)
+    return sorted_by(direction, direction.priorities[policy.router])
 
 
 def _guard_order(direction: DirectionData, guard: str) -> IntArray:
@@ -329,46 +372,63 @@ def _guard_order(direction: DirectionData, guard: str) -> IntArray:
     return ranking(direction.guard_signals[guard], direction.tie_keys)
 
 
-def _routed_copies(
-    weights: FloatArray,
+def _guarded_copies(
+    weights: AnyArray,
     order: IntArray,
-    guard: weighted.Guarded | None,
+    guard: weighted.Guarded,
     quantile: float,
     k: IntArray,
 ) -> FloatArray:
-    """Copies of each request that a policy routes, in the router's order, (B, n); k: (B, 1)."""
-    copies = weights.take(order, axis=1)
-    if guard is None:
-        return weighted.first_copies(copies, k)
+    """Copies of each request that a guarded router routes, in its order, (B, n); k: (B, 1)."""
     eligible = eligible_counts(quantile, weights.sum(axis=1))[:, np.newaxis]
     passed = guard.first_copies(eligible, order)
     routed = weighted.first_copies(passed, k)
     if np.all(eligible >= k):
         return routed
-    return routed + weighted.first_copies(copies - passed, np.maximum(k - eligible, 0))
+    others = weights.take(order, axis=1) - passed
+    return routed + weighted.first_copies(others, np.maximum(k - eligible, 0))
 
 
-def _hit_rates(count: FloatArray, oracles: list[FloatArray], k: IntArray) -> FloatArray:
-    """(budgets, B) from cumulative copies and, per budget, the oracle's copies in router order."""
+def _hit_rates(
+    block: weighted.Routed,
+    cut: weighted.Cuts,
+    group: IntArray,
+    oracle: weighted.Cuts,
+    k: IntArray,
+) -> FloatArray:
+    """(budgets, B); group: the run of equal gains of every row, in the router's order."""
+    last = int(cut.end.max())
     hits = [
-        weighted.mass_of_first(count, np.cumsum(copies, axis=1), k[:, [index]])[:, 0]
-        for index, copies in enumerate(oracles)
+        weighted.sums_of_first(
+            weighted.taken(oracle.place[:, [p]], group[:last]) * block.in_order[:, :last],
+            cut.only(p),
+        )[:, 0]
+        for p in range(k.shape[1])
     ]
     return weighted.ratio(np.stack(hits), k.T)
 
 
-def _means_of_first(count: FloatArray, summands: FloatArray, k: IntArray) -> FloatArray:
-    """Mean over the first k copies, (budgets, B), from copies times value; NaN where k is 0."""
-    sums = weighted.mass_of_first(count, np.cumsum(summands, axis=1), k)
+def _means_of_first(
+    block: weighted.Routed, cut: weighted.Cuts, values: FloatArray, k: IntArray
+) -> FloatArray:
+    """Mean value of the first k copies, (budgets, B), NaN where k is 0; values: in routed order."""
+    last = int(cut.end.max())
+    sums = weighted.sums_of_first(block.in_order[:, :last] * values[:last], cut)
     return weighted.ratio(sums.T, k.T)
 
 
-def _counts(weights: FloatArray, fractions: Sequence[float]) -> IntArray:
-    requests = weights.sum(axis=1)
-    return np.stack([budget_counts(fraction, requests) for fraction in fractions], axis=1)
+def budget_cells(weights: AnyArray, fractions: Sequence[float]) -> IntArray:
+    """selection.budget_counts of every replicate's own requests, (B, budgets).
+
+    fractions: checked before, since this runs for every block.
+    """
+    products = np.multiply.outer(weights.sum(axis=1), np.asarray(fractions))
+    cells: IntArray = np.floor(products + ROUNDING_SLACK).astype(np.int64)
+    return cells
 
 
-def _sorted(direction: DirectionData, values: FloatArray) -> weighted.SortedColumn:
+def sorted_by(direction: DirectionData, values: FloatArray) -> weighted.SortedColumn:
+    """A column of a direction, largest first."""
     return weighted.sorted_column(values, ranking(values, direction.tie_keys))
 
 

@@ -70,19 +70,35 @@ def paired_difference(
     over the pairs of a dozen routers a thousand replicates would never find anything.
     """
     low, high, left_out = percentile_interval(samples, level)
-    defined, _ = _defined(samples)
-    return PairedDifference(difference, low, high, _normal_p(difference, defined), left_out)
+    error = standard_errors(np.asarray(samples, dtype=np.float64)[np.newaxis])
+    p_value = float(normal_p_values(np.array([difference]), error)[0])
+    return PairedDifference(difference, low, high, p_value, left_out)
 
 
-def _normal_p(difference: float, samples: FloatArray) -> float:
-    if samples.size < 2:
-        return float("nan")
-    if abs(difference) <= NO_DIFFERENCE:
-        return 1.0
-    error = float(samples.std(ddof=1))
-    if error <= NO_DIFFERENCE:  # the replicates say nothing about the error
-        return float("nan")
-    return erfc(abs(difference) / error / sqrt(2))
+def standard_errors(samples: FloatArray) -> FloatArray:
+    """Bootstrap standard errors along the last axis; NaN with fewer than 2 defined replicates."""
+    defined = ~np.isnan(samples)
+    count = defined.sum(axis=-1)
+    mean = np.where(defined, samples, 0).sum(axis=-1) / np.maximum(count, 1)
+    squares = np.where(defined, samples - mean[..., np.newaxis], 0) ** 2
+    error = np.sqrt(squares.sum(axis=-1) / np.maximum(count - 1, 1))
+    return np.where(count > 1, error, np.nan)
+
+
+def normal_p_values(differences: FloatArray, errors: FloatArray) -> FloatArray:
+    """Two-sided p-values of differences with these bootstrap standard errors, see above.
+
+    1 where there is no difference; NaN where the replicates say nothing about the error.
+    """
+    p_values = np.full(differences.shape, np.nan)
+    for cell, (difference, error) in enumerate(zip(differences, errors, strict=True)):
+        if np.isnan(error):
+            continue
+        if abs(difference) <= NO_DIFFERENCE:
+            p_values[cell] = 1.0
+        elif error > NO_DIFFERENCE:
+            p_values[cell] = erfc(abs(difference) / error / sqrt(2))
+    return p_values
 
 
 def holm(p_values: npt.ArrayLike) -> FloatArray:
@@ -109,13 +125,18 @@ def minimum_detectable_difference(
     (z of 1 - alpha/2 plus z of power) times the bootstrap standard error of the difference.
     Raises ValueError with fewer than two defined replicates.
     """
-    _check_fraction("alpha", alpha)
-    _check_fraction("power", power)
     defined, _ = _defined(difference_samples)
     if defined.size < 2:
         raise ValueError(f"difference_samples: {defined.size} defined replicates, 2 are needed")
+    return detectable_errors(alpha, power) * float(defined.std(ddof=1))
+
+
+def detectable_errors(alpha: float = 0.05, power: float = 0.8) -> float:
+    """The difference that is found with this power, in standard errors."""
+    _check_fraction("alpha", alpha)
+    _check_fraction("power", power)
     normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * float(defined.std(ddof=1))
+    return normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
 
 
 def _defined(samples: npt.ArrayLike) -> tuple[FloatArray, int]:

@@ -6,7 +6,7 @@ A layout is text without markup; render.py turns it into LaTeX and Markdown.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -294,12 +294,433 @@ def _overlap_cells(row: Row) -> tuple[Cell, ...]:
     return (*counts, *shares)
 
 
+_TRAINING_NOTE = (
+    "Losses are in the unit that the router trains in; only those of one router compare. Epoch: "
+    "with the lowest validation loss; of: epochs trained. Kept: the router has these weights."
+)
+
+
+def _training(rows: list[Row]) -> list[Block]:
+    """The best epoch of every router, seed and learning rate."""
+    epochs = [row for row in rows if row["epoch_end"]]
+    if not epochs:
+        return []
+    lines = []
+    for router, seed, rate in _distinct(epochs, "router", "seed", "learning_rate"):
+        own = [r for r in epochs if (r["router"], r["seed"], r["learning_rate"])
+               == (router, seed, rate)]  # fmt: skip
+        best = next((row for row in own if row["kept"]), None) or min(own, key=_validation_loss)
+        cells = [Cell(f"{best['epoch']}"), Cell(f"{max(r['epoch'] for r in own)}")]
+        losses = (best["train_loss"], best["validation_loss"])
+        cells += [Cell(MISSING if np.isnan(loss) else f"{loss:.4g}") for loss in losses]
+        cells += [Cell(number(best["validation_spearman"], 3)), Cell("yes" if best["kept"] else "")]
+        lines.append(((router, f"{seed}", f"{rate:g}"), tuple(cells)))
+    columns = [("", label) for label in ("epoch", "of")]
+    columns += [("loss", "training"), ("loss", "validation"), ("validation", "Spearman")]
+    columns += [("", "kept")]
+    index = ("Router", "Seed", "Learning rate")
+    return [Block("Training", index, tuple(columns), tuple(lines), _TRAINING_NOTE)]
+
+
+def _validation_loss(row: Row) -> float:
+    loss: float = row["validation_loss"]
+    return np.inf if np.isnan(loss) else loss
+
+
+def _sweep(rows: list[Row]) -> list[Block]:
+    """As the routers' table, a line per value of the setting and then the reference lines."""
+    shown = [
+        row | {"value": row["estimate"], "router": row["value"] or row["router"]} for row in rows
+    ]
+    name, setting = rows[0]["sweep"], rows[0]["setting"]
+    return [
+        replace(block, title=f"Sweep {name} at budget {budget:g}", index=(setting,))
+        for block, budget in zip(_routers(shown), _distinct(rows, "budget"), strict=True)
+    ]
+
+
+# Factor, digits and name of every metric that table `router_metrics` has.
+_ALL_METRICS = {
+    "spearman": (1, 2, "Spearman"),
+    "hit_rate": (1, 1, "HitRate"),
+    "mean_delta": (1, 2, "MeanΔ"),
+    "headroom": (100, 1, "Headroom %"),
+    "pgr": (100, 1, "PGR %"),
+    "apgr": (1, 3, "APGR"),
+    "cpt_50": (100, 1, "CPT(50 %) %"),
+    "cpt_80": (100, 1, "CPT(80 %) %"),
+    "aiq": (1, 2, "AIQ"),
+    "auroc": (1, 3, "AUROC"),
+    "lpm": (1, 2, "LPM"),
+    "mpm": (1, 2, "MPM"),
+    "hcr": (1, 3, "HCR"),
+    "rank": (1, 1, "rank"),
+    "kendall_tau": (1, 2, "Kendall's tau"),
+}
+_METRICS_NOTE = (
+    "A dash: undefined, the reason is in the Parquet and CSV files. CPT: share of the requests at "
+    "which a share of Q_L - Q_S is reached. Pooled: all directions under one budget."
+)
+
+
+def _metric_cell(row: Row) -> Cell:
+    factor, digits, _ = _ALL_METRICS[row["metric"]]
+    return _cell(row, "value", factor, digits)
+
+
+def _metric_column(row: Row) -> tuple[str, str]:
+    """Group and label of a metric's column."""
+    group = "whole curve" if row["budget"] is None else f"budget {row['budget']:g}"
+    return group, _ALL_METRICS[row["metric"]][2]
+
+
+def _router_metrics(rows: list[Row]) -> list[Block]:
+    """Once per place: every metric, those of a budget together."""
+    labels = {row["router"]: router_name(row) for row in rows}
+    result = []
+    for place in _distinct(rows, "direction"):
+        here = [row for row in rows if row["direction"] == place]
+        metrics = _distinct(here, "budget", "metric")
+        metrics.sort(key=lambda metric: (metric[0] is not None, metric[0] or 0.0))
+        found = {(r["router"], r["budget"], r["metric"]): r for r in here}
+        first = next(iter(labels))
+        result.append(
+            Block(
+                f"All metrics, {place}",
+                ("Router",),
+                tuple(_metric_column(found[first, *metric]) for metric in metrics),
+                tuple(
+                    ((label,), tuple(_metric_cell(found[router, *metric]) for metric in metrics))
+                    for router, label in labels.items()
+                ),
+                _METRICS_NOTE,
+            )
+        )
+    return result
+
+
+def _breakdown(rows: list[Row]) -> list[Block]:
+    """Once per place, kind of group, metric and budget: a column per group."""
+    labels = {row["router"]: router_name(row) for row in rows}
+    result = []
+    for place in _average_last(rows):
+        own = [row for row in rows if row["direction"] == place]
+        for by, metric, budget in _distinct(own, "by", "metric", "budget"):
+            here = [r for r in own if (r["by"], r["metric"], r["budget"]) == (by, metric, budget)]
+            shown = {r["group"] for r in here if not np.isnan(r["value"])}
+            here = [row for row in here if row["group"] in shown]
+            found = {(r["router"], r["group"]): r for r in here}
+            columns = {r["group"]: (r["group"], r["detail"] or "all lengths") for r in here}
+            if by == "domain":
+                columns = {r["group"]: ("domain", r["group"]) for r in here}
+            if not shown:
+                continue
+            name = _ALL_METRICS[metric][2] + ("" if budget is None else f" at budget {budget:g}")
+            result.append(
+                Block(
+                    f"{name} by {by}, {place}",
+                    ("Router",),
+                    tuple(columns.values()),
+                    tuple(
+                        ((label,), tuple(_metric_cell(found[router, g]) for g in columns))
+                        for router, label in labels.items()
+                    ),
+                    "Left out: groups of too few requests, see the reasons in the other files.",
+                )
+            )
+    return result
+
+
+_NOISE_MEASURES = {
+    "reliability": ("Reliability", 1, 2),
+    "attainable_spearman": ("attainable Spearman", 1, 2),
+    "spearman": ("Spearman", 1, 2),
+    "noise_share": ("% of 1 - Spearman that could be noise", 100, 0),
+}
+
+
+def _noise(rows: list[Row]) -> list[Block]:
+    """The labels, then every router's Spearman and how much of its gap they could explain."""
+    places = _average_last(rows)
+    note = (
+        f"Reliability by the method '{rows[0]['method']}', from gains by {rows[0]['metrics']}; it "
+        "takes their errors to be independent: shared errors make it too high, metrics "
+        "of different qualities too low. What could be noise need not be."
+    )
+    result = []
+    for title, own in (
+        ("Noise of the labels", [row for row in rows if row["router"] is None]),
+        ("Noise and routers", [row for row in rows if row["router"] is not None]),
+    ):
+        found = {(r["router"], r["measure"], r["direction"]): r for r in own}
+        columns = [(m, p) for m in _distinct(own, "measure") for p in places]
+        lines = [
+            (
+                (router or "the labels",),
+                tuple(
+                    _cell(found[router, m, p], "value", *_NOISE_MEASURES[m][1:]) for m, p in columns
+                ),
+            )
+            for router in _distinct(own, "router")
+        ]
+        heads = tuple((_NOISE_MEASURES[m][0], p) for m, p in columns)
+        if lines:
+            result.append(Block(title, ("Gains",), heads, tuple(lines), note))
+    return result
+
+
+def _cross_metric(rows: list[Row]) -> list[Block]:
+    """Once per budget on the average: figures by judge; then how alike the rankings are."""
+    average = [row for row in rows if row["direction"] == AVERAGE and row["router"]]
+    labels = {row["router"]: router_name(row) for row in average}
+    found = {(r["judge"], r["router"], r["metric"], r["budget"]): r for r in average}
+    judges, result = _distinct(rows, "judge"), []
+    for budget in [b for b in _distinct(average, "budget") if b is not None]:
+        metrics = [("mean_delta", budget), ("rank", budget), ("hit_rate", budget)]
+        columns = [
+            (judge, *metric) for judge in judges for metric in (*metrics, ("spearman", None))
+        ]
+        lines = [
+            (
+                (label,),
+                tuple(_metric_cell(found[judge, router, *key]) for judge, *key in columns),
+            )
+            for router, label in labels.items()
+        ]
+        heads = tuple((f"judged by {judge}", _ALL_METRICS[m][2]) for judge, m, _ in columns)
+        title = f"Routers judged by several metrics at budget {budget:g}"
+        result.append(Block(title, ("Router",), heads, tuple(lines)))
+    tau = [row for row in rows if row["router"] is None]
+    if tau:
+        by_cell = {(r["judge"], r["budget"], r["direction"]): r for r in tau}
+        places = _average_last(tau)
+        agreement: list[tuple[tuple[str, ...], tuple[Cell, ...]]] = [
+            ((judge, f"{budget:g}"), tuple(_metric_cell(by_cell[judge, budget, p]) for p in places))
+            for judge, budget in _distinct(tau, "judge", "budget")
+        ]
+        heads = tuple(("Kendall's tau with the own metric's ranking", p) for p in places)
+        result.append(Block("Agreement of rankings", ("Judge", "Budget"), heads, tuple(agreement)))
+    return result
+
+
+_STREAM_NOTE = (
+    "Thresholds are from the calibration data; requests are decided one at a time, in the order of "
+    "arrival. Offline: the top share, all requests being known. Alarms: after how many requests of "
+    "a direction the rate left its band (rate), or would have with the fixed threshold (traffic), "
+    "the earliest of the seeds and, on the average, of the directions."
+)
+_STREAM_FIGURES = (("rate", "rate %", 100, 1), ("mean_delta", "MeanΔ", 1, 2),
+                   ("quality", "quality", 1, 2))  # fmt: skip
+
+
+def _stream_cells(row: Row) -> tuple[Cell, ...]:
+    cells = [_cell(row, name, factor, digits, f"{name}_")
+             for name, _, factor, digits in _STREAM_FIGURES]  # fmt: skip
+    cells.append(Cell(number(row["offline_quality"], 2)))
+    alarms = (row["rate_alarm"], row["traffic_alarm"])
+    return (*cells, *(Cell(MISSING if alarm is None else f"{alarm:,}") for alarm in alarms))
+
+
+def _stream_blocks(rows: list[Row], title: str) -> list[Block]:
+    """Once per budget and direction: a line per router and policy."""
+    columns = [("realised", label) for _, label, _, _ in _STREAM_FIGURES]
+    columns += [("offline", "quality"), ("alarm after", "rate"), ("alarm after", "traffic")]
+    return [
+        Block(
+            f"{title} at budget {budget:g}, {place}",
+            ("Router", "Threshold"),
+            tuple(columns),
+            tuple(
+                ((row["router"], row["policy"]), _stream_cells(row))
+                for row in rows
+                if (row["budget"], row["direction"]) == (budget, place)
+            ),
+            _STREAM_NOTE,
+        )
+        for budget in _distinct(rows, "budget")
+        for place in _average_last(rows)
+    ]
+
+
+def _streaming(rows: list[Row]) -> list[Block]:
+    return _stream_blocks(rows, "Streams")
+
+
+def _drift(rows: list[Row]) -> list[Block]:
+    """Once per scenario, as the streams."""
+    titles = {"same": "No drift", "shift": "Sudden drift", "gradual": "Gradual drift"}
+    return [
+        block
+        for scenario in _distinct(rows, "scenario")
+        for block in _stream_blocks(
+            [row for row in rows if row["scenario"] == scenario], titles[scenario]
+        )
+    ]
+
+
+def _drift_paths(rows: list[Row]) -> list[Block]:
+    """The end of every stream; the way there is in the CSV and in the figure."""
+    last = {
+        tuple(row[c] for c in ("scenario", "router", "policy", "budget", "direction")): row
+        for row in rows
+    }
+    index = ("Scenario", "Router", "Threshold", "Budget", "Direction")
+    columns = (("at the end", "requests"), ("at the end", "rate %"))
+    lines = tuple(
+        ((*map(str, key),), (Cell(f"{row['request']:,}"), _cell(row, "rate", 100, 1)))
+        for key, row in last.items()
+    )
+    note = "In brackets beside a rate: the band that it stays in without drift."
+    return [Block("Rates under drift", index, columns, lines, note)]
+
+
+def _calibration(rows: list[Row]) -> list[Block]:
+    """Once per direction: realised rate by router and target."""
+    found = {(r["direction"], r["router"], r["target"]): r for r in rows}
+    targets = [t for t in _distinct(rows, "target") if abs(10 * t - round(10 * t)) < 1e-9]
+    return [
+        Block(
+            f"Calibration, {place}",
+            ("Router",),
+            tuple(("realised rate % for a target of", f"{100 * t:.0f}") for t in targets),
+            tuple(
+                ((router,), tuple(_cell(found[place, router, t], "rate", 100, 1) for t in targets))
+                for router in _distinct(rows, "router")
+            ),
+        )
+        for place in _average_last(rows)
+    ]
+
+
+def _reliability(rows: list[Row]) -> list[Block]:
+    """Once per direction: predicted and observed gain by router and bin."""
+    return [
+        Block(
+            f"Reliability of the predicted gain, {place}",
+            ("Router", "Bin"),
+            (("mean gain", "predicted"), ("mean gain", "observed"), ("", "requests")),
+            tuple(
+                (
+                    (row["router"], f"{row['bin'] + 1}"),
+                    (Cell(number(row["predicted"], 2)), _cell(row, "observed"),
+                     Cell(f"{row['requests']:,}")),
+                )
+                for row in rows
+                if row["direction"] == place
+            ),
+        )
+        for place in _distinct(rows, "direction")
+    ]  # fmt: skip
+
+
+def _budgets(rows: list[Row]) -> list[Block]:
+    """Once per budget: what every allocation gives over all requests, and to each direction."""
+    found = {(r["budget"], r["router"], r["allocation"], r["direction"]): r for r in rows}
+    places = _distinct(rows, "direction")
+    columns = [("all requests", label) for label in ("MeanΔ", "quality", "behind the oracle")]
+    columns += [("% to the large model", place) for place in places if place != "all"]
+    result = []
+    for budget in _distinct(rows, "budget"):
+        lines = []
+        here = [row for row in rows if row["budget"] == budget]
+        for key in _distinct(here, "router", "allocation"):
+            whole = found[budget, *key, "all"]
+            cells = [_cell(whole, name, ends=f"{name}_")
+                     for name in ("mean_delta", "quality", "behind_oracle")]  # fmt: skip
+            shares = [found[budget, *key, place]["rate"] for place in places if place != "all"]
+            cells += [Cell(number(100 * share, 1)) for share in shares]
+            lines.append(((key[0], key[1].replace("_", " ")), tuple(cells)))
+        index = ("Router", "Allocation")
+        result.append(Block(f"One budget of {budget:g}", index, tuple(columns), tuple(lines)))
+    return result
+
+
+def _smallest_budget(rows: list[Row]) -> list[Block]:
+    """Once per tolerance: the budget chosen, and what it came to on the test sets."""
+    note = (
+        "Chosen on the validation sets as the smallest budget, going down from 1, whose quality is "
+        f"within the tolerance with {100 * rows[0]['confidence']:.0f} % confidence; tried on the "
+        "test sets, where the difference to all-large is shown."
+    )
+    found = {(r["within"], r["router"], r["direction"]): r for r in rows}
+    places = _average_last(rows)
+    result = []
+    for within in _distinct(rows, "within"):
+        lines = []
+        for router in _distinct(rows, "router"):
+            own = [found[within, router, place] for place in places]
+            cells = [Cell(f"{100 * row['budget']:.0f}") for row in own]
+            cells += [_cell(row, "test_difference") for row in own]
+            held = [row["direction"] for row in own if not row["held"]]
+            lines.append(((router,), (*cells, Cell(", ".join(held) or "none"))))
+        columns = [("budget %", place) for place in places]
+        columns += [("test quality - all-large", place) for place in places]
+        columns.append(("beyond the tolerance", "in"))
+        title = f"Smallest budget within {within:g} points of all-large"
+        result.append(Block(title, ("Router",), tuple(columns), tuple(lines), note))
+    return result
+
+
+_COSTS_NOTE = (
+    "For 1000 requests, at the rates of the rates table. Mean: were the routed requests as long as "
+    "all. Break-even: the budget at which the large model alone costs the same."
+)
+
+
+def _costs(rows: list[Row]) -> list[Block]:
+    """Once per direction, at every tenth of the budget and the experiment's own."""
+    columns = [("seconds", label) for label in ("all", "router", "small", "large", "mean")]
+    columns += [("% of all-large", "seconds"), ("router", "% of seconds")]
+    columns += [("break-even", "budget %"), ("", "money"), ("", "quality")]
+    shown = [r for r in rows if abs(10 * r["budget"] - round(10 * r["budget"])) < 1e-9]
+    return [
+        Block(
+            f"Costs, {place}",
+            ("Router", "Budget"),
+            tuple(columns),
+            tuple(
+                ((router_name(row), f"{row['budget']:g}"), _cost_cells(row))
+                for row in shown
+                if row["direction"] == place
+            ),
+            _COSTS_NOTE,
+        )
+        for place in _average_last(rows)
+    ]
+
+
+def _cost_cells(row: Row) -> tuple[Cell, ...]:
+    names = ("router_seconds", "small_seconds", "large_seconds", "mean_seconds")
+    shares = ("of_all_large", "router_share", "break_even")
+    return (
+        _cell(row, "seconds", 1, 2, "seconds_"),
+        *(Cell(number(row[name], 2)) for name in names),
+        *(Cell(number(100 * row[name], 1)) for name in shares),
+        Cell(number(row["money"], 4) + (f" {row['currency']}" if row["currency"] else "")),
+        Cell(number(row["quality"], 2)),
+    )
+
+
 _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "routers": _routers,
     "comparisons": _comparisons,
     "pareto": _pareto,
     "risk_buckets": _risk_buckets,
     "guards": _guards,
+    "router_metrics": _router_metrics,
+    "breakdown": _breakdown,
+    "noise": _noise,
+    "cross_metric": _cross_metric,
+    "streaming": _streaming,
+    "calibration": _calibration,
+    "reliability": _reliability,
+    "drift": _drift,
+    "drift_paths": _drift_paths,
+    "budgets": _budgets,
+    "smallest_budget": _smallest_budget,
+    "costs": _costs,
     "datasheet": _datasheet,
     "contamination": _contamination,
+    "training": _training,
+    "sweep": _sweep,
 }

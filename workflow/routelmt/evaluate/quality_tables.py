@@ -6,7 +6,7 @@ K/n, MeanΔ the mean gain, Spearman 0), not by the draws that happened: one draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -86,21 +86,26 @@ def comparisons(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     family answers one question, which router is better there.
     """
     metrics = _metrics(settings, evaluation)
-    deployable = [i for i, r in enumerate(evaluation.routers) if r not in settings["oracles"]]
+    names = evaluation.routers
+    deployable = [i for i, r in enumerate(names) if r not in settings["oracles"]]
     pairs = list(combinations(deployable, 2))
-    rows: list[dict[str, Any]] = []
+    if not pairs:
+        return tables.arrow_schema("comparisons").empty_table()
+    parts = []
     for metric in ("hit_rate", "mean_delta"):
         figures = getattr(metrics, metric)
         for p, place in enumerate(place_names(evaluation)):
             for b, budget in enumerate(settings["budgets"]):
-                same = {"metric": metric, "direction": place, "budget": budget}
-                family = _family(figures, (p, b), pairs, settings["bootstrap"]["level"])
-                rows += [
-                    {"router": evaluation.routers[i], "other": evaluation.routers[j], **same, **row}
-                    for (i, j), row in zip(pairs, family, strict=True)
-                ]
-    names = tables.arrow_schema("comparisons").names
-    return tables.from_columns("comparisons", {n: [row[n] for row in rows] for n in names})
+                columns = {
+                    "router": [names[i] for i, _ in pairs],
+                    "other": [names[j] for _, j in pairs],
+                    "direction": place,
+                    "budget": budget,
+                    "metric": metric,
+                    **_family(figures, (p, b), pairs, settings["bootstrap"]["level"]),
+                }
+                parts.append(tables.from_columns("comparisons", columns))
+    return pa.concat_tables(parts)
 
 
 def pareto(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
@@ -147,7 +152,9 @@ def _metrics(settings: dict[str, Any], evaluation: Evaluation) -> _Metrics:
         headroom_recovered(delta.samples, random.samples[:, None], oracle.samples[:, None]),
     )
     found = (_at_every_budget(table), _percent(with_average(table.hit_rate)), delta, headroom)
-    metrics = _Metrics(*(over_seeds(e, table.routers, evaluation.columns) for e in found))
+    metrics = _Metrics(
+        *(over_seeds(e, table.routers, evaluation.columns, bootstrap["seed"]) for e in found)
+    )
     expected = _percent(_random_hit_rate(evaluation, settings["budgets"]))
     for index, router in enumerate(evaluation.routers):
         if router in settings["random"]:
@@ -218,36 +225,29 @@ def _family(
     cell: tuple[int, int],
     pairs: Sequence[tuple[int, int]],
     level: float,
-) -> Iterator[dict[str, float]]:
+) -> dict[str, FloatArray]:
+    """The columns of all pairs of routers at one place and budget."""
     place, budget = cell
     value, samples = figures.value[place, :, budget], figures.samples[place, :, budget]
-    found = [
-        inference.paired_difference(value[i] - value[j], samples[i] - samples[j], level)
-        for i, j in pairs
-    ]
-    corrected = _holm([difference.p_value for difference in found])
-    for (i, j), difference, p_holm in zip(pairs, found, corrected, strict=True):
-        yield {
-            "difference": difference.difference,
-            "low": difference.low,
-            "high": difference.high,
-            "p_value": difference.p_value,
-            "p_holm": p_holm,
-            "detectable": _detectable(samples[i] - samples[j]),
-        }
+    first, second = np.array(pairs).T
+    difference, drawn = value[first] - value[second], samples[first] - samples[second]
+    low, high = inference.percentile_limits(drawn, level)
+    errors = inference.standard_errors(drawn)
+    p_values = inference.normal_p_values(difference, errors)
+    return {
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p_value": p_values,
+        "p_holm": _holm(p_values),
+        "detectable": inference.detectable_errors() * errors,
+    }
 
 
-def _holm(p_values: Sequence[float]) -> FloatArray:
+def _holm(p_values: FloatArray) -> FloatArray:
     # An undefined pair stays one of those that were looked at: it counts as p = 1.
-    values = np.array(p_values, dtype=np.float64)
-    corrected = inference.holm(np.where(np.isnan(values), 1.0, values))
-    return np.where(np.isnan(values), np.nan, corrected)
-
-
-def _detectable(differences: FloatArray) -> float:
-    if np.count_nonzero(~np.isnan(differences)) < 2:
-        return float("nan")
-    return inference.minimum_detectable_difference(differences)
+    corrected = inference.holm(np.where(np.isnan(p_values), 1.0, p_values))
+    return np.where(np.isnan(p_values), np.nan, corrected)
 
 
 def _curves(settings: dict[str, Any], evaluation: Evaluation, router: str) -> RouterFigures:
@@ -258,7 +258,7 @@ def _curves(settings: dict[str, Any], evaluation: Evaluation, router: str) -> Ro
     ]
     bootstrap = settings["bootstrap"]
     quality = bootstrap_pareto(own, CALL_RATES, bootstrap["replicates"], bootstrap["seed"])
-    figures = over_seeds(with_average(quality), columns, {router: columns})
+    figures = over_seeds(with_average(quality), columns, {router: columns}, bootstrap["seed"])
     if router in settings["random"]:
         rates = np.array(CALL_RATES)
         value, samples = figures.value[:, 0], figures.samples[:, 0]

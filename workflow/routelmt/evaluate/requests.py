@@ -6,8 +6,8 @@ predicted every request once: a join that loses rows would flatter whoever fails
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +27,14 @@ SHOWN_IDS = 3
 class Evaluation:
     """The requests of every direction, and the priority columns (one per seed) of every router.
 
-    columns: router -> names in DirectionData.priorities, in the order of its seeds.
+    columns: router -> names in DirectionData.priorities, in the order of its seeds; segments: of
+    the same requests; other_gains: of the same requests by other metrics, by their names.
     """
 
     directions: tuple[DirectionData, ...]
     columns: Mapping[str, tuple[str, ...]]
+    segments: pa.Table | None = None
+    other_gains: Mapping[str, pa.Table] = field(default_factory=dict)
 
     @property
     def routers(self) -> tuple[str, ...]:
@@ -46,10 +49,13 @@ class _Run(NamedTuple):
     request: IntArray  # row in the gains, -1 for none
 
 
-def evaluated_requests(predictions: pa.Table, gains: pa.Table) -> Evaluation:
+def evaluated_requests(
+    predictions: pa.Table, gains: pa.Table, routers: Sequence[str] | None = None
+) -> Evaluation:
     """All requests of the gains, with the priorities of every router and seed.
 
-    Directions and routers keep the order in which they first occur. Group ids hold within a
+    routers: those that count, in this order; by default all, in the order in which they first
+    occur, as directions do. Group ids hold within a
     dataset; segment ids are made unique by it. Raises UserError naming router, seed, direction,
     counts and the first ids where predictions are missing, repeated or of unknown requests, and
     for gains that occur twice.
@@ -57,9 +63,11 @@ def evaluated_requests(predictions: pa.Table, gains: pa.Table) -> Evaluation:
     keys = _keys(gains)
     _check_unique(keys)
     direction = _strings(gains, "direction")
-    priority = predictions.column("priority").to_numpy()
     columns: dict[str, list[str]] = {}
     priorities: dict[str, FloatArray] = {}
+    if routers is not None:
+        predictions = _of(predictions, routers)
+    priority = predictions.column("priority").to_numpy()
     for run in _runs(predictions, keys):
         _check_run(run, predictions, gains, direction)
         name = f"{run.router}/seed{run.seed}"
@@ -71,7 +79,43 @@ def evaluated_requests(predictions: pa.Table, gains: pa.Table) -> Evaluation:
         _direction(name, direction == name, gains, groups, priorities)
         for name in dict.fromkeys(direction.tolist())
     ]
-    return Evaluation(tuple(parts), {router: tuple(names) for router, names in columns.items()})
+    order = columns if routers is None else routers
+    return Evaluation(tuple(parts), {router: tuple(columns[router]) for router in order})
+
+
+def aligned(evaluation: Evaluation, table: pa.Table, what: str) -> list[pa.Table]:
+    """Rows of a table with JOIN_KEY for the requests of every direction, in their order.
+
+    what: the table in messages. Raises UserError for requests without a row, or with two.
+    """
+    direction, found = _strings(table, "direction"), []
+    for own in evaluation.directions:
+        here = table.filter(pa.array(direction == own.name))
+        keys = tie_keys(_joined(here, ("dataset", "segment_id"))) if here.num_rows else np.empty(0)
+        by_key = np.argsort(keys, kind="stable")
+        place = np.searchsorted(keys, own.tie_keys, sorter=by_key)
+        row = by_key[np.minimum(place, len(keys) - 1)] if len(keys) else place
+        missing = int((keys[row] != own.tie_keys).sum()) if len(keys) else len(own.tie_keys)
+        repeated = len(keys) - np.unique(keys).size
+        if missing or repeated:
+            raise UserError(
+                f"{what}, direction {own.name}: of {len(own.tie_keys):,} evaluated requests "
+                f"{missing:,} have no row; {repeated:,} rows are repeated. Give the files of every "
+                "test dataset and direction, each once."
+            )
+        found.append(here.take(pa.array(row)))
+    return found
+
+
+def _of(predictions: pa.Table, routers: Sequence[str]) -> pa.Table:
+    """The predictions of some routers; UserError if one has none."""
+    found = set(pc.unique(predictions.column("router")).to_pylist())
+    missing = [router for router in routers if router not in found]
+    if missing:
+        raise UserError(
+            f"predictions: none of router {', '.join(missing)}; there: {', '.join(sorted(found))}."
+        )
+    return predictions.filter(pc.is_in(predictions.column("router"), pa.array(list(routers))))
 
 
 def _direction(

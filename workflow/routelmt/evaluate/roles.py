@@ -4,6 +4,8 @@ from __future__ import annotations
 
 # The direction that stands for the mean over all directions.
 AVERAGE = "average"
+# The direction that stands for the requests of all directions under one budget.
+POOLED = "pooled"
 ROUTER, RANDOM, ORACLE = "router", "random", "oracle"
 # What becomes of a routed request, from worst to best.
 RISK_BUCKETS = ("severe_loss", "minor_loss", "tie", "substantial_gain")

@@ -1,17 +1,19 @@
 """The metrics on bootstrap replicates written as copies of each request, not as copied rows.
 
 A replicate repeats request i weights[b, i] times. Copies of a request are ties in everything, so
-a metric on the copied rows can be computed from the weights and one sorted order. Blocks of
-replicates have shape (replicates of the block, requests), written (B, n); weights are whole numbers
-held as float64, so all counts are exact.
+a metric on the copied rows can be computed from the weights and one sorted order. Requests of
+equal priority are one run: a budget that ends within it takes the same fraction of all of them,
+which is the expectation over ways to break the ties. Blocks of replicates have shape (replicates
+of the block, requests), written (B, n); weights are whole numbers, so all counts are exact.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from routelmt.evaluate.arrays import FloatArray, IntArray
+from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
 
 
 class SortedColumn(NamedTuple):
@@ -19,6 +21,15 @@ class SortedColumn(NamedTuple):
 
     order: IntArray
     starts: IntArray
+
+    @property
+    def tied(self) -> bool:
+        """Whether any two rows have the same value."""
+        return self.starts.size < self.order.size
+
+    def ends(self) -> IntArray:
+        """Where each run ends, shape (m,)."""
+        return np.append(self.starts[1:], self.order.size)
 
     def group_of_row(self) -> IntArray:
         """The run of equal values that every row belongs to, shape (n,)."""
@@ -29,11 +40,53 @@ class SortedColumn(NamedTuple):
         return of_row
 
 
+@dataclass(frozen=True, eq=False)
+class Routed:
+    """A block in routed order.
+
+    in_order: copies of each row, (B, n); copies, count: of each run, and up to its end, (B, m).
+    """
+
+    in_order: FloatArray
+    copies: FloatArray
+    count: FloatArray
+
+
+class Cuts(NamedTuple):
+    """Where the first k copies end, each of shape (B, budgets).
+
+    run: the run that is taken in part; start, end: its rows in routed order; part: the fraction
+    of it that is taken.
+    """
+
+    run: IntArray
+    start: IntArray
+    end: IntArray
+    part: FloatArray
+
+    @property
+    def place(self) -> FloatArray:
+        """run + part: with `taken`, the fraction taken of every run."""
+        place: FloatArray = self.run + self.part
+        return place
+
+    def only(self, budget: int) -> "Cuts":
+        """The cuts of one of the budgets."""
+        run, start, end = (rows[:, [budget]] for rows in (self.run, self.start, self.end))
+        return Cuts(run, start, end, self.part[:, [budget]])
+
+
 class GainRanks(NamedTuple):
-    """weights times centred gain rank, (B, n), and the weighted sum of squared ranks, (B,)."""
+    """The gain side of Spearman's correlation, shared by all routers of a block.
+
+    weighted: weights times centred gain rank, (B, n); squares: the weighted sum of squared ranks;
+    own: the sum of weights times `weighted`; cubes: the sum of cubed weights; all (B,).
+    """
 
     weighted: FloatArray
     squares: FloatArray
+    own: FloatArray
+    cubes: FloatArray
 
 
 def sorted_column(values: FloatArray, order: IntArray) -> SortedColumn:
@@ -43,55 +96,89 @@ def sorted_column(values: FloatArray, order: IntArray) -> SortedColumn:
     return SortedColumn(order, np.concatenate(([0], changes)).astype(np.int64))
 
 
-def mass_of_first(count: FloatArray, mass: FloatArray, k: IntArray) -> FloatArray:
-    """Mass of the first k copies of every replicate, shape (B, budgets).
+def routed(weights: AnyArray, column: SortedColumn) -> Routed:
+    """A block of weights, (B, n) of any number type, in a column's order."""
+    in_order = weights.take(column.order, axis=1).astype(np.float64)
+    copies = run_sums(in_order, column)
+    return Routed(in_order, copies, np.cumsum(copies, axis=1))
 
-    count, mass: cumulative copies and their cumulative mass in routed order, shape (B, m);
-    k: shape (B, budgets), 0 <= k <= copies of the replicate. The copies of one request have the
-    same mass each, so the last request may be taken in part.
+
+def cuts(block: Routed, column: SortedColumn, k: IntArray | FloatArray) -> Cuts:
+    """Where the first k copies of every replicate end.
+
+    k: shape (B, budgets), 0 <= k <= copies of the replicate; it need not be whole.
     """
-    last = np.stack([np.searchsorted(c, wanted) for c, wanted in zip(count, k, strict=True)])
-    row = np.arange(len(count))[:, np.newaxis]
-    whole = last > 0
-    count_before = np.where(whole, count[row, last - 1], 0.0)
-    mass_before = np.where(whole, mass[row, last - 1], 0.0)
-    copies = count[row, last] - count_before
-    part = (k - count_before) / np.maximum(copies, 1.0)
-    first: FloatArray = mass_before + part * (mass[row, last] - mass_before)
+    run = np.stack([np.searchsorted(c, wanted) for c, wanted in zip(block.count, k, strict=True)])
+    run = np.minimum(run, block.count.shape[1] - 1)
+    copies = np.take_along_axis(block.copies, run, axis=1)
+    before = np.take_along_axis(block.count, run, axis=1) - copies
+    part = (k - before) / np.maximum(copies, 1.0)
+    return Cuts(run, column.starts[run], column.ends()[run], part)
+
+
+def taken(place: FloatArray, group: IntArray) -> FloatArray:
+    """The fraction taken of the rows of some runs, (B, rows); place: (B, 1), see Cuts."""
+    share = place - group
+    return np.clip(share, 0.0, 1.0, out=share)
+
+
+def sums_of_first(products: FloatArray, cut: Cuts) -> FloatArray:
+    """Sum of a product over the copies before the cuts, shape (B, budgets).
+
+    products: (B, rows) in routed order, at least up to the last cut's end: copies times a value.
+    """
+    before = prefix_sums(products, cut.start)
+    within = prefix_sums(products, cut.end) - before
+    first: FloatArray = before + cut.part * within
     return first
 
 
-def oracle_copies(weights: FloatArray, gain: SortedColumn, k: IntArray) -> FloatArray:
-    """Expected copies of each request in the oracle's top-k over its tie-breaks, (B, n).
+def prefix_sums(products: FloatArray, ends: IntArray) -> FloatArray:
+    """Sum of the first ends[b, p] columns of every row: running sums only where ends differ."""
+    found = np.empty(ends.shape)
+    for p, end in enumerate(ends.T):
+        low, high = end.min(), end.max()
+        found[:, p] = products[:, :low].sum(axis=1)
+        if high > low:
+            beyond = np.cumsum(products[:, low:high], axis=1)
+            row = np.flatnonzero(end > low)
+            found[row, p] += beyond[row, end[row] - low - 1]
+    return found
 
-    gain: sorted from the largest; k: shape (B,). Requests of equal gain share what is left of k
-    at the boundary in proportion to their copies.
-    """
-    copies = _run_sums(weights[:, gain.order], gain.starts)
-    before = np.cumsum(copies, axis=1) - copies
-    share = np.clip((k[:, np.newaxis] - before) / np.maximum(copies, 1.0), 0.0, 1.0)
-    expected: FloatArray = weights * share[:, gain.group_of_row()]
-    return expected
+
+def mass_of_first(block: Routed, column: SortedColumn, mass: FloatArray, k: IntArray) -> FloatArray:
+    """As sums_of_first for many cuts: mass is the cumulative sum by run, (B, m)."""
+    cut = cuts(block, column, k)
+    end = np.take_along_axis(mass, cut.run, axis=1)
+    before = np.where(cut.run > 0, np.take_along_axis(mass, np.maximum(cut.run - 1, 0), axis=1), 0)
+    first: FloatArray = before + cut.part * (end - before)
+    return first
 
 
-def gain_ranks(weights: FloatArray, gain: SortedColumn) -> GainRanks:
+def gain_ranks(weights: AnyArray, gain: SortedColumn) -> GainRanks:
     """The gain side of Spearman's correlation, shared by all routers of a block."""
-    copies = _run_sums(weights[:, gain.order], gain.starts)
-    ranks = _centred_ranks(copies)
-    return GainRanks(weights * ranks[:, gain.group_of_row()], _squares(copies, ranks))
+    by_run = routed(weights, gain)
+    ranks = by_run.count - by_run.copies / 2 - by_run.count[:, -1:] / 2
+    of_row = ranks.take(gain.group_of_row(), axis=1)
+    np.multiply(weights, of_row, out=of_row)
+    own = np.einsum("bn,bn->b", of_row, weights)
+    return GainRanks(of_row, _squares(by_run), own, _cubes(by_run.in_order))
 
 
-def spearman(weights_in_order: FloatArray, priority: SortedColumn, gain: GainRanks) -> FloatArray:
+def spearman(block: Routed, priority: SortedColumn, gain: GainRanks) -> FloatArray:
     """Spearman correlation of every replicate, average ranks over all copies, shape (B,).
 
-    weights_in_order: weights[:, priority.order]. NaN for a replicate in which priority or gain
-    is constant.
+    NaN for a replicate in which priority or gain is constant.
     """
-    copies = _run_sums(weights_in_order, priority.starts)
-    ranks = _centred_ranks(copies)
-    weighted_gain = _run_sums(gain.weighted[:, priority.order], priority.starts)
-    covariance = np.einsum("bn,bn->b", weighted_gain, ranks)
-    return ratio(covariance, np.sqrt(_squares(copies, ranks)) * np.sqrt(gain.squares))
+    # The average rank of a run is count - (copies - 1) / 2, and constants fall out of the
+    # covariance because the gain's ranks are centred.
+    ranks = run_sums(gain.weighted.take(priority.order, axis=1), priority)
+    if priority.tied:
+        own, squares = np.einsum("bn,bn->b", ranks, block.copies), _squares(block)
+    else:
+        own, squares = gain.own, _sum_of_squares(block.count[:, -1], gain.cubes)
+    covariance = np.einsum("bn,bn->b", ranks, block.count) - own / 2
+    return ratio(covariance, np.sqrt(squares) * np.sqrt(gain.squares))
 
 
 def first_copies(copies: FloatArray, k: IntArray) -> FloatArray:
@@ -125,9 +212,9 @@ class Guarded(NamedTuple):
         return passed.take(self.position[rows], axis=1)
 
 
-def guarded(weights: FloatArray, guard_order: IntArray) -> Guarded:
+def guarded(weights: AnyArray, guard_order: IntArray) -> Guarded:
     """A block seen by a guard; guard_order: rows from the most eligible."""
-    copies = weights.take(guard_order, axis=1)
+    copies = weights.take(guard_order, axis=1).astype(np.float64)
     position = np.empty_like(guard_order)
     position[guard_order] = np.arange(guard_order.size)
     return Guarded(copies, np.cumsum(copies, axis=1) - copies, position)
@@ -141,19 +228,24 @@ def ratio(numerator: FloatArray, denominator: npt.ArrayLike) -> FloatArray:
     return quotient
 
 
-def _run_sums(in_order: FloatArray, starts: IntArray) -> FloatArray:
-    if starts.size == in_order.shape[1]:
+def run_sums(in_order: FloatArray, column: SortedColumn) -> FloatArray:
+    """Sums over the runs of equal values, (B, m), of (B, n) in the column's order."""
+    if not column.tied:
         return in_order
-    sums: FloatArray = np.add.reduceat(in_order, starts, axis=1)
+    sums: FloatArray = np.add.reduceat(in_order, column.starts, axis=1)
     return sums
 
 
-def _centred_ranks(copies: FloatArray) -> FloatArray:
-    # Average rank, last - (copies - 1) / 2, minus the mean rank (n + 1) / 2 of the replicate.
-    last = np.cumsum(copies, axis=1)
-    return last - copies / 2 - last[:, -1:] / 2
+def _squares(block: Routed) -> FloatArray:
+    return _sum_of_squares(block.count[:, -1], _cubes(block.copies))
 
 
-def _squares(copies: FloatArray, ranks: FloatArray) -> FloatArray:
-    squares: FloatArray = np.einsum("bn,bn,bn->b", copies, ranks, ranks)
+def _sum_of_squares(requests: FloatArray, cubes: FloatArray) -> FloatArray:
+    """Sum of squared centred ranks of that many rows, given the sum of cubed run lengths."""
+    squares: FloatArray = (requests * requests * requests - cubes) / 12
     return squares
+
+
+def _cubes(copies: FloatArray) -> FloatArray:
+    cubes: FloatArray = np.einsum("bn,bn,bn->b", copies, copies, copies)
+    return cubes

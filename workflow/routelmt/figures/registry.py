@@ -18,4 +18,15 @@ FIGURES: dict[str, FigureType] = {
     "comparison": FigureType("routelmt.figures.comparison", ("routers",)),
     "risk_buckets": FigureType("routelmt.figures.risk_buckets", ("risk_buckets",)),
     "guards": FigureType("routelmt.figures.guards", ("guards",)),
+    "who_beats_whom": FigureType("routelmt.figures.who_beats_whom", ("comparisons", "routers")),
+    "training_curves": FigureType("routelmt.figures.training_curves", ("training",)),
+    "calibration": FigureType("routelmt.figures.calibration", ("calibration",)),
+    "reliability": FigureType("routelmt.figures.reliability", ("reliability", "routers")),
+    "drift": FigureType("routelmt.figures.drift", ("drift_paths",)),
+    "cost_pareto": FigureType("routelmt.figures.cost_pareto", ("costs", "routers")),
+}
+
+# Figures of one sweep each.
+SWEEP_FIGURES: dict[str, FigureType] = {
+    "sweep": FigureType("routelmt.figures.sweep", ("sweep",)),
 }

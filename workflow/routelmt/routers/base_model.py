@@ -22,14 +22,25 @@ class BaseModel:
     tokenizer: Any
     weights_sha256: str
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of the decoder's states."""
+        return int(self.causal.config.get_text_config(decoder=True).hidden_size)
+
 
 def load_base(
-    model: Mapping[str, Any], dtype: str, device: str, training: bool, expected: str | None = None
+    model: Mapping[str, Any],
+    dtype: str,
+    device: str,
+    training: bool,
+    expected: str | None = None,
+    layers: int | None = None,
 ) -> BaseModel:
     """The base model on `device`, its weights hashed; never code that comes with a model.
 
     model: path (folder or hub name) and revision. expected: SHA-256 that the weights must have.
-    Raises UserError if the model is missing, cannot be loaded, or is another one.
+    layers: keep the first so many decoder layers; the others never reach the device.
+    Raises UserError if the model is missing, cannot be loaded, is another one, or has fewer layers.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -45,7 +56,7 @@ def load_base(
     try:
         found = weights_hash(model_folder(path, revision))
         if expected not in (None, found):
-            raise UserError(_other_weights(path, str(expected), found))
+            raise UserError(other_weights(path, str(expected), found))
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         causal = AutoModelForCausalLM.from_pretrained(
             path, dtype=getattr(torch, dtype), attn_implementation=attention,
@@ -58,10 +69,25 @@ def load_base(
             "tokenizer's files, or a model in the hub's local cache. If it has moved, give its "
             "folder with --base."
         ) from None
+    keep_layers(causal.get_decoder(), layers, path)
     return BaseModel(causal.to(device), tokenizer, found)
 
 
-def _other_weights(path: str, expected: str, found: str) -> str:
+def keep_layers(decoder: Any, count: int | None, path: str) -> None:
+    """Leave a decoder its first `count` layers and the final norm; all of them if None."""
+    if count is None:
+        return
+    if not 1 <= count <= len(decoder.layers):
+        raise UserError(
+            f"layer: found {count}, and base model '{path}' has layers 1 to {len(decoder.layers)}."
+        )
+    decoder.layers = decoder.layers[:count]
+    # Some decoders loop over config.num_hidden_layers, others over their list.
+    decoder.config.num_hidden_layers = count
+
+
+def other_weights(path: str, expected: str, found: str) -> str:
+    """What to say of a base model that is not the one a router was trained on."""
     return (
         f"base model '{path}': its weights (SHA-256 {found[:12]}) are not the ones this router was "
         f"trained on ({expected[:12]}); its predictions would mean nothing. Give the folder of the "

@@ -15,7 +15,8 @@ from routelmt.errors import UserError
 from routelmt.evaluate.selection import budget_count, route, tie_keys
 from routelmt.routers.artifact import read_record
 from routelmt.routers.inputs import Priorities
-from routelmt.routers.registry import ROUTERS
+from routelmt.routers.readout import Answers
+from routelmt.routers.registry import router_module
 
 SPEED: Mapping[str, Any] = {"batch_tokens": 16384, "device": "auto", "threads": 1}
 _SHOWN = 5  # broken lines named in an error
@@ -36,7 +37,10 @@ class TrainedRouter(Protocol):
     record: Mapping[str, Any]
 
     def score(self, directions: Sequence[str], sources: Sequence[str]) -> Priorities:
-        """(prediction in points of the target, priority), both of shape (n,)."""
+        """(prediction in the target's unit, priority), both of shape (n,)."""
+
+    def answers(self, directions: Sequence[str], sources: Sequence[str]) -> Answers:
+        """All that the router predicts, by name ("gain", "quantile-0.1", ...), each (n,)."""
 
 
 def load_router(
@@ -48,14 +52,14 @@ def load_router(
     or the base model missing or not the one it was trained on.
     """
     record = read_record(Path(path))
-    module = importlib.import_module(ROUTERS[record["type"]].module)
+    module = importlib.import_module(router_module(record["type"]))
     moved = {"path": base, "revision": None} if base is not None else None
     router: TrainedRouter = module.open_trained(Path(path), speed, moved)
     return router
 
 
 def score_requests(router: TrainedRouter, requests: Sequence[Request]) -> Priorities:
-    """(prediction in points of the router's target, priority: higher = large model first)."""
+    """(prediction in the unit of the router's target, priority: higher = large model first)."""
     return router.score([r.direction for r in requests], [r.source for r in requests])
 
 
@@ -117,7 +121,7 @@ def read_requests(path: Path, directions: Collection[str]) -> list[Request]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        found = _parse(line, number, directions)
+        found = parse_request(line, number, directions)
         if isinstance(found, Request) and found.id in seen:
             found = f"id '{found.id}' stands in line {seen[found.id]} already"
         if isinstance(found, str):
@@ -138,7 +142,7 @@ def _first(problems: Sequence[str]) -> Iterator[str]:
         yield f"... and {len(problems) - _SHOWN} more broken lines."
 
 
-def _parse(line: bytes, number: int, directions: Collection[str]) -> Request | str:
+def parse_request(line: bytes, number: int, directions: Collection[str]) -> Request | str:
     """The request of a line, or what is wrong with it."""
     try:
         row = json.loads(line.decode("utf-8"))

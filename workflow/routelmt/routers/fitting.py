@@ -1,33 +1,62 @@
-"""Training a prompt regressor: mean squared error, AdamW, linear warm-up and decay.
+"""Training a regressor: AdamW, linear warm-up and decay, any of the losses.
 
-A step is one fixed batch of random rows, however many forward passes it takes. The state is saved
-as training goes on, and a run that was killed goes on from there to the same result.
+A step is one fixed batch of random rows, however many forward passes and processes it takes. The
+state is saved as training goes on, and a run that was killed goes on from there to the same result.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from routelmt.progress import progress
+from routelmt.routers.accelerated import Workers, workers
+from routelmt.routers.losses import Loss
 from routelmt.routers.micro_batches import PASS_COST, micro_batches
-from routelmt.routers.regressor import PromptRegressor
 
 CLIP = 1.0  # norm of the gradient
-SAVE_SECONDS = 120.0  # between saved states within an epoch
+SAVE_MINUTES = 2.0  # between saved states within an epoch
+POINTS = 20  # of the training loss, an epoch
 Weights = dict[str, Any]  # tensors by name
 
 
+class Regressor(Protocol):
+    """Numbers from token ids, by weights that can be trained."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+
+    def outputs(self, rows: Sequence[Sequence[int]]) -> Any:
+        """Float32 tensor (rows, outputs) in the head's unit."""
+
+    def trainable(self) -> Weights:
+        """The parameters that training changes, by name, always in the same order."""
+
+    def running(self, training: bool) -> AbstractContextManager[None]:
+        """What a run of forward passes needs: train or eval mode, left as it was before."""
+
+    def predict(
+        self, ids: Sequence[Sequence[int]], batch_tokens: int, what: str | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Outputs of every row without gradients, (rows, outputs), in any batches."""
+
+    def batch_tokens(self, wanted: int) -> int:
+        """The token budget of one forward pass on this device."""
+
+
 @dataclass(frozen=True)
-class LabelledPrompts:
-    """Prompt tokens of each row, and its target in the head's unit, shape (rows,)."""
+class Labelled:
+    """Token ids of each row, and its targets in the head's unit, shape (rows, targets)."""
 
     ids: list[list[int]]
     targets: npt.NDArray[np.float32]
@@ -35,7 +64,10 @@ class LabelledPrompts:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train (the config's defaults are RouteLMT's Table 5)."""
+    """How long and how fast to train (the config's defaults are RouteLMT's Table 5).
+
+    patience: epochs without a lower validation loss after which training ends; None is never.
+    """
 
     learning_rate: float
     epochs: int
@@ -43,6 +75,7 @@ class Schedule:
     warmup_ratio: float
     weight_decay: float
     seed: int
+    patience: int | None = None
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step: linear warm-up from 0, then linear decay to 0."""
@@ -59,151 +92,279 @@ class Schedule:
 
 @dataclass
 class FitState:
-    """Where a training run stands."""
+    """Where a training run stands.
+
+    total: loss summed over the rows of the epoch so far. history: an entry an epoch, with epoch,
+    step, train_loss, validation_loss, validation_spearman, seconds. points: the running training
+    loss, about POINTS an epoch. best, best_outputs: weights and validation outputs (rows, outputs)
+    of the epoch with the lowest validation loss. predict_seconds: of one pass over validation.
+    """
 
     step: int = 0
-    squared_error: float = 0.0  # summed over the rows of the epoch so far
+    total: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
-    best_mse: float = math.inf
+    points: list[dict[str, float]] = field(default_factory=list)
+    since_point: list[float] = field(default_factory=lambda: [0.0, 0.0])  # loss, rows
+    best_loss: float = math.inf
     best: Weights = field(default_factory=dict)
+    best_outputs: Any = None
+    predict_seconds: float = 0.0
     done: bool = False
 
+    @property
+    def best_epoch(self) -> Mapping[str, float]:
+        """The history's entry with the lowest validation loss."""
+        sound = [e for e in self.history if math.isfinite(e["validation_loss"])]
+        return min(sound, key=lambda entry: entry["validation_loss"])
 
-def trainable(regressor: PromptRegressor) -> Weights:
-    """Parameters that training changes, by name: the LoRA's and the head's."""
-    found = {n: p for n, p in regressor.causal.named_parameters() if p.requires_grad}
-    return found | {f"head.{n}": p for n, p in regressor.head.named_parameters()}
 
-
-def snapshot(regressor: PromptRegressor) -> Weights:
+def snapshot(regressor: Regressor) -> Weights:
     """A copy of the trainable parameters, on the CPU."""
-    return {n: p.detach().to("cpu", copy=True) for n, p in trainable(regressor).items()}
+    return {n: p.detach().to("cpu", copy=True) for n, p in regressor.trainable().items()}
 
 
-def restore(regressor: PromptRegressor, weights: Weights) -> None:
+def restore(regressor: Regressor, weights: Weights) -> None:
     """Set the trainable parameters."""
     import torch
 
     with torch.no_grad():
-        for name, parameter in trainable(regressor).items():
+        for name, parameter in regressor.trainable().items():
             parameter.copy_(weights[name])
 
 
 def fit(
-    regressor: PromptRegressor,
-    training: LabelledPrompts,
-    validation: LabelledPrompts,
+    regressor: Regressor,
+    training: Labelled,
+    validation: Labelled,
+    loss: Loss,
     schedule: Schedule,
     batch_tokens: int,
     saved: Path,
+    save_minutes: float = SAVE_MINUTES,
 ) -> FitState:
     """Train; leaves the last weights in the regressor and returns the state with the best ones.
 
-    The best epoch is the one with the lowest validation MSE; history has one entry an epoch.
-    Training that diverges ends at once, with best_mse infinite if no epoch was sound. The state
-    is kept in the file `saved`, which a later call with the same arguments goes on from.
+    The best epoch is the one with the lowest validation loss; history has one entry an epoch.
+    Training that diverges ends at once, with best_loss infinite if no epoch was sound. The state
+    is kept in the file `saved`, which a later call with the same arguments goes on from. Of several
+    processes each calls this and gets the same state; the main one saves.
     """
     import torch
 
-    parameters = list(trainable(regressor).values())
+    run = _Run(regressor, training, validation, loss, schedule, batch_tokens, workers())
+    parameters = list(regressor.trainable().values())
     optimizer = torch.optim.AdamW(
         parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
     state = _load(saved, regressor, optimizer)
+    run.workers.wait()  # until all have read it: the main process is about to write it
     per_epoch = math.ceil(len(training.ids) / schedule.batch_size)
     steps = schedule.epochs * per_epoch
     last_save = started = time.monotonic() - state.seconds
     last_save += state.seconds
     batches: list[npt.NDArray[np.int64]] = []
+    remaining = range(state.step, steps if not state.done else 0)
+    what = f"training, learning rate {schedule.learning_rate:g}"
     with regressor.running(training=True):
-        what = f"training, learning rate {schedule.learning_rate:g}"
-        for step in progress(range(state.step, steps if not state.done else 0), what, "step"):
+        for step in progress(remaining, what, "step") if run.workers.main else remaining:
             epoch, index = divmod(step, per_epoch)
             if index == 0 or not batches:
                 batches = schedule.batches(epoch, len(training.ids))
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, steps)
-            state.squared_error += _step(regressor, training, batches[index], batch_tokens)
+            total = _step(run, batches[index], step)
             torch.nn.utils.clip_grad_norm_(parameters, CLIP)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             state.step, state.seconds = step + 1, time.monotonic() - started
+            _count(state, total, len(batches[index]), index, per_epoch)
             if index + 1 == per_epoch:
-                _end_epoch(regressor, training, validation, batch_tokens, epoch + 1, state)
+                _end_epoch(run, epoch + 1, state)
                 state.done = state.done or step + 1 == steps
-            if index + 1 == per_epoch or time.monotonic() - last_save > SAVE_SECONDS:
-                _save(saved, regressor, optimizer, state)
+            if index + 1 == per_epoch or time.monotonic() - last_save > 60 * save_minutes:
+                if run.workers.main:
+                    _save(saved, regressor, optimizer, state)
                 last_save = time.monotonic()
             if state.done:
                 break
     return state
 
 
-def _step(
-    regressor: PromptRegressor, data: LabelledPrompts, batch: npt.NDArray[np.int64], budget: int
-) -> float:
-    """Gradients of the mean squared error over the batch; returns the summed squared error."""
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same in all steps of a training."""
+
+    regressor: Regressor
+    training: Labelled
+    validation: Labelled
+    loss: Loss
+    schedule: Schedule
+    budget: int
+    workers: Workers
+
+    def passes(self, batch: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Positions in the batch of each of this process's forward passes."""
+        lengths = np.array([len(self.training.ids[i]) for i in batch], dtype=np.int64)
+        mine = self.workers.share(np.arange(len(batch)), lengths)
+        cost = PASS_COST["cpu" if self.regressor.device == "cpu" else "cuda"]
+        found = micro_batches(lengths[mine], self.regressor.batch_tokens(self.budget), cost)
+        return [mine[rows] for rows in found]
+
+    def outputs(self, rows: npt.NDArray[np.int64], step: int, index: int) -> Any:
+        """Of training rows, (rows, outputs). What chance decides (dropout) depends on the pass
+        alone, so a resumed run and the second pass of `_whole_batch` draw the same."""
+        import torch
+
+        seed = [self.schedule.seed, step, self.workers.rank, index]
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        return self.regressor.outputs([self.training.ids[i] for i in rows])
+
+    def targets(self, rows: npt.NDArray[np.int64]) -> Any:
+        """Of training rows, a tensor (rows, targets)."""
+        import torch
+
+        return torch.from_numpy(self.training.targets[rows]).to(self.regressor.device)
+
+
+def _step(run: _Run, batch: npt.NDArray[np.int64], step: int) -> float:
+    """Gradients of the batch's mean loss, in every process; returns the loss's sum over it."""
     import torch
 
-    lengths = [len(data.ids[i]) for i in batch]
-    pass_cost = PASS_COST["cpu" if regressor.device == "cpu" else "cuda"]
-    total = torch.zeros((), device=regressor.device)
-    for rows in micro_batches(lengths, regressor.batch_tokens(budget), pass_cost):
-        chosen = batch[rows]
-        targets = torch.from_numpy(data.targets[chosen]).to(regressor.device)
-        loss = (regressor.values([data.ids[i] for i in chosen]) - targets).square().sum()
-        (loss / len(batch)).backward()
-        total += loss.detach()
+    passes = run.passes(batch)
+    if run.loss.whole_batch and (len(passes) > 1 or run.workers.count > 1):
+        total = _whole_batch(run, batch, passes, step)
+    else:
+        total = torch.zeros((), device=run.regressor.device)
+        for index, rows in enumerate(passes):
+            chosen = batch[rows]
+            loss = run.loss.total(run.outputs(chosen, step, index), run.targets(chosen))
+            (loss / len(batch)).backward()
+            total += loss.detach()
+        run.workers.sum(total)
+    run.workers.sum_gradients(list(run.regressor.trainable().values()))
     return float(total)
 
 
-def _end_epoch(
-    regressor: PromptRegressor,
-    training: LabelledPrompts,
-    validation: LabelledPrompts,
-    batch_tokens: int,
-    epoch: int,
-    state: FitState,
-) -> None:
+def _whole_batch(
+    run: _Run, batch: npt.NDArray[np.int64], passes: Sequence[npt.NDArray[np.int64]], step: int
+) -> Any:
+    """`_step` for a loss that needs all outputs at once: they are computed first, without
+    gradients; then each pass again, taking back the loss's gradient with respect to its rows."""
+    import torch
+
+    outputs = torch.zeros((len(batch), run.loss.outputs), device=run.regressor.device)
+    with torch.no_grad():
+        for index, rows in enumerate(passes):
+            outputs[torch.from_numpy(rows)] = run.outputs(batch[rows], step, index)
+    run.workers.sum(outputs).requires_grad_()
+    total = run.loss.total(outputs, run.targets(batch))
+    (gradient,) = torch.autograd.grad(total / len(batch), outputs)
+    for index, rows in enumerate(passes):
+        run.outputs(batch[rows], step, index).backward(gradient[torch.from_numpy(rows)])
+    return total.detach()
+
+
+def _count(state: FitState, total: float, rows: int, index: int, per_epoch: int) -> None:
+    """Add a step's loss to the epoch's, and where a point is due to the running loss."""
+    state.total += total
+    state.since_point[0] += total
+    state.since_point[1] += rows
+    points = min(POINTS, per_epoch)
+    if (index + 1) * points // per_epoch > index * points // per_epoch:
+        loss, count = state.since_point
+        state.points.append({"step": state.step, "train_loss": loss / count})
+        state.since_point = [0.0, 0.0]
+
+
+def _end_epoch(run: _Run, epoch: int, state: FitState) -> None:
     """Validate, add to the history, keep the weights if they are the best so far."""
-    found = validate(regressor, validation, batch_tokens)
+    import torch
+
+    started = time.monotonic()
+    outputs = _predict(run)
+    state.predict_seconds = time.monotonic() - started
+    found = validation_metrics(outputs, run.validation, run.loss, run.schedule.batch_size)
     entry = {
         "epoch": epoch,
         "step": state.step,
-        "train_mse": state.squared_error / len(training.ids),
+        "train_loss": state.total / len(run.training.ids),
         **found,
         "seconds": state.seconds,
     }
     state.history.append(entry)
-    state.squared_error = 0.0
-    regressor.causal.train()
-    if not math.isfinite(found["validation_mse"]):
+    state.total = 0.0
+    if not math.isfinite(found["validation_loss"]):
         state.done = True
-    elif found["validation_mse"] < state.best_mse:
-        state.best_mse, state.best = found["validation_mse"], snapshot(regressor)
+    elif found["validation_loss"] < state.best_loss:
+        state.best_loss, state.best = found["validation_loss"], snapshot(run.regressor)
+        state.best_outputs = torch.from_numpy(outputs)
+    elif run.schedule.patience is not None:
+        state.done = epoch - state.best_epoch["epoch"] >= run.schedule.patience
 
 
-def validate(
-    regressor: PromptRegressor, data: LabelledPrompts, batch_tokens: int
-) -> Mapping[str, float]:
-    """Mean squared error in the head's unit, and Spearman's correlation (NaN for a constant)."""
+def _predict(run: _Run) -> npt.NDArray[np.float64]:
+    """Outputs of the validation rows, (rows, outputs), in every process; each computes a part."""
+    import torch
+
+    ids = run.validation.ids
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    mine = run.workers.share(np.arange(len(ids)), lengths)
+    outputs = np.zeros((len(ids), run.loss.outputs))
+    if len(mine):
+        outputs[mine] = run.regressor.predict([ids[i] for i in mine], run.budget)
+    if run.workers.count == 1:
+        return outputs
+    found: npt.NDArray[np.float64] = (
+        run.workers.sum(torch.from_numpy(outputs).to(run.regressor.device)).cpu().numpy()
+    )
+    return found
+
+
+def validation_metrics(
+    outputs: npt.NDArray[np.float64], data: Labelled, loss: Loss, batch_size: int
+) -> dict[str, float]:
+    """Mean loss in the head's unit, and Spearman's correlation (NaN for a constant).
+
+    A loss that compares rows is averaged over batches of the size it was trained with.
+    """
+    import torch
     from scipy.stats import spearmanr
 
-    values = regressor.predict(data.ids, batch_tokens)
-    mse = float(np.mean((values - data.targets) ** 2))
-    constant = not np.isfinite(mse) or np.ptp(values) == 0 or np.ptp(data.targets) == 0
-    rho = math.nan if constant else float(spearmanr(values, data.targets).statistic)
-    return {"validation_mse": mse, "validation_spearman": rho}
+    rows = len(outputs)
+    order = np.random.default_rng(0).permutation(rows) if loss.whole_batch else np.arange(rows)
+    size = batch_size if loss.whole_batch else rows
+    total = sum(
+        float(loss.total(torch.from_numpy(outputs[part]), torch.from_numpy(targets[part])))
+        for targets in [data.targets.astype(np.float64)]
+        for part in (order[i : i + size] for i in range(0, rows, size))
+    )
+    values, wanted = outputs[:, loss.main], data.targets[:, 0]
+    constant = not np.isfinite(values).all() or np.ptp(values) == 0 or np.ptp(wanted) == 0
+    rho = math.nan if constant else float(spearmanr(values, wanted).statistic)
+    return {"validation_loss": total / rows, "validation_spearman": rho}
 
 
-def _save(path: Path, regressor: PromptRegressor, optimizer: Any, state: FitState) -> None:
+def write_history(folder: Path, fits: Mapping[float, FitState]) -> None:
+    """history.jsonl, a line an epoch, and losses.jsonl, the running training loss.
+
+    fits: the end state by learning rate.
+    """
+    for name in ("history", "points"):
+        file = folder / ("history.jsonl" if name == "history" else "losses.jsonl")
+        with file.open("w", encoding="utf-8") as lines:
+            for rate, state in fits.items():
+                for entry in getattr(state, name):
+                    lines.write(json.dumps({"learning_rate": rate, **entry}) + "\n")
+
+
+def _save(path: Path, regressor: Regressor, optimizer: Any, state: FitState) -> None:
     import torch
 
     from routelmt.tables import atomic_path
 
     content = {
-        "state": asdict(state),
+        "state": vars(state),
         "weights": snapshot(regressor),
         "optimizer": optimizer.state_dict(),
     }
@@ -211,7 +372,7 @@ def _save(path: Path, regressor: PromptRegressor, optimizer: Any, state: FitStat
         torch.save(content, temporary)
 
 
-def _load(path: Path, regressor: PromptRegressor, optimizer: Any) -> FitState:
+def _load(path: Path, regressor: Regressor, optimizer: Any) -> FitState:
     """The saved state, put into regressor and optimizer; a fresh one if nothing was saved."""
     import torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,35 +13,83 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt.errors import UserError
-from routelmt.join import align, row_keys
+from routelmt.join import align, align_samples, row_keys
 
 Priorities = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # prediction, priority
 
 
 @dataclass(frozen=True)
 class RouterInputs:
-    """Segments with their signals and gains: the same rows in the same order.
+    """Segments and what is known of each: row i of every part is about row i of the segments.
 
     Build it with `aligned`, which makes sure of that.
+
+    signals, gains, hypotheses (of the small model), estimates (scores of a reference-free metric
+    for them): tables with one row a segment. samples, sample_scores (small, large): tables in which
+    the k samples of row i are the rows i k to (i + 1) k - 1. states: of every layer.
     """
 
     segments: pa.Table
     signals: pa.Table | None = None
     gains: pa.Table | None = None
+    hypotheses: pa.Table | None = None
+    estimates: pa.Table | None = None
+    samples: pa.Table | None = None
+    sample_scores: tuple[pa.Table, pa.Table] | None = None
+    states: Any = None  # routelmt.states.States; importing it would make it code of every router
 
     @classmethod
     def aligned(
-        cls, segments: pa.Table, signals: pa.Table | None = None, gains: pa.Table | None = None
+        cls,
+        segments: pa.Table,
+        *,
+        samples: pa.Table | None = None,
+        sample_scores: tuple[pa.Table, pa.Table] | None = None,
+        states: Any = None,
+        **tables: pa.Table | None,
     ) -> RouterInputs:
-        """Signals and gains in the row order of the segments, by (dataset, direction, segment_id).
+        """Every table in the row order of the segments, by (dataset, direction, segment_id).
 
         Raises UserError with counts and the first ids where keys are missing, extra or there twice.
         """
-        if signals is not None:
-            signals = align(segments, signals, "segments", "signals")
-        if gains is not None:
-            gains = align(segments, gains, "segments", "gains")
-        return cls(segments, signals, gains)
+        found: dict[str, Any] = {
+            name: align(segments, table, "segments", name)
+            for name, table in tables.items()
+            if table is not None
+        }
+        if samples is not None:
+            found["samples"] = align_samples(segments, samples, "samples")
+        if sample_scores is not None:
+            small, large = (align_samples(segments, t, "sample scores") for t in sample_scores)
+            found["sample_scores"] = small, large
+        return cls(segments, states=states, **found)
+
+    @property
+    def rows(self) -> int:
+        """How many segments."""
+        return int(self.segments.num_rows)
+
+    def filter(self, keep: npt.NDArray[np.bool_]) -> RouterInputs:
+        """The rows where `keep` (rows,) is true."""
+        mask = pa.array(keep)
+
+        def part(table: pa.Table | None) -> pa.Table | None:
+            return None if table is None else table.filter(mask)
+
+        def sampled(table: pa.Table) -> pa.Table:
+            return table.filter(pa.array(np.repeat(keep, table.num_rows // max(1, len(keep)))))
+
+        scores = self.sample_scores
+        return RouterInputs(
+            self.segments.filter(mask),
+            signals=part(self.signals),
+            gains=part(self.gains),
+            hypotheses=part(self.hypotheses),
+            estimates=part(self.estimates),
+            samples=None if self.samples is None else sampled(self.samples),
+            sample_scores=None if scores is None else (sampled(scores[0]), sampled(scores[1])),
+            states=None if self.states is None else self.states.filter(keep),
+        )
 
     def without(self, overlaps: pa.Table, role: str) -> RouterInputs:
         """These rows without those of an `overlaps` table; said on standard error, with counts.
@@ -49,19 +97,18 @@ class RouterInputs:
         Raises UserError, naming the role (training, validation), if no row is left.
         """
         drop = pc.is_in(row_keys(self.segments), value_set=row_keys(overlaps).combine_chunks())
-        keep, rows = pc.invert(drop), self.segments.num_rows
-        dropped = pc.sum(drop).as_py() or 0
+        keep = pc.invert(drop).to_numpy(zero_copy_only=False)
+        dropped = self.rows - int(keep.sum())
         print(
-            f"{role}: {dropped:,} of {rows:,} rows left out, their text is in held-out data",
+            f"{role}: {dropped:,} of {self.rows:,} rows left out, their text is in held-out data",
             file=sys.stderr,
         )
-        if dropped == rows:
+        if dropped == self.rows:
             raise UserError(
-                f"every one of the {rows:,} {role} rows has its text in held-out data; see the "
-                "experiment's contamination table, and 'contamination' in the config."
+                f"every one of the {self.rows:,} {role} rows has its text in held-out data; see "
+                "the experiment's contamination table, and 'contamination' in the config."
             )
-        parts = (None if t is None else t.filter(keep) for t in (self.signals, self.gains))
-        return RouterInputs(self.segments.filter(keep), *parts)
+        return self.filter(keep) if dropped else self
 
     @property
     def directions(self) -> list[str]:
@@ -97,14 +144,19 @@ def _column(table: pa.Table | None, column: str, router: str, name: str) -> npt.
 
 
 @dataclass(frozen=True)
-class TrainingContext:
-    """What a trained router needs beside rows: the small model and how to run it.
+class RouterContext:
+    """What a router needs beside rows: the small model, if it reads it, and how to run it.
 
     model: identity of the small model (path, revision, prompt, ...), as in the config.
-    languages: language names by code. speed: batch_tokens, device, threads. seed: of the training.
+    languages: language names by code. speed: batch_tokens, device, threads. seed: of what chance
+    decides. notes: what a router has to say about its work, for the record of its predictions.
     """
 
     model: Mapping[str, Any]
     languages: Mapping[str, str]
     speed: Mapping[str, Any]
     seed: int
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+TrainingContext = RouterContext

@@ -1,17 +1,14 @@
 """RouteLMT and RouteLMT-Q: the small model predicts gain or its own quality (RouteLMT §4, §5).
 
 A LoRA on every linear layer of the small model's decoder and a linear head on the final hidden
-state at the last prompt token are trained together by mean squared error.
+state at the last prompt token are trained together: by mean squared error as the paper does, or
+towards another target, by another loss, with a second answer, or on a lower layer (our variants).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,46 +16,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from routelmt import tables
 from routelmt.device import find_device
-from routelmt.errors import UserError
-from routelmt.routers import fitting
-from routelmt.routers.artifact import atomic_folder, read_record, work_folder, write_record
+from routelmt.routers import fitting, in_model
+from routelmt.routers.accelerated import launch, worker_device, workers
+from routelmt.routers.artifact import atomic_folder, write_record
 from routelmt.routers.base_model import BaseModel, load_base
-from routelmt.routers.inputs import Priorities, RouterInputs, TrainingContext
-from routelmt.routers.lora_card import card
+from routelmt.routers.card import card
+from routelmt.routers.in_model import HEAD, Artifact, LoraRouter, SharedBase
+from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
+from routelmt.routers.losses import make_loss
 from routelmt.routers.prompt_rows import PromptReader, PromptRows
+from routelmt.routers.readout import Answers, Readout
+from routelmt.routers.registry import RouterType
 from routelmt.routers.regressor import PromptRegressor
+from routelmt.routers.targets import FloatArray, Labels, labels
+from routelmt.routers.training_run import fit_rates, result, resumable, rows_record
+from routelmt.routers.validation import routing_metrics
 
-HEAD = "head.safetensors"
+ROUTER = RouterType(
+    trained=True,
+    needs=frozenset({"gains", "model"}),
+    needs_if={
+        ("target", "small-wins-sampled"): frozenset({"sample_scores"}),
+        ("samples", True): frozenset({"sample_scores"}),
+    },
+    seeded=True,
+    in_model=True,
+    costs=("prefill",),
+)
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
-# Priority is sign x prediction: the largest gain first, the lowest quality first.
-SIGNS = {"gain": 1.0, "quality_small": -1.0}
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """head unit = (target - shift) / scale; targets are points of the 0-100 scale."""
-
-    shift: float
-    scale: float
-
-    @classmethod
-    def of(cls, kind: str, targets: npt.NDArray[np.float64]) -> Scaling:
-        """'standard': by the training rows' mean and deviation; 'raw': points to 0-1."""
-        if kind == "raw":
-            return cls(0.0, 100.0)
-        return cls(float(targets.mean()), float(targets.std()))
-
-    def apply(self, targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-        """Points to the head's unit."""
-        scaled: npt.NDArray[np.float32] = ((targets - self.shift) / self.scale).astype(np.float32)
-        return scaled
-
-    def undo(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The head's unit to points."""
-        return values * self.scale + self.shift
-
 
 # --- training --------------------------------------------------------------------------------
 
@@ -67,66 +53,69 @@ def train(
     spec: Mapping[str, Any],
     training: RouterInputs,
     validation: RouterInputs,
-    context: TrainingContext,
+    context: RouterContext,
     out: Path,
 ) -> dict[str, Any]:
     """Train the router that `spec` describes and leave it in the folder `out`; returns its record.
 
     spec: the `lora` entry of the config, defaults filled in. Each learning rate of a list is
-    trained, and the one with the lowest validation error kept. The state is kept beside `out`
-    until the end: the same call goes on where a killed one stopped.
+    trained, and the one with the lowest validation loss kept. The state is kept beside `out`
+    until the end: the same call goes on where a killed one stopped. With several processes (a
+    speed setting) the command starts again in each, and only the main one writes.
     Raises UserError where there is nothing to learn from, and where every training diverges.
     """
     import torch
 
     torch.set_num_threads(context.speed["threads"])
-    targets = training.gain(spec["target"], spec["type"])
-    _check_rows(spec, targets, validation)
-    scaling = Scaling.of(spec["scaling"], targets)
+    wanted = [labels(spec, training, validation)]
+    if spec.get("also"):
+        wanted.append(labels(spec, training, validation, spec["also"]))
+    readout = Readout.of(spec, *(label.training for label in wanted))
+    loss = make_loss(spec)
     device = find_device(context.speed["device"])
-    base = load_base(context.model, spec["dtype"], device, training=True)
+    launch(context.speed, device)
+    group, device = workers(), worker_device(device)
+    base = load_base(context.model, spec["dtype"], device, training=True, layers=spec.get("layer"))
     reader = PromptReader(
         base.tokenizer, context.model["prompt"], context.languages, spec["max_length"]
     )
     rows, valid_rows = (reader.read(i.directions, i.sources) for i in (training, validation))
-    record = _record(spec, training, validation, context, base, reader, scaling)
-    record["rows"]["truncated"] = rows.truncated
-    work = _work(out, record)
-    regressor = _fresh(base, spec, context, device)
-    fits = _fit_all(
-        regressor,
-        _labelled(rows, scaling.apply(targets)),
-        _labelled(valid_rows, scaling.apply(validation.gain(spec["target"], spec["type"]))),
-        spec, context, work,
-    )  # fmt: skip
-    rate, best = min(fits.items(), key=lambda item: item[1].best_mse)
-    if not math.isfinite(best.best_mse):
-        raise UserError(
-            f"router '{spec['type']}': training diverged with learning rate "
-            f"{', '.join(f'{r:g}' for r in fits)}; lower 'learning_rate'."
-        )
-    fitting.restore(regressor, best.best)
-    record["result"] = _result(rate, best, scaling)
-    with atomic_folder(out) as folder:
-        _write(folder, regressor, record, fits)
-    shutil.rmtree(work, ignore_errors=True)
+    record = _record(spec, training.directions, context, base, reader) | readout.as_record()
+    record |= wanted[0].record()
+    record["rows"] = {
+        "training": rows_record(training, np.stack([w.training for w in wanted])),
+        "validation": rows_record(validation, np.stack([w.validation for w in wanted])),
+        "truncated": rows.truncated,
+    }
+    work = resumable(out, record)
+    regressor = _fresh(base, spec, context, device, loss.outputs)
+    data = _labelled(rows, readout.scaled(*(w.training for w in wanted)))
+    valid = _labelled(valid_rows, readout.scaled(*(w.validation for w in wanted)))
+
+    def fit(schedule: fitting.Schedule, saved: Path) -> fitting.FitState:
+        return fitting.fit(
+            regressor, data, valid, loss, schedule, context.speed["batch_tokens"], saved,
+            context.speed.get("save_minutes", fitting.SAVE_MINUTES),
+        )  # fmt: skip
+
+    rate, fits = fit_rates(spec, context.seed, fit, regressor, work)
+    record |= _reached(rate, fits[rate], readout, wanted, validation)
+    record["cost"] = {
+        "terms": list(ROUTER.costs),
+        "milliseconds": 1000 * fits[rate].predict_seconds * group.count / validation.rows,
+        "device": device.partition(":")[0],
+    }
+    record["about"] = _about(record)
+    if group.main:
+        with atomic_folder(out) as folder:
+            _write(folder, regressor, record, fits)
+        shutil.rmtree(work, ignore_errors=True)
+    group.leave()
     return record
 
 
-def _check_rows(
-    spec: Mapping[str, Any], targets: npt.NDArray[np.float64], validation: RouterInputs
-) -> None:
-    if np.ptp(targets) == 0:
-        raise UserError(
-            f"router '{spec['type']}': the {spec['target']} of all {len(targets)} training rows is "
-            f"{targets[0]:g}: there is nothing to learn. Look at the gains tables."
-        )
-    if validation.segments.num_rows == 0:
-        raise UserError(f"router '{spec['type']}': there are no validation rows.")
-
-
 def _fresh(
-    base: BaseModel, spec: Mapping[str, Any], context: TrainingContext, device: str
+    base: BaseModel, spec: Mapping[str, Any], context: RouterContext, device: str, outputs: int
 ) -> PromptRegressor:
     """The base with a new LoRA (which changes nothing yet) and a head that says zero."""
     import torch
@@ -141,59 +130,17 @@ def _fresh(
         base_model_name_or_path=context.model["path"],
         revision=context.model.get("revision"),
     )
-    head = _head(base, device)
+    head = torch.nn.Linear(base.hidden_size, outputs, dtype=torch.float32).to(device)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
-    return PromptRegressor(get_peft_model(base.causal, config), head, spec["dtype"], device)
+    return PromptRegressor(
+        get_peft_model(base.causal, config), head, spec["dtype"], device,
+        checkpointing=bool(context.speed.get("gradient_checkpointing")),
+    )  # fmt: skip
 
 
-def _head(base: BaseModel, device: str) -> Any:
-    import torch
-
-    hidden = base.causal.config.get_text_config(decoder=True).hidden_size
-    return torch.nn.Linear(hidden, 1, dtype=torch.float32).to(device)
-
-
-def _fit_all(
-    regressor: PromptRegressor,
-    training: fitting.LabelledPrompts,
-    validation: fitting.LabelledPrompts,
-    spec: Mapping[str, Any],
-    context: TrainingContext,
-    work: Path,
-) -> dict[float, fitting.FitState]:
-    """The end state by learning rate; every training starts from the same weights."""
-    rates = spec["learning_rate"]
-    start = fitting.snapshot(regressor)
-    fits = {}
-    for rate in rates if isinstance(rates, list) else [rates]:
-        fitting.restore(regressor, start)
-        schedule = fitting.Schedule(
-            rate, spec["epochs"], spec["batch_size"], spec["warmup_ratio"], spec["weight_decay"],
-            context.seed,
-        )  # fmt: skip
-        saved = work / f"learning-rate-{rate:g}.pt"
-        fits[rate] = fitting.fit(
-            regressor, training, validation, schedule, context.speed["batch_tokens"], saved
-        )
-    return fits
-
-
-def _labelled(rows: PromptRows, targets: npt.NDArray[np.float32]) -> fitting.LabelledPrompts:
-    return fitting.LabelledPrompts([rows.ids[i] for i in rows.of_row], targets)
-
-
-def _work(out: Path, record: Mapping[str, Any]) -> Path:
-    """Folder of the training state of exactly this training; that of any other is thrown away."""
-    text = json.dumps(record, sort_keys=True, ensure_ascii=False)
-    identity = hashlib.sha256(text.encode()).hexdigest()
-    folder = work_folder(out)
-    mark = folder / "identity"
-    if not mark.is_file() or mark.read_text() != identity:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        mark.write_text(identity)
-    return folder
+def _labelled(rows: PromptRows, targets: npt.NDArray[np.float32]) -> fitting.Labelled:
+    return fitting.Labelled([rows.ids[i] for i in rows.of_row], targets)
 
 
 # --- the artifact ------------------------------------------------------------------------------
@@ -201,65 +148,76 @@ def _work(out: Path, record: Mapping[str, Any]) -> Path:
 
 def _record(
     spec: Mapping[str, Any],
-    training: RouterInputs,
-    validation: RouterInputs,
-    context: TrainingContext,
+    directions: Sequence[str],
+    context: RouterContext,
     base: BaseModel,
     reader: PromptReader,
-    scaling: Scaling,
 ) -> dict[str, Any]:
-    """All that shapes the router, as router.json has it; a run is known by it."""
+    """What shapes the router beside rows and readout, as router.json has it."""
     return {
         "type": spec["type"],
-        "target": spec["target"],
-        "shift": scaling.shift,
-        "scale": scaling.scale,
         "prompt": context.model["prompt"],
         "prompt_fingerprint": reader.fingerprint(),
         "languages": dict(context.languages),
-        "directions": sorted(set(training.directions)),
+        "directions": sorted(set(directions)),
         "base": {
             "path": context.model["path"],
             "revision": context.model.get("revision"),
             "weights_sha256": base.weights_sha256,
         },
         "dtype": spec["dtype"],
+        "layer": spec.get("layer"),
         "max_length": spec["max_length"],
         "hyperparameters": dict(spec),
         "seed": context.seed,
-        "rows": {"training": _rows(training), "validation": _rows(validation)},
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
 
 
-def _rows(inputs: RouterInputs) -> dict[str, Any]:
-    """How many rows of each dataset and direction, and the hash of what was learned from."""
-    assert inputs.gains is not None
-    counts = inputs.segments.group_by(["dataset", "direction"]).aggregate([([], "count_all")])
-    learned = [*tables.JOIN_KEY, "source"]
-    labels = [*tables.JOIN_KEY, "gain", "quality_small"]
-    return {
-        "count": inputs.segments.num_rows,
-        "by_direction": {
-            f"{row['dataset']}/{row['direction']}": row["count_all"]
-            for row in counts.sort_by([("dataset", "ascending"), ("direction", "ascending")])
-            .to_pylist()
-        },
-        "segments_sha256": tables.content_hash(inputs.segments.select(learned)),
-        "labels_sha256": tables.content_hash(inputs.gains.select(labels)),
-    }  # fmt: skip
+def _reached(
+    rate: float,
+    state: fitting.FitState,
+    readout: Readout,
+    wanted: Sequence[Labels],
+    validation: RouterInputs,
+) -> dict[str, Any]:
+    """`result` and `validation` of the record: what the kept epoch reached on these rows."""
+    answers = readout.answers(state.best_outputs.numpy())
+    prediction, priority = readout.priorities(answers)
+    reached = result(rate, state)
+    if readout.loss != "bce":
+        reached["validation_rmse_points"] = _rmse(prediction, wanted[0].validation)
+    if readout.also:
+        reached["also_rmse_points"] = _rmse(answers[readout.also], wanted[1].validation)
+    return {"result": reached, "validation": routing_metrics(validation, priority)}
 
 
-def _result(rate: float, state: fitting.FitState, scaling: Scaling) -> dict[str, float]:
-    """What the kept epoch reached on the validation rows; points are those of the metric."""
-    best = min(state.history, key=lambda entry: entry["validation_mse"])
+def _rmse(prediction: FloatArray, label: FloatArray) -> float:
+    return float(np.sqrt(np.mean((prediction - label) ** 2)))
+
+
+def _about(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card says of this type; see `card`."""
+    plain = record["loss"] == "mse" and not record["layer"] and "also" not in record
+    names = {"gain": "RouteLMT", "quality_small": "RouteLMT-Q"}
+    name = names.get(record["target"], f"In-model {record['target']}")
+    state = f"decoder layer {record['layer']}" if record["layer"] else "the decoder"
+    loading = (
+        "The LoRA alone loads with `PeftModel.from_pretrained(AutoModelForCausalLM."
+        "from_pretrained(BASE), DIR)`. The outputs are `weight @ h + bias`, with `weight` and "
+        f"`bias` from `head.safetensors` and h the state after {state} and the final norm, at the "
+        f"last prompt token; points are `output * {record['scale']:.6g} + {record['shift']:.6g}`."
+    )
+    method = "RouteLMT, arXiv 2604.22520"
+    if record["target"].startswith("small-"):
+        method += "; target of Hybrid LLM (Ding et al. 2024)"
     return {
-        "learning_rate": rate,
-        "epoch": best["epoch"],
-        "validation_mse": best["validation_mse"],
-        "validation_rmse_points": math.sqrt(best["validation_mse"]) * scaling.scale,
-        "validation_spearman": best["validation_spearman"],
-        "training_seconds": state.seconds,
+        "title": f"{name} router" + ("" if plain or name not in names.values() else ", variant"),
+        "reads": "Reads the prompt that the small model would translate from, in one prefill of "
+        "the small model with this LoRA.",
+        "method": method + ("." if plain else f"; loss {record['loss']}, a variant of it."),
+        "loading": loading,
+        "limits": ["The LoRA changes keys and values: translating needs a prefill of its own."],
     }
 
 
@@ -276,38 +234,12 @@ def _write(
     head = {n: p.detach().cpu().contiguous() for n, p in regressor.head.named_parameters()}
     save_file(head, folder / HEAD)
     write_record(folder, record)
-    with (folder / "history.jsonl").open("w", encoding="utf-8") as lines:
-        for rate, state in fits.items():
-            for entry in state.history:
-                lines.write(json.dumps({"learning_rate": rate, **entry}) + "\n")
+    fitting.write_history(folder, fits)
     # After the adapter: peft leaves a card of its own.
     (folder / "README.md").write_text(card(record), encoding="utf-8")
 
 
 # --- using it ------------------------------------------------------------------------------------
-
-
-class LoraRouter:
-    """A trained router with its base model loaded. `record` is its router.json."""
-
-    def __init__(
-        self, record: Mapping[str, Any], reader: PromptReader, regressor: PromptRegressor,
-        batch_tokens: int,
-    ) -> None:  # fmt: skip
-        self.record, self.reader, self.regressor = record, reader, regressor
-        self.batch_tokens = batch_tokens
-        self.truncated = 0
-
-    def score(self, directions: Sequence[str], sources: Sequence[str]) -> Priorities:
-        """(prediction in points of the target, priority) of each request, both of shape (n,).
-
-        The same request has the same prediction wherever it stands: it is computed once.
-        """
-        rows = self.reader.read(directions, sources)
-        self.truncated = rows.truncated
-        values = self.regressor.predict(rows.ids, self.batch_tokens, "routing")[rows.of_row]
-        prediction = Scaling(self.record["shift"], self.record["scale"]).undo(values)
-        return prediction, SIGNS[self.record["target"]] * prediction
 
 
 def open_trained(
@@ -316,38 +248,23 @@ def open_trained(
     """Load a router and its base model.
 
     base: path and revision of the base, if it is not where it was in training.
-    Raises UserError if the folder is not a router, or the base or its tokenizer another one.
+    Raises UserError if the folder is not a whole router, or the base or its tokenizer another one.
     """
-    import torch
-    from peft import PeftModel
-    from safetensors.torch import load_file
+    found = Artifact.read(artifact)
+    shared = SharedBase(base or found.record["base"], found, speed, found.record.get("layer"))
+    return LoraRouter(found, shared, speed["batch_tokens"])
 
-    torch.set_num_threads(speed["threads"])
-    record = read_record(artifact)
-    device = find_device(speed["device"])
-    loaded = load_base(
-        base or record["base"], record["dtype"], device, training=False,
-        expected=record["base"]["weights_sha256"],
-    )  # fmt: skip
-    reader = PromptReader(
-        loaded.tokenizer, record["prompt"], record["languages"], record["max_length"]
+
+def predict_together(
+    artifacts: Sequence[Path], inputs: RouterInputs, context: RouterContext
+) -> list[Answers]:
+    """The answers of several routers of context.model to the same rows; see `in_model`."""
+    return in_model.predict_together(
+        artifacts, inputs.directions, inputs.sources, context.model, context.speed
     )
-    if reader.fingerprint() != record["prompt_fingerprint"]:
-        raise UserError(
-            f"{artifact}: the base model's tokenizer or chat template is not the one this router "
-            "was trained with (the same prompt gives other tokens). Restore it, or train again."
-        )
-    head = _head(loaded, device)
-    head.load_state_dict(load_file(artifact / HEAD))
-    causal = PeftModel.from_pretrained(loaded.causal, artifact)
-    if record["dtype"] == "float32":
-        # A third faster. Not in bfloat16: rounding the sum would lose most of the LoRA.
-        causal = causal.merge_and_unload()
-    regressor = PromptRegressor(causal, head, record["dtype"], device)
-    return LoraRouter(record, reader, regressor, speed["batch_tokens"])
 
 
-def predict_trained(artifact: Path, inputs: RouterInputs, context: TrainingContext) -> Priorities:
-    """(prediction in points of the target, priority) of each row; see `open_trained`."""
-    router = open_trained(artifact, context.speed, context.model)
-    return router.score(inputs.directions, inputs.sources)
+def predict_trained(artifact: Path, inputs: RouterInputs, context: RouterContext) -> Priorities:
+    """(prediction in the target's unit, priority) of each row; see `in_model`."""
+    (answers,) = predict_together([artifact], inputs, context)
+    return answers["prediction"], answers["priority"]

@@ -1,44 +1,81 @@
-"""Modules of the router types. One new router: a file and a line here.
+"""The router types and what each declares of itself. One new router: a file and a line here.
 
-A module of an untrained type has `predict(spec, inputs, seed)`. One of a trained type has
-`train(spec, training, validation, context, out)`, `predict_trained(artifact, inputs, context)` and
-`open_trained(artifact, base, speed)`. See `inputs` for what they are given.
+A router's module declares `ROUTER` (a RouterType). If it is not trained, it has
+`predict(spec, inputs, context)`; a trained one has `train(spec, training, validation, context,
+out)`, `predict_trained(artifact, inputs, context)` and `open_trained(artifact, speed, base)`. See
+`inputs` for what they are given. From the declarations the workflow plans its jobs: what no router
+needs is not made.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
 
-_TEXT = frozenset({"segments"})
+ROUTERS: dict[str, str] = {
+    "random": "routelmt.routers.uniform",
+    "length": "routelmt.routers.length",
+    "rarity": "routelmt.routers.rarity",
+    "entropy": "routelmt.routers.entropy",
+    "margin": "routelmt.routers.margin",
+    "max-logit": "routelmt.routers.max_logit",
+    "self-ask": "routelmt.routers.self_ask",
+    "semantic-entropy": "routelmt.routers.semantic_entropy",
+    "sequence-uncertainty": "routelmt.routers.sequence_uncertainty",
+    "qe-deferral": "routelmt.routers.qe_deferral",
+    "gain-oracle": "routelmt.routers.oracles",
+    "quality-oracle": "routelmt.routers.oracles",
+    "lora": "routelmt.routers.lora",
+    "answer": "routelmt.routers.answer",
+    "probe": "routelmt.routers.probe",
+    "encoder": "routelmt.routers.encoder",
+    "xlmr": "routelmt.routers.encoder",
+    "embedding-mlp": "routelmt.routers.embedding_mlp",
+    "sentinel-src": "routelmt.routers.sentinel",
+}
 
 
 class RouterType(NamedTuple):
-    """What the workflow has to know of a router type to plan its runs.
+    """What the workflow has to know of a router type to plan its jobs and to count its cost.
 
-    needs: of "segments", "signals", "gains" and "model" (the small model's weights). A trained
-        type needs its gains for training only: it never sees those of a test set.
+    needs: of "signals", "states", "hypotheses", "samples", "sample_scores", "estimates", "gains"
+        and "model" (the small model's weights), beside the segments. A trained router's gains are
+        for training: it never sees those of a test set.
+    needs_if: what is needed more where a setting has a value, as {(setting, value): needs}.
     seeded: whether the seed changes what it says.
     deployable: whether it can decide without references.
+    in_model: whether it is an adapter of the small model, asked together with all others of it.
+    decodes: whether its prediction decodes with the small model, so needs its engine's environment.
+    costs: what it costs a request: "prefill" (a pass of its own through the small model),
+        "shared_prefill" (comes with the translation's own), "encoder", "answer" (a few decoded
+        tokens), "decode" (the small model translates before the decision), "samples", "estimate"
+        (a pass of a quality-estimation metric); nothing for what only reads the text.
     """
 
-    module: str
     trained: bool = False
-    needs: frozenset[str] = _TEXT
+    needs: frozenset[str] = frozenset()
+    needs_if: Mapping[tuple[str, Any], frozenset[str]] = {}
     seeded: bool = False
     deployable: bool = True
+    in_model: bool = False
+    decodes: bool = False
+    costs: tuple[str, ...] = ()
 
 
-_LABELS = frozenset({"segments", "gains"})
-_UNAVAILABLE = "routelmt.routers.unavailable"
+def router_module(kind: str) -> str:
+    """Full name of the module of a router type."""
+    return ROUTERS[kind]
 
-ROUTERS: dict[str, RouterType] = {
-    "random": RouterType("routelmt.routers.uniform", seeded=True),
-    "length": RouterType("routelmt.routers.length"),
-    "rarity": RouterType("routelmt.routers.rarity"),
-    "entropy": RouterType("routelmt.routers.entropy", needs=frozenset({"segments", "signals"})),
-    "gain-oracle": RouterType("routelmt.routers.oracles", needs=_LABELS, deployable=False),
-    "quality-oracle": RouterType("routelmt.routers.oracles", needs=_LABELS, deployable=False),
-    "lora": RouterType("routelmt.routers.lora", True, _LABELS | {"model"}, seeded=True),
-    "xlmr": RouterType(_UNAVAILABLE, True, _LABELS, seeded=True),
-    "sentinel-src": RouterType(_UNAVAILABLE),
-}
+
+def router_type(kind: str) -> RouterType:
+    """What the module of a router type declares."""
+    declared: RouterType = import_module(ROUTERS[kind]).ROUTER
+    return declared
+
+
+def needs_of(spec: Mapping[str, Any]) -> frozenset[str]:
+    """All that a router of the config needs, with its settings."""
+    kind = router_type(spec["type"])
+    more = (n for (key, value), n in kind.needs_if.items() if spec.get(key) == value)
+    return kind.needs.union(*more)

@@ -1,4 +1,4 @@
-"""A number from a prompt: one prefill of a causal decoder, and a linear head on its last token."""
+"""Numbers from a prompt: one prefill of a causal decoder, and a linear head on its last token."""
 
 from __future__ import annotations
 
@@ -18,54 +18,73 @@ CPU_BATCH_TOKENS = 2048
 
 
 class PromptRegressor:
-    """w.h + b, h the final hidden state (after the final norm) at the last prompt token.
+    """W h + b, h the final hidden state (after the final norm) at the last prompt token.
 
     causal: a causal language model, with a LoRA from peft or without; its vocabulary projection
-    is never computed. head: float32 torch.nn.Linear(hidden, 1). Rows are padded on the right
+    is never computed. head: float32 torch.nn.Linear(hidden, outputs). Rows are padded on the right
     without a mask: a causal decoder's state at the last real token cannot see what follows it.
+    checkpointing: compute a layer's activations again in the backward pass instead of keeping them.
     """
 
-    def __init__(self, causal: Any, head: Any, dtype: str, device: str) -> None:
+    def __init__(
+        self, causal: Any, head: Any, dtype: str, device: str, checkpointing: bool = False
+    ) -> None:
         self.causal, self.head, self.dtype, self.device = causal, head, dtype, device
         wrapped = causal.get_base_model() if hasattr(causal, "get_base_model") else causal
         self.decoder = wrapped.get_decoder()
+        if checkpointing:
+            wrapped.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def values(self, rows: Sequence[Sequence[int]]) -> Any:
-        """Float32 tensor (rows,) in the head's unit."""
+    def outputs(self, rows: Sequence[Sequence[int]]) -> Any:
+        """Float32 tensor (rows, outputs) in the head's unit."""
         import torch
 
         ids, last = pad_right(rows)
         ids, last = (torch.from_numpy(a).to(self.device, non_blocking=True) for a in (ids, last))
         reduced = self.dtype != "float32"
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=reduced):
-            states = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
+            states = self.decoder(**self._read(ids), use_cache=False).last_hidden_state
         final = states[torch.arange(len(last), device=self.device), last]
-        return self.head(final.float()).squeeze(-1)
+        return self.head(final.float())
+
+    def _read(self, ids: Any) -> dict[str, Any]:
+        """The decoder's input. In bfloat16 a prediction adds up the layers' states in float32, by
+        starting from float32 embeddings: what it owes to the batch it stands in is then halved."""
+        if self.dtype == "float32" or self.causal.training:
+            return {"input_ids": ids}
+        return {"inputs_embeds": self.decoder.get_input_embeddings()(ids).float()}
+
+    def trainable(self) -> dict[str, Any]:
+        """Parameters that training changes, by name: the LoRA's and the head's."""
+        found = {n: p for n, p in self.causal.named_parameters() if p.requires_grad}
+        return found | {f"head.{n}": p for n, p in self.head.named_parameters()}
 
     @contextmanager
     def running(self, training: bool) -> Iterator[None]:
-        """What a run of forward passes needs: train or eval mode, and no casts that autocast does.
+        """Train or eval mode, as it was before at the end, and no casts that autocast does.
 
         peft would cast the input of every LoRA to float32, and autocast back again.
         """
         from peft.helpers import disable_input_dtype_casting
 
+        before = self.causal.training
         self.causal.train(training)
         with disable_input_dtype_casting(self.causal, active=self.dtype != "float32"):
             yield
+        self.causal.train(before)
 
     def predict(
         self, ids: Sequence[Sequence[int]], batch_tokens: int, what: str | None = None
     ) -> npt.NDArray[np.float64]:
-        """Value of each prompt, shape (prompts,); with a progress bar called `what`."""
+        """Outputs of each prompt, (prompts, outputs); with a progress bar called `what`."""
         import torch
 
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        values = np.empty(len(ids), dtype=np.float64)
+        values = np.empty((len(ids), self.head.out_features), dtype=np.float64)
         batches = token_batches(lengths, self.batch_tokens(batch_tokens))
         with torch.inference_mode(), self.running(training=False):
             for batch in progress(batches, what, "batch") if what else batches:
-                values[batch] = self.values([ids[i] for i in batch]).cpu().numpy()
+                values[batch] = self.outputs([ids[i] for i in batch]).cpu().numpy()
         return values
 
     def batch_tokens(self, wanted: int) -> int:

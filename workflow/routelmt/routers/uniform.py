@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from routelmt.routers.inputs import Priorities, RouterInputs
+from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
+from routelmt.routers.registry import RouterType
 from routelmt.tables import JOIN_KEY
+
+ROUTER = RouterType(seeded=True)
 
 _MANTISSA = 53  # bits of a float64 in [0, 1) that can all be random
 
 
-def predict(spec: Mapping[str, Any], inputs: RouterInputs, seed: int) -> Priorities:
+def predict(spec: Mapping[str, Any], inputs: RouterInputs, context: RouterContext) -> Priorities:
     """Uniform in [0, 1) from a hash of seed, dataset, direction and segment id."""
     keys = zip(*(inputs.segments.column(name).to_pylist() for name in JOIN_KEY), strict=True)
-    values = np.array([_uniform(seed, *key) for key in keys], dtype=np.float64)
+    values = np.array([_uniform(context.seed, *key) for key in keys], dtype=np.float64)
     return values, values
 
 

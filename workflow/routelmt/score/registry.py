@@ -8,12 +8,14 @@ from typing import NamedTuple
 class MetricType(NamedTuple):
     """A module with `open_scorer(settings, speed)`, or, if precomputed, `scores(hypotheses, ...)`.
 
+    composite: made of other metrics' scores by `mean-scores`, instead of `score`.
     environment: what it runs in, see routelmt.environments; the core one if empty.
     """
 
     module: str
     precomputed: bool = False
     environment: str = ""
+    composite: bool = False
 
 
 METRICS = {
@@ -22,4 +24,5 @@ METRICS = {
     "ter": MetricType("routelmt.score.sacrebleu_metrics"),
     "comet": MetricType("routelmt.score.comet_metric", environment="comet"),
     "precomputed": MetricType("routelmt.score.precomputed", precomputed=True),
+    "mean": MetricType("routelmt.score.mean_metric", composite=True),
 }

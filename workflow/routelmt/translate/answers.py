@@ -18,8 +18,9 @@ NAME = "answers.jsonl"
 class Answers:
     """A file that only grows, one JSON object a line; nothing is kept if `folder` is None.
 
-    shape: what shapes an answer beside the turn. A line is flushed to the system at once, so that
-    it outlives the process; one that is cut off by a crash of the machine is read over.
+    shape: what shapes an answer beside the turn and, where a turn has several answers, the index of
+    the sample. A line is flushed to the system at once, so that it outlives the process; one that
+    is cut off by a crash of the machine is read over.
     """
 
     def __init__(self, folder: Path | None, shape: Sequence[Any]) -> None:
@@ -27,9 +28,9 @@ class Answers:
         self._shape = list(shape)
         self._file: TextIO | None = None
 
-    def key(self, turn: str) -> str:
+    def key(self, turn: str, sample: int = 0) -> str:
         """What an answer is known by."""
-        text = json.dumps([*self._shape, turn])
+        text = json.dumps([*self._shape, sample, turn])
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
     def read(self) -> dict[str, Decoded]:
@@ -45,10 +46,11 @@ class Answers:
                 continue  # cut off
         return found
 
-    def append(self, turn: str, answer: Decoded) -> None:
+    def append(self, turn: str, answer: Decoded, sample: int = 0) -> None:
         """Write an answer down; to be called inside `with`."""
         if self._file is not None:
-            self._file.write(json.dumps({"key": self.key(turn), "answer": asdict(answer)}) + "\n")
+            entry = {"key": self.key(turn, sample), "answer": asdict(answer)}
+            self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
 
     def __enter__(self) -> Answers:

@@ -50,6 +50,15 @@ class Engine(Protocol):
     def translate(self, prompts: Sequence[Any]) -> Iterator[tuple[int, Decoded]]:
         """(row, its output) as rows finish."""
 
+    def sample(
+        self, prompts: Sequence[Any], count: int, temperature: float, seed: int
+    ) -> Iterator[tuple[int, int, Decoded]]:
+        """(row, sample, output): `count` samples of each prompt from softmax(logits / temperature).
+
+        The log-probability is that of the model's own distribution, at temperature 1. The same
+        seed gives the same samples, as far as the engine's arithmetic does.
+        """
+
     def prefill(self, prompts: Sequence[Any]) -> Iterator[Prefill]:
         """One forward pass over the prompts, a batch at a time."""
 

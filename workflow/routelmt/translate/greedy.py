@@ -48,11 +48,12 @@ class Batch:
     count: Tensor  # (slots,) how many
     logprob: Tensor  # (slots,) nats
     done: Tensor  # (slots,)
+    draws: Tensor  # (slots, max_new_tokens) uniform numbers, see sampling; greedy: (slots, 0)
 
-    PER_SLOT = ("padding", "last", "ids", "count", "logprob", "done")
+    PER_SLOT = ("padding", "last", "ids", "count", "logprob", "done", "draws")
 
     def keep(self, slots: Tensor) -> None:
-        """Drop all other slots."""
+        """Drop all other slots; a slot that is named several times is copied."""
         self.rows = [self.rows[i] for i in slots.tolist()]
         self.cache.batch_select_indices(slots)
         for name in self.PER_SLOT:
@@ -145,6 +146,12 @@ class GreedyDecoder:
 
     def _begin(self, rows: list[int], prompts: Sequence[Sequence[int]]) -> Batch:
         """Prefill the rows and choose their first tokens."""
+        batch, logits = self._prefill(rows, prompts)
+        self._choose(batch, logits)
+        return batch
+
+    def _prefill(self, rows: list[int], prompts: Sequence[Sequence[int]]) -> tuple[Batch, Tensor]:
+        """A batch of the rows before their first tokens, and the logits of those."""
         import torch
 
         from routelmt.translate.key_values import slot_cache
@@ -165,11 +172,11 @@ class GreedyDecoder:
             count=torch.zeros(n, dtype=torch.int64, device=self.device),
             logprob=torch.zeros(n, device=self.device),
             done=torch.zeros(n, dtype=torch.bool, device=self.device),
+            draws=torch.zeros((n, 0), device=self.device),
         )
         columns = torch.arange(width, device=self.device)
         positions = (columns - padding[:, None]).clamp(min=0)
-        self._choose(batch, self._logits(batch, torch.from_numpy(ids).to(self.device), positions))
-        return batch
+        return batch, self._logits(batch, torch.from_numpy(ids).to(self.device), positions)
 
     def _logits(self, batch: Batch, ids: Tensor, positions: Tensor) -> Tensor:
         """Next-token logits (rows, vocabulary) after `ids`, the cache's newest columns."""
@@ -187,18 +194,21 @@ class GreedyDecoder:
         return logits
 
     def _choose(self, batch: Batch, logits: Tensor) -> None:
-        """Append each row's most probable token; rows that are done stay as they are."""
+        """Append each row's next token; rows that are done stay as they are."""
         import torch
 
-        logits = logits.float()
-        top, token = logits.max(dim=-1)
-        # log p(top) = -log sum exp(logit - top): no log-probabilities of the other tokens needed.
-        logprob = -(logits - top[:, None]).exp_().sum(dim=-1).log_()
+        token, logprob = self._pick(batch, logits.float())
         batch.ids.scatter_(1, batch.count[:, None], token[:, None])
         batch.logprob += logprob.masked_fill_(batch.done, 0.0)
         batch.count += ~batch.done
         batch.done |= torch.isin(token, self.end_ids) | (batch.count >= self.max_new_tokens)
         batch.last = token
+
+    def _pick(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Each row's most probable token, and its log-probability (nats)."""
+        top, token = logits.max(dim=-1)
+        # log p(top) = -log sum exp(logit - top): no log-probabilities of the other tokens needed.
+        return token, -(logits - top[:, None]).exp_().sum(dim=-1).log_()
 
     def _advance(self, batch: Batch) -> Tensor:
         """Decode until enough rows have finished for replacing them; the slots of all finished."""

@@ -15,7 +15,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from routelmt.errors import UserError
 from routelmt.translate.answers import Answers
 from routelmt.translate.engines import Decoded
+from routelmt.translate.seeds import seed_of
 
 TRIES = 8  # of one request; with the waits below, about a minute
 FIRST_TRIES = 4  # while the endpoint has not answered anything yet
@@ -72,6 +73,19 @@ class Usage:
         return (self.prompt_tokens * price[0] + self.output_tokens * price[1]) / 1e6
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of one turn: `samples` of it, by index; one for a translation.
+
+    seed: of the samples; None for a translation, whose request has no seed.
+    """
+
+    row: int
+    turn: str
+    samples: tuple[int, ...] = (0,)
+    seed: int | None = None
+
+
 class OpenaiEngine:
     """See `engines.Engine`; its prompts are turns, and it has no weights to prefill."""
 
@@ -82,10 +96,13 @@ class OpenaiEngine:
     ) -> None:
         self.model, self.key, self.local = model, key, local
         self._concurrency: int = speed["concurrency"]
-        shape = [model[n] for n in ("base_url", "path", "temperature", "max_new_tokens")]
-        self._answers = Answers(speed.get("kept"), shape)
+        self._kept = speed.get("kept")
+        self._answers = Answers(None, ())
         self.usage = Usage()
-        self._options = {"max_tokens": model["max_new_tokens"], "logprobs": True}
+        self._options: dict[str, Any] = {"max_tokens": model["max_new_tokens"]}
+        if model.get("logprobs", True):
+            self._options["logprobs"] = True
+        self._lacking: set[str] = set()  # options of samples that are not known there
         self._said = -math.inf
 
     def encode(self, turns: Sequence[str]) -> list[str]:
@@ -99,17 +116,44 @@ class OpenaiEngine:
         blank translation and finish_reason "too_long" or "content_filter". Raises UserError for
         everything else that goes wrong and stays wrong.
         """
+        self._draw_at(self.model["temperature"])
+        for row, _, found in self._all([Asked(row, turn) for row, turn in enumerate(prompts)]):
+            yield row, found
+
+    def sample(
+        self, prompts: Sequence[str], count: int, temperature: float, seed: int
+    ) -> Iterator[tuple[int, int, Decoded]]:
+        """(row, sample, its answer) as they come; see `engines.Engine` and `translate`.
+
+        One request for all samples of a turn (`n`), or one for each where the endpoint does not
+        know `n`. Equal seeds give equal samples only as far as the endpoint heeds `seed`.
+        """
+        self._draw_at(temperature, count, seed)
+        samples = tuple(range(count))
+        return self._all([Asked(row, turn, samples, seed) for row, turn in enumerate(prompts)])
+
+    def _draw_at(self, temperature: float, *samples: int) -> None:
+        """Set the temperature, and open the file of what is answered at it."""
+        self._options["temperature"] = temperature
+        shape = [self.model[name] for name in ("base_url", "path", "max_new_tokens")]
+        shape += [self.model.get("logprobs", True), temperature, *samples]
+        self._answers = Answers(self._kept, shape)
+
+    def _all(self, asked: Sequence[Asked]) -> Iterator[tuple[int, int, Decoded]]:
+        """(row, sample, answer): known ones first, then the others as they come."""
         known = self._answers.read()
         missing = []
-        for row, turn in enumerate(prompts):
-            if (found := known.get(self._answers.key(turn))) is not None:
-                yield row, found
-            else:
-                missing.append((row, turn))
+        for ask in asked:
+            found = [known.get(self._answers.key(ask.turn, sample)) for sample in ask.samples]
+            yield from ((ask.row, n, a) for n, a in zip(ask.samples, found, strict=True) if a)
+            left = tuple(n for n, a in zip(ask.samples, found, strict=True) if a is None)
+            if left:
+                missing.append(replace(ask, samples=left))
         if missing:
             with asyncio.Runner() as runner, self._answers:
                 yield from self._ask_all(runner, missing)
-        self._report(len(prompts) - len(missing))
+        wanted, left_out = (sum(len(ask.samples) for ask in asks) for asks in (asked, missing))
+        self._report(wanted - left_out)
 
     def prefill(self, prompts: Sequence[str]) -> NoReturn:
         """Endpoints do not hand out states."""
@@ -126,29 +170,44 @@ class OpenaiEngine:
         )
 
     def _ask_all(
-        self, runner: asyncio.Runner, turns: Sequence[tuple[int, str]]
-    ) -> Iterator[tuple[int, Decoded]]:
-        """(row, answer) as they come; the loop runs while the caller waits for the next."""
-        talk = runner.run(_start(self, turns, min(self._concurrency, len(turns))))
+        self, runner: asyncio.Runner, asked: Sequence[Asked]
+    ) -> Iterator[tuple[int, int, Decoded]]:
+        """(row, sample, answer) as they come; the loop runs while the caller waits for the next."""
+        talk = runner.run(_start(self, asked, min(self._concurrency, len(asked))))
         try:
-            for _ in turns:
-                row, found = runner.run(talk.results.get())
+            for _ in asked:
+                ask, found = runner.run(talk.results.get())
                 if isinstance(found, Exception):
                     raise found
-                yield row, found
+                for sample, answer in zip(ask.samples, found, strict=True):
+                    yield ask.row, sample, answer
         finally:
             runner.run(talk.end())
 
-    async def answer(self, client: Any, turn: str, stopping: asyncio.Event) -> Decoded | None:
-        """The answer to one turn, after retries if need be; None if the job is stopping."""
+    async def answer(
+        self, client: Any, ask: Asked, stopping: asyncio.Event
+    ) -> list[Decoded] | None:
+        """An answer for each sample, of as many requests as it takes; None if the job stops."""
+        found: list[Decoded] = []
+        while left := ask.samples[len(found) :]:
+            some = await self._answer(client, replace(ask, samples=left), stopping)
+            if some is None:
+                return None
+            found += some[: len(left)]
+        return found
+
+    async def _answer(
+        self, client: Any, ask: Asked, stopping: asyncio.Event
+    ) -> list[Decoded] | None:
+        """The answers of one request, after retries if need be: at least the first sample's."""
         tries = 0
         while not stopping.is_set():
-            tries, options = tries + 1, dict(self._options)
+            tries, options = tries + 1, {**self._options, **self._drawn(ask)}
             try:
-                found = self._decoded(await self._request(client, turn, options))
+                found = self._decoded(await self._request(client, ask.turn, options))
             except Exception as error:
                 if (refused := self._refused(error)) is not None:
-                    return refused
+                    return [refused] * len(ask.samples)
                 if self._adapted(error, options):
                     continue
                 wait = self._wait(error, tries)
@@ -156,41 +215,57 @@ class OpenaiEngine:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), wait)
             else:
-                self._answers.append(turn, found)
+                for sample, answer in zip(ask.samples, found, strict=False):
+                    self._answers.append(ask.turn, answer, sample)
                 return found
         return None
+
+    def _drawn(self, ask: Asked) -> dict[str, int]:
+        """Options of a request for samples: how many, and the seed of the first."""
+        if ask.seed is None:
+            return {}
+        options = {"n": len(ask.samples), "seed": seed_of(ask.seed, ask.turn, ask.samples[0])}
+        if len(ask.samples) == 1:
+            del options["n"]
+        return {name: value for name, value in options.items() if name not in self._lacking}
 
     async def _request(self, client: Any, turn: str, options: Mapping[str, Any]) -> Any:
         """One chat completion as JSON. The client's own parsing would cost more than the rest."""
         response = await client.chat.completions.with_raw_response.create(
             model=self.model["path"],
             messages=[{"role": "user", "content": turn}],
-            temperature=self.model["temperature"],
             **options,
         )
         return json.loads(response.content)
 
-    def _decoded(self, answer: Any) -> Decoded:
+    def _decoded(self, answer: Any) -> list[Decoded]:
+        """An answer for each choice; counts the usage."""
         try:
-            choice = answer["choices"][0]
-            text = choice["message"].get("content") or ""
+            choices = answer["choices"]
+            if not choices:
+                raise LookupError
+            texts = [choice["message"].get("content") or "" for choice in choices]
             counts = answer.get("usage") or {}
-            tokens = (choice.get("logprobs") or {}).get("content") or []
+            tokens = [(c.get("logprobs") or {}).get("content") or [] for c in choices]
+            prompt = counts.get("prompt_tokens", 0)
+            lengths = _shares(counts.get("completion_tokens"), [len(some) for some in tokens])
         except (LookupError, TypeError, AttributeError):
             raise UserError(
                 f"{self._where()}: the answer is no chat completion. Check base_url."
             ) from None
-        found = Decoded(
-            text=text,
-            output_tokens=counts.get("completion_tokens", len(tokens)),
-            finish_reason=choice.get("finish_reason") or "stop",
-            mean_logprob=_mean([t["logprob"] for t in tokens]),
-            prompt_tokens=counts.get("prompt_tokens", 0),
-        )
-        self.usage.answers += 1
-        self.usage.prompt_tokens += found.prompt_tokens or 0
-        self.usage.output_tokens += found.output_tokens
-        return found
+        self.usage.answers += len(choices)
+        self.usage.prompt_tokens += prompt
+        self.usage.output_tokens += sum(lengths)
+        return [
+            Decoded(
+                text=text,
+                output_tokens=length,
+                finish_reason=choice.get("finish_reason") or "stop",
+                mean_logprob=_mean([t["logprob"] for t in some]),
+                prompt_tokens=prompt,
+            )
+            for choice, text, some, length in zip(choices, texts, tokens, lengths, strict=True)
+        ]
 
     # --- what to do about errors ---------------------------------------------------------------
 
@@ -222,7 +297,19 @@ class OpenaiEngine:
             self._options.pop("max_tokens", None)
             self._options["max_completion_tokens"] = self.model["max_new_tokens"]
             return True
+        if "seed" in text and "seed" in sent:
+            self._lack("seed", "the samples are others each time")
+            return True
+        if "n" in sent:  # refused in many words; a request without it shows whether that was why
+            self._lack("n", "a request for each sample")
+            return True
         return False
+
+    def _lack(self, option: str, meaning: str) -> None:
+        """Do without an option from here on."""
+        if option not in self._lacking:
+            print(f"{self._where()}: no '{option}' there: {meaning}", file=sys.stderr)
+        self._lacking.add(option)
 
     def _wait(self, error: Exception, tries: int) -> float:
         """Seconds until the next try; raises UserError if there is no use in one."""
@@ -287,10 +374,10 @@ class OpenaiEngine:
 
 @dataclass
 class _Talk:
-    """Requests under way, and where their results arrive: (row, answer or error)."""
+    """Requests under way, and where their results arrive: (what was asked, answers or error)."""
 
     client: Any
-    results: asyncio.Queue[tuple[int, Any]]
+    results: asyncio.Queue[tuple[Asked, Any]]
     stopping: asyncio.Event
     tasks: list[asyncio.Task[None]]
 
@@ -303,22 +390,22 @@ class _Talk:
         await self.client.close()
 
 
-async def _start(engine: OpenaiEngine, turns: Sequence[tuple[int, str]], count: int) -> _Talk:
+async def _start(engine: OpenaiEngine, asked: Sequence[Asked], count: int) -> _Talk:
     """`count` tasks that take the next turn each time they have an answer."""
     talk = _Talk(_client(engine), asyncio.Queue(), asyncio.Event(), [])
-    waiting = iter(turns)
+    waiting = iter(asked)
 
     async def work() -> None:
-        for row, turn in waiting:
+        for ask in waiting:
             try:
-                found = await engine.answer(talk.client, turn, talk.stopping)
+                found = await engine.answer(talk.client, ask, talk.stopping)
             except Exception as error:
                 talk.stopping.set()
-                talk.results.put_nowait((row, error))
+                talk.results.put_nowait((ask, error))
                 return
             if found is None:
                 return
-            talk.results.put_nowait((row, found))
+            talk.results.put_nowait((ask, found))
 
     talk.tasks += [asyncio.create_task(work()) for _ in range(count)]
     return talk
@@ -335,6 +422,18 @@ def _client(engine: OpenaiEngine) -> Any:
         max_retries=0,  # they are counted and said here
         http_client=direct,
     )
+
+
+def _shares(total: int | None, lengths: Sequence[int]) -> list[int]:
+    """Tokens of each choice: `total` of all if there is one; else, or of several, `lengths`.
+
+    Endpoints count the tokens of all choices together; without log-probabilities, which tell them
+    apart, each has an equal share.
+    """
+    if total is None or (len(lengths) > 1 and all(lengths)):
+        return list(lengths)
+    share, more = divmod(total, len(lengths))
+    return [share + (n < more) for n in range(len(lengths))]
 
 
 def _mean(values: Sequence[float]) -> float:

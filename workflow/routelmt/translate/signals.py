@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.progress import progress
+from routelmt.states import StatesWriter
 from routelmt.translate import requests
-from routelmt.translate.engines import Engine, Prefill, open_engine
+from routelmt.translate.engines import Prefill, open_engine
+from routelmt.translate.layer_states import LayerStates
+
+STATES_ENGINE = "transformers"
 
 
 def prefill_signals(
@@ -22,6 +27,8 @@ def prefill_signals(
     model: Mapping[str, Any],
     languages: Mapping[str, str],
     speed: Mapping[str, Any],
+    states_out: Path | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> pa.Table:
     """Table `signals`, one row a segment in the segments' order.
 
@@ -30,14 +37,22 @@ def prefill_signals(
     prompt token (RouteLMT section 4, appendix A). Segments with the same direction and source
     share one forward pass.
 
+    states_out: where the states of every layer go, from the same pass, with `provenance` as their
+    record; see `routelmt.states`. Only the transformers engine has them, so it runs the model then.
     Raises UserError if the model cannot be loaded or a prompt is too long.
     """
-    engine = open_engine(model, speed)
+    engine = open_engine({**model, "engine": STATES_ENGINE} if states_out else model, speed)
     asked = requests.from_segments(segments, engine, model, languages)
     _, about = requests.too_long(segments, asked, engine.context, model)
     if about:  # a signal of part of a prompt would be another prompt's
         raise UserError(about)
-    found = _collect(engine, asked.prompts)
+    if states_out is None:
+        found = _collect(engine.prefill(asked.prompts), len(asked.prompts))
+    else:
+        with StatesWriter(states_out, segments, asked.of_segment, len(asked.prompts)) as writer:
+            passes = _kept(engine.prefill_layers(asked.prompts), writer.put)  # type: ignore[attr-defined]
+            found = _collect(passes, len(asked.prompts))
+            writer.finish(provenance or {})
     index = asked.of_segment
     return tables.from_columns(
         "signals",
@@ -53,11 +68,20 @@ def prefill_signals(
     )
 
 
-def _collect(engine: Engine, prompts: Sequence[Any]) -> Prefill:
+def _kept(
+    passes: Iterator[tuple[Prefill, LayerStates]], put: Callable[[Any, Any, Any], None]
+) -> Iterator[Prefill]:
+    """The signals of each pass; the states go to `put`."""
+    for batch, states in passes:
+        put(batch.rows, states.last, states.mean)
+        yield batch
+
+
+def _collect(passes: Iterator[Prefill], prompts: int) -> Prefill:
     """The engine's batches as one, in the order of the prompts."""
     batches = []
-    with progress((), "prefill", "rows", len(prompts)) as bar:
-        for batch in engine.prefill(prompts):
+    with progress((), "prefill", "rows", prompts) as bar:
+        for batch in passes:
             batches.append(batch)
             bar.update(len(batch.rows))
     order = np.argsort(np.concatenate([b.rows for b in batches]))

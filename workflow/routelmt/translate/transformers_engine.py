@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from routelmt.translate import beams
 from routelmt.translate.batches import token_batches
 from routelmt.translate.engines import Decoded, Prefill
 from routelmt.translate.greedy import GreedyDecoder, Output
+from routelmt.translate.layer_states import LayerPooling, LayerStates
 from routelmt.translate.memory import as_memory_allows
 from routelmt.translate.next_token import signals
 from routelmt.translate.prompts import encode
+from routelmt.translate.sampling import SamplingDecoder
 
 
 def load(model: Mapping[str, Any], speed: Mapping[str, Any]) -> TransformersEngine:
@@ -126,6 +129,25 @@ class TransformersEngine:
             return beams.decode(self.model, prompts, *limits, self.beams, self.batch_tokens)
         return GreedyDecoder(self.model, *limits, self.batch_tokens).decode(prompts)
 
+    def sample(
+        self, prompts: Sequence[Sequence[int]], count: int, temperature: float, seed: int
+    ) -> Iterator[tuple[int, int, Decoded]]:
+        """(row, sample, its output), whatever the model's `beams`; see `engines.Engine`."""
+        limits = self.end_ids, self.pad_id, self.max_new_tokens
+
+        def run(places: list[int], budget: int) -> Iterator[tuple[list[int], tuple[int, Output]]]:
+            self.batch_tokens = budget
+            samples = [place % count for place in places]
+            decoder = SamplingDecoder(
+                self.model, *limits, budget, temperature=temperature, seed=seed, samples=samples
+            )
+            for n, output in decoder.decode([prompts[place // count] for place in places]):
+                yield [places[n]], (places[n], output)
+
+        places = range(len(prompts) * count)
+        for place, output in as_memory_allows(places, self.batch_tokens, run):
+            yield *divmod(place, count), self._decoded(output)
+
     def _decoded(self, output: Output) -> Decoded:
         return Decoded(
             text=self.tokenizer.decode(
@@ -142,26 +164,48 @@ class TransformersEngine:
         Prompts are padded on the right: a causal model never looks at what follows, so no mask is
         needed and the fastest attention applies.
         """
+        for found, _ in self._prefill_all(prompts, None):
+            yield found
+
+    def prefill_layers(
+        self, prompts: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[Prefill, LayerStates]]:
+        """The same pass, with the states of every layer."""
+        for found, states in self._prefill_all(prompts, LayerPooling(self.model.get_decoder())):
+            assert states is not None
+            yield found, states
+
+    def _prefill_all(
+        self, prompts: Sequence[Sequence[int]], pooling: LayerPooling | None
+    ) -> Iterator[tuple[Prefill, LayerStates | None]]:
         lengths = np.array([len(p) for p in prompts], dtype=np.int64)
 
-        def run(rows: list[int], budget: int) -> Iterator[tuple[list[int], Prefill]]:
+        def run(
+            rows: list[int], budget: int
+        ) -> Iterator[tuple[list[int], tuple[Prefill, LayerStates | None]]]:
             self.batch_tokens = budget
             left = np.array(rows, dtype=np.int64)
             for batch in token_batches(lengths[left], budget):
-                yield left[batch].tolist(), self._prefill(prompts, left[batch], lengths)
+                yield left[batch].tolist(), self._prefill(prompts, left[batch], lengths, pooling)
 
         return as_memory_allows(range(len(prompts)), self.batch_tokens, run)
 
-    def _prefill(self, prompts: Sequence[Sequence[int]], rows: Any, lengths: Any) -> Prefill:
+    def _prefill(
+        self, prompts: Sequence[Sequence[int]], rows: Any, lengths: Any,
+        pooling: LayerPooling | None,
+    ) -> tuple[Prefill, LayerStates | None]:  # fmt: skip
         import torch
 
         decoder, head = self.model.get_decoder(), self.model.get_output_embeddings()
         ids = np.full((len(rows), lengths[rows].max()), self.pad_id, dtype=np.int64)
         for n, i in enumerate(rows):
             ids[n, : len(prompts[i])] = prompts[i]
-        with torch.inference_mode():
+        tokens = torch.from_numpy(lengths[rows]).to(self.model.device)
+        watched = nullcontext() if pooling is None else pooling.watching(tokens)
+        with torch.inference_mode(), watched:
             states = decoder(
                 input_ids=torch.from_numpy(ids).to(self.model.device), use_cache=False
             ).last_hidden_state
             last = states[torch.arange(len(rows)), torch.from_numpy(lengths[rows] - 1)]
-            return Prefill(rows, *signals(last, head))
+            found = Prefill(rows, *signals(last, head))
+            return found, None if pooling is None else pooling.pooled(states)

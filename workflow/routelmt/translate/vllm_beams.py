@@ -24,7 +24,7 @@ def candidates(beams: int, end_ids: Collection[int]) -> int:
 
 
 def run(llm: Any, prompts: Sequence[Sequence[int]], params: Any) -> Iterator[tuple[int, Any]]:
-    """(row, vLLM's output) as rows finish."""
+    """(row, vLLM's output) as rows finish; params: of all rows, or a list with those of each."""
     from vllm import TokensPrompt
 
     asked = [TokensPrompt(prompt_token_ids=list(p)) for p in prompts]

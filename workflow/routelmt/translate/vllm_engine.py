@@ -18,6 +18,7 @@ from routelmt.errors import UserError
 from routelmt.translate import vllm_beams
 from routelmt.translate.engines import Decoded, Prefill
 from routelmt.translate.prompts import encode
+from routelmt.translate.seeds import seed_of
 
 # Prompts of one pooling pass: results are handed on after each.
 PREFILL_ROWS = 1024
@@ -106,14 +107,7 @@ class VllmEngine:
 
     def translate(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Decoded]]:
         """(row, its output): greedy, or by beam search where the model's `beams` is above 1."""
-        keep = vllm_beams.candidates(self.beams, self.end_ids)
-        self._load(
-            prompts,
-            self.max_new_tokens,
-            enable_prefix_caching=True,
-            max_logprobs=max(keep, 1),
-            generation_config="vllm",
-        )
+        self._load_decoder(prompts, vllm_beams.candidates(self.beams, self.end_ids))
         found: Iterator[vllm_beams.Output]
         if self.beams > 1:
             found = vllm_beams.decode(
@@ -126,20 +120,50 @@ class VllmEngine:
 
     def _greedy(self, prompts: Sequence[Sequence[int]]) -> Iterator[vllm_beams.Output]:
         """(row, output tokens with the end of sequence, their log-probability) as rows finish."""
+        for row, output in vllm_beams.run(self.llm, prompts, self._params(temperature=0)):
+            best = output.outputs[0]
+            yield row, best.token_ids, best.cumulative_logprob
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], count: int, temperature: float, seed: int
+    ) -> Iterator[tuple[int, int, Decoded]]:
+        """(row, sample, its output), whatever the model's `beams`; see `engines.Engine`.
+
+        A seed for each prompt: with one for all, every prompt would get the same random numbers.
+        """
+        self._load_decoder(prompts, 1)
+        params = [
+            self._params(temperature=temperature, n=count, seed=seed_of(seed, prompt))
+            for prompt in prompts
+        ]
+        for row, output in vllm_beams.run(self.llm, prompts, params):
+            for found in output.outputs:
+                yield row, found.index, self._decoded(found.token_ids, found.cumulative_logprob)
+
+    def _params(self, **options: Any) -> Any:
+        """vLLM's sampling parameters, with what they share."""
         from vllm import SamplingParams
 
-        params = SamplingParams(
-            temperature=0,
+        return SamplingParams(
             max_tokens=self.max_new_tokens,
             stop_token_ids=self.end_ids,
             ignore_eos=True,  # which ids end a sequence is said above
             logprobs=0,  # of the chosen tokens alone
             flat_logprobs=True,
             detokenize=False,
+            **options,
         )
-        for row, output in vllm_beams.run(self.llm, prompts, params):
-            best = output.outputs[0]
-            yield row, best.token_ids, best.cumulative_logprob
+
+    def _load_decoder(self, prompts: Sequence[Sequence[int]], logprobs: int) -> None:
+        """Load the weights for decoding, with room for so many log-probabilities a token."""
+        self._load(
+            prompts,
+            self.max_new_tokens,
+            enable_prefix_caching=True,
+            max_logprobs=max(logprobs, 1),
+            logprobs_mode="raw_logprobs",  # at temperature 1, whatever the samples' is
+            generation_config="vllm",
+        )
 
     def _decoded(self, ids: Sequence[int], logprob: float) -> Decoded:
         return Decoded(

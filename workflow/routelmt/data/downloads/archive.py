@@ -43,13 +43,14 @@ def download(source: str, settings: Mapping[str, Any], folder: Path) -> Path:
         _fetch(source, settings, archive)
     unpacked = folder / "files"
     shutil.rmtree(unpacked, ignore_errors=True)
-    paths = extract(archive, unpacked, settings.get("members") or ["*"])
+    members = settings.get("members") or ["*"]
+    paths = extract(archive, unpacked, members)
     files = []
     for path in paths:
         found = measure(unpacked / path)
         files.append({"path": path, "size": found.size, "sha256": found.sha256})
     content = {"kind": "archive", "url": settings["url"], "sha256": settings["sha256"]}
-    write_manifest(unpacked, {**content, "files": files})
+    write_manifest(unpacked, {**content, "members": members, "files": files})
     return unpacked
 
 

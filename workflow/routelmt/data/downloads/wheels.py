@@ -23,6 +23,16 @@ def download(source: str, settings: Mapping[str, Any], partial: Path) -> Path:
     return partial
 
 
+def difference(folder: Path, settings: Mapping[str, Any]) -> str:
+    """How a folder of wheels differs from its source's entry: empty if it does not."""
+    wanted = {f["file"] for f in settings["files"]}
+    other = sorted({path.name for path in folder.glob("*.whl")} - wanted)
+    bad = [f["file"] for f in settings["files"] if not _is_good(folder / f["file"], f)]
+    if bad:
+        return f"{bad[0]} is missing or another one"
+    return f"{other[0]} is not of the entry" if other else ""
+
+
 def _is_good(path: Path, file: Mapping[str, Any]) -> bool:
     return (
         path.is_file() and path.stat().st_size == file["size"] and file_hash(path) == file["sha256"]

@@ -1,0 +1,291 @@
+"""A stream of requests: a real router, real pipes and signals, a state that survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from router_toys import SPEED, segments, toy
+
+from routelmt import tables
+from routelmt.errors import UserError
+from routelmt.evaluate.streaming import POLICIES, Settings, uniform
+from routelmt.routers import stream as module
+from routelmt.routers.deploy import Request, load_router, score_requests
+from routelmt.routers.inputs import RouterInputs
+from routelmt.routers.predictions import predictions
+from routelmt.routers.stream import (
+    RequestStream,
+    open_stream,
+    read_calibration,
+    serve,
+    write_state,
+)
+
+OWN = Settings(0.3, window=40)
+
+
+@pytest.fixture(scope="module")
+def router(trained):
+    return load_router(trained[0], speed=SPEED)
+
+
+def lines_of(rows: int, seed: int) -> list[str]:
+    inputs = toy(rows, seed)
+    pairs = zip(inputs.directions, inputs.sources, strict=True)
+    return [json.dumps({"id": f"{seed}-{i}", "direction": d, "source": s})
+            for i, (d, s) in enumerate(pairs)]  # fmt: skip
+
+
+def segments_of(dataset: str):
+    inputs = toy(80, 9)
+    return segments(list(zip(inputs.directions, inputs.sources, strict=True)), dataset)
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory):
+    path = tmp_path_factory.mktemp("calibration") / "held-out.jsonl"
+    path.write_text("\n".join(lines_of(150, 70)) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def traffic():
+    return lines_of(120, 71)
+
+
+class Out:
+    """What a stream has answered."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    @property
+    def answers(self):
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+def served(opened: RequestStream, lines, state, **options):
+    """The answers to lines that come through a pipe."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as sink:
+            for line in lines:
+                sink.write(line if isinstance(line, bytes) else line.encode() + b"\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    out = Out()
+    try:
+        serve(opened, reading, out, state, **options)
+    finally:
+        os.set_blocking(reading, False)
+        writer.join(10)
+        os.close(reading)
+    return out.answers
+
+
+def opened(trained, router, state, calibration, policy="fixed", own=OWN):
+    return open_stream(trained[0], router, policy, own, state, [calibration] if calibration else [])
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_stopping_and_going_on_changes_no_decision(
+    policy, trained, router, calibration, traffic, tmp_path
+):
+    whole = served(opened(trained, router, tmp_path / "whole", calibration, policy), traffic,
+                   tmp_path / "whole", batch=1)  # fmt: skip
+    parts = []
+    for first in range(0, len(traffic), 50):
+        again = opened(trained, router, tmp_path / "state", None if first else calibration, policy)
+        parts += served(again, traffic[first : first + 50], tmp_path / "state", batch=1)
+    assert parts == whole
+    kept, expected = (json.loads((tmp_path / n).read_text()) for n in ("state", "whole"))
+    assert kept == expected
+    counts = [kept["directions"][d]["served"] for d in ("en-zh", "en-ru")]
+    assert sum(counts) == len(traffic)
+    assert sum(r["route"] == "large" for r in whole) == sum(
+        kept["directions"][d]["routed"] for d in ("en-zh", "en-ru")
+    )
+
+
+def test_a_decision_is_the_threshold_of_the_calibration_scores(
+    trained, router, calibration, traffic, tmp_path
+):
+    answers = served(opened(trained, router, tmp_path / "s", calibration), traffic, tmp_path / "s")
+    rows = [json.loads(line) for line in calibration.read_text().splitlines()]
+    requests = [Request(r["id"], r["direction"], r["source"]) for r in rows]
+    scores = score_requests(router, requests)[1]
+    assert len(answers) == len(traffic)
+    for direction in ("en-zh", "en-ru"):
+        own = np.sort(
+            [s for s, r in zip(scores, requests, strict=True) if r.direction == direction]
+        )
+        k = int(np.ceil(0.3 * len(own) - 1e-9))
+        for answer in (a for a in answers if a["direction"] == direction):
+            assert answer["threshold"] == pytest.approx(own[-k], abs=1e-3)
+            if answer["priority"] != answer["threshold"]:
+                above = answer["priority"] > answer["threshold"]
+                assert answer["route"] == ("large" if above else "small")
+            assert answer["predicted_gain"] == answer["priority"]
+
+
+def test_broken_lines_are_answered_in_their_place_and_nothing_stops(
+    trained, router, calibration, traffic, tmp_path
+):
+    mixed = [traffic[0], "", "{", traffic[1], '{"direction": "en-fr", "source": "a"}', b"\xff\n",
+             traffic[2]]  # fmt: skip
+    answers = served(opened(trained, router, tmp_path / "s", calibration), mixed, tmp_path / "s")
+    assert [a.get("id", a.get("line")) for a in answers] == ["71-0", 3, "71-1", 5, 6, "71-2"]
+    reasons = [a["error"] for a in answers if "error" in a]
+    for reason, part in zip(reasons, ("not valid JSON", "en-fr", "not UTF-8"), strict=True):
+        assert part in reason
+    kept = json.loads((tmp_path / "s").read_text())
+    assert sum(d["served"] for d in kept["directions"].values()) == 3
+
+
+def test_strict_stops_at_the_first_broken_line_with_the_state_before_it(
+    trained, router, calibration, traffic, tmp_path
+):
+    stream = opened(trained, router, tmp_path / "s", calibration)
+    with pytest.raises(UserError, match=r"line 2: not valid JSON"):
+        served(stream, [traffic[0], "{", traffic[1]], tmp_path / "s", strict=True)
+    kept = json.loads((tmp_path / "s").read_text())
+    assert sum(d["served"] for d in kept["directions"].values()) == 1
+
+
+def test_the_last_line_needs_no_line_break(trained, router, calibration, traffic, tmp_path):
+    stream = opened(trained, router, tmp_path / "s", calibration)
+    answers = served(stream, [traffic[0].encode()], tmp_path / "s")
+    assert [a["id"] for a in answers] == ["71-0"]
+
+
+def test_a_direction_without_calibration_data_is_an_error_of_its_lines(
+    trained, router, traffic, tmp_path
+):
+    only = tmp_path / "only.jsonl"
+    only.write_text("\n".join(line for line in lines_of(60, 5) if "en-zh" in line))
+    answers = served(opened(trained, router, tmp_path / "s", only), traffic[:20], tmp_path / "s")
+    for line, answer in zip(traffic, answers, strict=False):
+        if '"en-ru"' in line:
+            assert "direction 'en-ru' has no calibration data; there is: en-zh" in answer["error"]
+        else:
+            assert answer["route"] in ("small", "large")
+
+
+def test_calibration_comes_from_predictions_tables_too(trained, router, tmp_path):
+    inputs = RouterInputs.aligned(segments_of("held-out"))
+    prediction, priority = router.score(inputs.directions, inputs.sources)
+    for name, seed in (("a", 1), ("b", 1)):
+        table = predictions(inputs.segments, name, seed, prediction, priority)
+        tables.write(table, tmp_path / f"{name}.parquet", "predictions", {"parents": []})
+    one = read_calibration([tmp_path / "a.parquet"], trained[0], router)
+    for direction in ("en-zh", "en-ru"):
+        own = np.array([d == direction for d in inputs.directions])
+        assert one[direction] == pytest.approx(np.sort(priority[own]))
+    both = tables.read_all([tmp_path / "a.parquet", tmp_path / "b.parquet"], "predictions")
+    tables.write(both, tmp_path / "both.parquet", "predictions", {"parents": []})
+    with pytest.raises(UserError, match=r"holds the predictions of a/seed1, b/seed1"):
+        read_calibration([tmp_path / "both.parquet"], trained[0], router)
+    named = read_calibration([tmp_path / "both.parquet"], trained[0], router, "b")
+    assert named["en-zh"].tolist() == one["en-zh"].tolist()
+    seen = predictions(toy(80, 9).segments, "a", 1, prediction, priority)  # dataset "toy"
+    tables.write(seen, tmp_path / "seen.parquet", "predictions", {"parents": []})
+    with pytest.raises(UserError, match="has predictions on toy, which the router was trained on"):
+        read_calibration([tmp_path / "seen.parquet"], trained[0], router)
+    # The folder ROUTER/seedN says which, too.
+    there = tmp_path / "b" / "seed1"
+    assert read_calibration([tmp_path / "both.parquet"], there, router).keys() == one.keys()
+
+
+def test_states_of_another_kind_are_refused(trained, router, calibration, tmp_path):
+    state = tmp_path / "s"
+    with pytest.raises(UserError, match="--calibration: no file has none of"):
+        opened(trained, router, state, None)
+    write_state(state, opened(trained, router, state, calibration))
+    with pytest.raises(UserError, match="its policy is fixed, asked is rolling"):
+        opened(trained, router, state, None, "rolling")
+    with pytest.raises(UserError, match="its settings is"):
+        opened(trained, router, state, None, own=Settings(0.4, window=40))
+    other = tmp_path / "other.jsonl"
+    other.write_text("\n".join(lines_of(20, 4)))
+    with pytest.raises(UserError, match="was calibrated on other data"):
+        opened(trained, router, state, other)
+    assert opened(trained, router, state, calibration).streams.keys() == {"en-ru", "en-zh"}
+    state.write_text("{}")
+    with pytest.raises(UserError, match="not the state of a stream"):
+        opened(trained, router, state, None)
+
+
+def test_an_alarm_is_told_once_and_stands_in_the_answers(
+    trained, router, calibration, tmp_path, capsys
+):
+    rows = [json.dumps({"id": i, "direction": "en-zh", "source": "error error of the file"})
+            for i in range(200)]  # fmt: skip
+    stream = opened(trained, router, tmp_path / "s", calibration, "controller")
+    answers = served(stream, rows, tmp_path / "s")
+    flags = [a["alarm"] for a in answers]
+    assert not flags[0] and flags[-1] and flags == sorted(flags)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("alarm:")]
+    assert 1 <= len(told) <= 2 and "direction en-zh" in told[0]
+    again = RequestStream(router, "controller", OWN, stream._calibration, stream.state())
+    assert again.streams["en-zh"].traffic_alarm == stream.streams["en-zh"].traffic_alarm
+
+
+def test_the_state_is_saved_on_the_way(
+    trained, router, calibration, traffic, tmp_path, monkeypatch
+):
+    saved = []
+    real = module.write_state
+    monkeypatch.setattr(module, "write_state", lambda *a: (saved.append(a), real(*a)))
+    stream = opened(trained, router, tmp_path / "s", calibration)
+    served(stream, traffic[:40], tmp_path / "s", save_every=10, batch=5)
+    assert len(saved) == 5  # four times ten, and at the end
+
+
+def test_a_signal_ends_the_stream_with_everything_answered_and_saved(
+    trained, calibration, traffic, tmp_path
+):
+    command = [sys.executable, "-m", "routelmt", "route", "--stream", "--router", str(trained[0]),
+               "--budget", "0.3", "--state", str(tmp_path / "s"), "--calibration",
+               str(calibration), "--device", "cpu"]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdin and process.stdout
+        for line in traffic[:3]:  # one answer for each line, before the next comes
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["id"] == json.loads(line)["id"]
+        process.stdin.write('{"direction": "en-zh", "sour')  # half a line is not a request
+        process.stdin.flush()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+        assert process.stdout.read() == ""
+    kept = json.loads((tmp_path / "s").read_text())
+    assert sum(d["served"] for d in kept["directions"].values()) == 3
+
+
+def test_draws_of_equal_priorities_depend_on_the_id(router, tmp_path):
+    row = {"direction": "en-zh", "source": "save the file"}
+    _, priority = router.score([row["direction"]], [row["source"]])
+    stream = RequestStream(router, "fixed", OWN, {"en-zh": np.repeat(priority, 10)})
+    lines = [json.dumps(row | {"id": f"x{i}"}) for i in range(60)]
+    answers = served(stream, lines, tmp_path / "s", batch=1)
+    expected = [uniform(f"x{i}", 0) < 0.3 for i in range(60)]
+    assert [a["route"] == "large" for a in answers] == expected

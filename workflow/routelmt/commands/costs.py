@@ -1,0 +1,48 @@
+"""Make the table of costs: seconds and money of every router and budget."""
+
+import argparse
+from pathlib import Path
+
+from routelmt.commands import add_out, add_settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    files = {
+        "predictions": "of every router on the test sets",
+        "gains": "of every test set",
+        "small": "hypotheses of the small model on the test sets",
+        "large": "hypotheses of the large model",
+        "rates": "tables of rates; where two have the same, the later counts",
+    }
+    for name, about in files.items():
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=about)
+    add_settings(parser, "budgets, bootstrap, and cost {small, large, routers, prices}")
+    add_out(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate and write."""
+    import pyarrow as pa
+
+    from routelmt import provenance, tables
+    from routelmt.evaluate.costs import costs
+    from routelmt.evaluate.render import write_renderings
+    from routelmt.evaluate.requests import evaluated_requests
+
+    settings = arguments.settings
+    gains = tables.read_all(arguments.gains, "gains")
+    predictions = tables.read_all(arguments.predictions, "predictions")
+    columns = [*tables.JOIN_KEY, "prompt_tokens", "output_tokens"]
+    hypotheses = {
+        size: tables.read_all(getattr(arguments, size), "hypotheses", columns)
+        for size in ("small", "large")
+    }
+    rates = pa.concat_tables([tables.read(path, "rates") for path in arguments.rates])
+    evaluation = evaluated_requests(predictions, gains, settings.get("routers"))
+    table = costs(settings, evaluation, gains, hypotheses, rates)
+    parents = [p for n in ("predictions", "gains", "small", "large", "rates")
+               for p in getattr(arguments, n)]  # fmt: skip
+    record = provenance.describe("cost_table", settings, parents)
+    write_renderings(table, "costs", arguments.out)
+    tables.write(table, arguments.out, "costs", record)

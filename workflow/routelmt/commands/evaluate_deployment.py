@@ -1,0 +1,55 @@
+"""Make one table of a deployment: thresholds calibrated on held-out data, tried on test data."""
+
+import argparse
+from pathlib import Path
+
+from routelmt.commands import add_out, add_settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    files = {
+        "predictions": "of every router on the test sets",
+        "gains": "of every test set",
+        "segments": "of every test set, for their domains",
+        "calibration-predictions": "of every router on the validation sets",
+        "calibration-gains": "of every validation set",
+    }
+    parser.add_argument("--table", required=True, help="see routelmt.evaluate.deployment_tables")
+    for name, about in files.items():
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=about)
+    add_settings(parser, "budgets, bootstrap, stream and what else shapes the table")
+    add_out(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate and write."""
+    from routelmt import provenance, tables
+    from routelmt.errors import UserError
+    from routelmt.evaluate.deployment import read_deployment
+    from routelmt.evaluate.deployment_tables import BUILDERS, build_deployment_table
+    from routelmt.evaluate.render import write_renderings
+
+    name, settings = arguments.table, arguments.settings
+    if name not in BUILDERS:
+        raise UserError(f"--table: '{name}' is not one of {', '.join(BUILDERS)}.")
+    columns = [*tables.JOIN_KEY, "domain"]
+    deployment = read_deployment(
+        tables.read_all(arguments.predictions, "predictions"),
+        tables.read_all(arguments.gains, "gains"),
+        tables.read_all(arguments.calibration_predictions, "predictions"),
+        tables.read_all(arguments.calibration_gains, "gains"),
+        tables.read_all(arguments.segments, "segments", columns),
+        settings.get("routers"),
+    )
+    table = build_deployment_table(name, settings, deployment)
+    parents = [
+        *arguments.predictions,
+        *arguments.gains,
+        *arguments.segments,
+        *arguments.calibration_predictions,
+        *arguments.calibration_gains,
+    ]
+    record = provenance.describe("deployment_tables", settings, parents)
+    write_renderings(table, name, arguments.out)
+    tables.write(table, arguments.out, name, record)

@@ -1,0 +1,340 @@
+"""One total budget over all directions, and the smallest budget that is good enough.
+
+The paper gives every direction the same share (RouteLMT §5.3). Here the same number of requests is
+also given to whoever needs it most, wherever that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt.evaluate import inference, weighted
+from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
+from routelmt.evaluate.averages import over_seeds, with_average
+from routelmt.evaluate.bootstrap import (
+    DirectionData,
+    Estimates,
+    bootstrap_pareto,
+    replicate_weights,
+)
+from routelmt.evaluate.deployment import Deployment
+from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.roles import ORACLE
+from routelmt.evaluate.selection import budget_counts
+from routelmt.evaluate.stream_tables import NOTHING_ROUTED, Row, table_of
+from routelmt.progress import progress
+
+ORACLE_ALLOCATION = "oracle"
+ALL = "all"
+# Replicates at a time: speed and memory only.
+BLOCK = 32
+# Of the deviations of the number of copies in some rows; beyond, all rows are looked at.
+MARGIN = 6
+# Budgets that the smallest one is looked for among, from all requests down to none.
+STEPS = tuple(step / 100 for step in range(100, -1, -1))
+
+
+_Name = TypeVar("_Name")
+
+
+class _Requests(NamedTuple):
+    """The requests of all directions, one after the other."""
+
+    direction: IntArray
+    groups: AnyArray
+    gain: FloatArray
+    quality_small: FloatArray
+
+
+class _Way(NamedTuple):
+    """How requests are chosen: the largest values first, of each direction or of all."""
+
+    values: FloatArray
+    apart: bool
+
+
+class _Column(NamedTuple):
+    """Requests in the order in which they are chosen, (n,).
+
+    run: the run of equal values that each is in; figures: whether it is of each direction and its
+    gain there, (n, 2 directions).
+    """
+
+    column: weighted.SortedColumn
+    run: IntArray
+    figures: FloatArray
+
+
+class _Share(NamedTuple):
+    """By direction and over all requests (last), the point at 0 and the replicates behind it.
+
+    All of shape (directions + 1, 1 + B).
+    """
+
+    rate: FloatArray
+    mean_delta: FloatArray
+    quality: FloatArray
+
+
+def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
+    """Quality of every way to share out one total of sum of floor(p n) requests.
+
+    per_direction: the paper's, floor(p n) in each by priority. pooled: the highest priorities of
+    all directions. predicted_gain: the largest predicted gains of all; where the prediction is no
+    gain, what isotonic regression on the calibration data makes of the priority, by direction.
+    oracle: the largest gains of all. behind_oracle: the quality that the oracle has more, paired.
+    Rows by direction, and 'all' over all requests (every request counts the same there).
+    """
+    requests = _requests(deployment.test.directions)
+    names = [*(d.name for d in deployment.test.directions), ALL]
+    ways = {
+        (router, way): chosen
+        for router in deployment.test.routers
+        for way, chosen in _ways(settings, deployment, router).items()
+    } | {(ORACLE_ALLOCATION, ORACLE_ALLOCATION): [_Way(requests.gain, False)]}
+    found: list[Row] = []
+    for budget in progress(settings["budgets"], "budgets", "budget"):
+        shares = _allocated(settings, requests, ways, budget)
+        best = shares[ORACLE_ALLOCATION, ORACLE_ALLOCATION]
+        for (router, way), share in shares.items():
+            role = ORACLE if router == ORACLE_ALLOCATION else role_of(router, settings)
+            same = {"router": router, "role": role, "budget": budget, "allocation": way}
+            found += [same | row for row in _rows(settings, share, best, names)]
+    return table_of("budgets", found)
+
+
+def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
+    """The smallest budget whose quality is within x points of all-large, and what came of it.
+
+    Chosen on calibration data: going down from 1 in steps of 0.01 while the lower confidence bound
+    (a percentile of the paired bootstrap) of Q(p) - Q_L stays at or above -x. Tests in a fixed
+    order that ends at the first failure need no correction: with the stated confidence, up to the
+    bootstrap's own error, the true quality is within x (Bauer 1991; Angelopoulos et al. 2021,
+    "Learn then Test"). The test columns are the outcome on data that had no part in the choice.
+    """
+    found: list[Row] = []
+    held_out = _below_large(settings, deployment.calibration)
+    test = _below_large(settings, deployment.test)
+    names = [d.name for d in deployment.calibration.directions]
+    order = [*(names.index(d.name) for d in deployment.test.directions), -1]  # average last
+    for r, router in enumerate(deployment.test.routers):
+        for p, place in enumerate(place_names(deployment.test)):
+            sides = _at(held_out, (order[p], r)), _at(test, (p, r))
+            for within in settings["within"]:
+                same = {"router": router, "role": role_of(router, settings), "direction": place,
+                        "within": within, "confidence": settings["confidence"]}  # fmt: skip
+                found.append(same | _outcome(settings, *sides, within))
+    return table_of("smallest_budget", found)
+
+
+def isotonic(priority: FloatArray, gain: FloatArray, at: FloatArray) -> FloatArray:
+    """Expected gain at priorities `at`: the non-decreasing fit of gain on priority, (len(at),).
+
+    Least squares by pooling adjacent violators; equal priorities are one point. Between the points
+    the fit is linear, beyond them constant.
+    """
+    points, of_row, counts = np.unique(priority, return_inverse=True, return_counts=True)
+    means = np.bincount(of_row, gain) / counts
+    values: list[float] = []
+    weights: list[float] = []
+    members: list[int] = []
+    for mean, count in zip(means.tolist(), counts.tolist(), strict=True):
+        values.append(mean)
+        weights.append(count)
+        members.append(1)
+        while len(values) > 1 and values[-2] >= values[-1]:
+            merged = weights[-2] + weights[-1]
+            values[-2] = (values[-2] * weights[-2] + values[-1] * weights[-1]) / merged
+            weights[-2] = merged
+            members[-2] += members[-1]
+            del values[-1], weights[-1], members[-1]
+    fit: FloatArray = np.interp(at, points, np.repeat(values, members))
+    return fit
+
+
+def _requests(directions: Sequence[DirectionData]) -> _Requests:
+    return _Requests(
+        np.repeat(np.arange(len(directions)), [len(d.gain) for d in directions]),
+        np.concatenate([d.group_ids for d in directions]),
+        np.concatenate([d.gain for d in directions]),
+        np.concatenate([d.quality_small for d in directions]),
+    )
+
+
+def _ways(settings: dict[str, Any], deployment: Deployment, router: str) -> dict[str, list[_Way]]:
+    """By allocation, how each seed of a router chooses."""
+    columns, directions = deployment.test.columns[router], deployment.test.directions
+    priorities = [np.concatenate([d.priorities[c] for d in directions]) for c in columns]
+    ways = {
+        "per_direction": [_Way(values, True) for values in priorities],
+        "pooled": [_Way(values, False) for values in priorities],
+    }
+    if router in settings["oracles"]:
+        return ways
+    # Where the expected gain is equal, whoever is further up in its own direction comes first.
+    ranks = [np.concatenate([_ranks(d.priorities[c]) for d in directions]) for c in columns]
+    predicted = [_predicted_gain(settings, deployment, router, c) for c in columns]
+    return ways | {
+        "predicted_gain": [
+            _Way(_one_order(gain, rank), False) for gain, rank in zip(predicted, ranks, strict=True)
+        ]
+    }
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Share of the values that are smaller."""
+    smaller: FloatArray = np.searchsorted(np.sort(values), values) / values.size
+    return smaller
+
+
+def _one_order(first: FloatArray, then: FloatArray) -> FloatArray:
+    """Numbers that order as the pairs (first, then) do, equal where both are."""
+    order = np.lexsort((then, first))
+    differs = (np.diff(first[order]) != 0) | (np.diff(then[order]) != 0)
+    numbers = np.empty(first.size)
+    numbers[order] = np.concatenate(([0], np.cumsum(differs)))
+    return numbers
+
+
+def _predicted_gain(
+    settings: dict[str, Any], deployment: Deployment, router: str, column: str
+) -> FloatArray:
+    if router in settings["gain_routers"]:
+        return np.concatenate([d.priorities[column] for d in deployment.predicted.directions])
+    return np.concatenate(
+        [isotonic(held_out.priorities[column], held_out.gain, test.priorities[column])
+         for held_out, test in deployment.calibrated()]
+    )  # fmt: skip
+
+
+def _allocated(
+    settings: dict[str, Any],
+    requests: _Requests,
+    ways: Mapping[_Name, Sequence[_Way]],
+    budget: float,
+) -> dict[_Name, _Share]:
+    """What every way gives each direction, means over its seeds."""
+    bootstrap = settings["bootstrap"]
+    found: dict[_Name, list[FloatArray]] = {name: [] for name in ways}
+    chosen = {name: [_columns(requests, way) for way in seeds] for name, seeds in ways.items()}
+    blocks = replicate_weights(requests.groups, bootstrap["replicates"], bootstrap["seed"], BLOCK)
+    for block in (np.ones((1, requests.gain.size)), *blocks):
+        sizes, small = _by_direction(requests, block)
+        k = np.stack([budget_counts(budget, n) for n in sizes.T], axis=1)
+        for name, seeds in chosen.items():
+            sums = [_routed(block, columns, k) for columns in seeds]
+            found[name].append(np.mean([_figures(s, sizes, small) for s in sums], axis=0))
+    return {name: _Share(*np.concatenate(parts, axis=-1)) for name, parts in found.items()}
+
+
+def _columns(requests: _Requests, way: _Way) -> list[_Column]:
+    """All requests in the order in which they are chosen, or those of each direction."""
+    order = np.argsort(-way.values, kind="stable").astype(np.int64)
+    directions = np.arange(requests.direction[-1] + 1)
+    parts = [order[requests.direction[order] == d] for d in directions] if way.apart else [order]
+    found = []
+    for rows in parts:
+        column = weighted.sorted_column(way.values, rows)
+        inside = (requests.direction[rows, np.newaxis] == directions).astype(np.float64)
+        gained = inside * requests.gain[rows, np.newaxis]
+        run = np.repeat(np.arange(column.starts.size), column.ends() - column.starts)
+        found.append(_Column(column, run, np.concatenate((inside, gained), axis=1)))
+    return found
+
+
+def _by_direction(requests: _Requests, weights: AnyArray) -> tuple[FloatArray, FloatArray]:
+    """Requests and the sum of the small model's quality by direction, each (B, directions)."""
+    inside = requests.direction[:, np.newaxis] == np.arange(requests.direction[-1] + 1)
+    copies = weights.astype(np.float64)
+    return copies @ inside, copies @ (inside * requests.quality_small[:, np.newaxis])
+
+
+def _routed(weights: AnyArray, columns: Sequence[_Column], k: IntArray) -> FloatArray:
+    """Routed copies and their gain by direction, (B, 2, directions); k: (B, directions).
+
+    columns: one of all requests for the total of k, or one for each direction's own.
+    """
+    totals = [k.sum(axis=1)] if len(columns) == 1 else list(k.T)
+    sums = np.zeros((len(weights), 2 * k.shape[1]))
+    for (column, run, figures), wanted in zip(columns, totals, strict=True):
+        first = _beginning(column, wanted)
+        block = weighted.routed(weights, first)
+        if np.any(block.count[:, -1] < wanted):
+            block, first = weighted.routed(weights, column), column
+        cut = weighted.cuts(block, first, wanted[:, np.newaxis])
+        rows = int(cut.end.max())
+        copies = block.in_order[:, :rows] * weighted.taken(cut.place, run[:rows])
+        sums += copies @ figures[:rows]
+    return sums.reshape(len(weights), 2, -1)
+
+
+def _beginning(column: weighted.SortedColumn, wanted: IntArray) -> weighted.SortedColumn:
+    """What is likely to hold the first `wanted` copies: requests have one copy on average."""
+    reach = int(wanted.max() + MARGIN * column.order.size**0.5)
+    runs = int(np.searchsorted(column.starts, reach)) or 1
+    rows = column.starts[runs] if runs < column.starts.size else column.order.size
+    return weighted.SortedColumn(column.order[:rows], column.starts[:runs])
+
+
+def _figures(routed: FloatArray, sizes: FloatArray, small: FloatArray) -> FloatArray:
+    """Rate, MeanΔ and quality, (3, directions + 1, B), the last over all requests."""
+    count, gained, served, quality = (
+        np.concatenate((part, part.sum(axis=1, keepdims=True)), axis=1).T
+        for part in (routed[:, 0], routed[:, 1], sizes, small)
+    )
+    return np.stack(
+        (weighted.ratio(count, served), weighted.ratio(gained, count),
+         weighted.ratio(quality + gained, served))
+    )  # fmt: skip
+
+
+def _rows(
+    settings: dict[str, Any], share: _Share, best: _Share, names: Sequence[str]
+) -> Iterator[Row]:
+    level = settings["bootstrap"]["level"]
+    figures = {"mean_delta": share.mean_delta, "quality": share.quality,
+               "behind_oracle": best.quality - share.quality}  # fmt: skip
+    limits = {n: inference.percentile_limits(f[:, 1:], level) for n, f in figures.items()}
+    for d, name in enumerate(names):
+        row: Row = {"direction": name, "rate": share.rate[d, 0]}
+        for figure, values in figures.items():
+            low, high = limits[figure]
+            row |= {figure: values[d, 0], f"{figure}_low": low[d], f"{figure}_high": high[d]}
+        nothing = np.isnan(share.mean_delta[d, 0])
+        yield row | {"reason": NOTHING_ROUTED if nothing else None}
+
+
+def _below_large(settings: dict[str, Any], evaluation: Evaluation) -> Estimates:
+    """Q(p) - Q_L at STEPS, means over the seeds: (directions + 1, routers, steps)."""
+    bootstrap, directions = settings["bootstrap"], evaluation.directions
+    found = bootstrap_pareto(directions, STEPS, bootstrap["replicates"], bootstrap["seed"])
+    columns = tuple(directions[0].priorities)
+    quality = over_seeds(with_average(found), columns, evaluation.columns)
+    point, samples = quality.value, quality.samples
+    return Estimates(point - point[:, :, :1], samples - samples[:, :, :1])
+
+
+def _at(estimates: Estimates, cell: tuple[int, int]) -> Estimates:
+    return Estimates(estimates.point[cell], estimates.samples[cell])
+
+
+def _outcome(settings: dict[str, Any], held_out: Estimates, test: Estimates, within: float) -> Row:
+    """The budget chosen, and the difference to all-large there; estimates: (steps,)."""
+    bound = np.quantile(held_out.samples, 1 - settings["confidence"], axis=-1)
+    failing = np.flatnonzero(bound < -within)
+    chosen = int(failing[0]) - 1 if failing.size else len(STEPS) - 1
+    low, high = inference.percentile_limits(test.samples[chosen], settings["bootstrap"]["level"])
+    return {
+        "budget": STEPS[chosen],
+        "calibration_difference": float(held_out.point[chosen]),
+        "calibration_bound": float(bound[chosen]),
+        "test_difference": float(test.point[chosen]),
+        "low": float(low),
+        "high": float(high),
+        "held": bool(test.point[chosen] >= -within),
+    }

@@ -1,0 +1,340 @@
+"""What routing costs: seconds of the device, and money, against the quality they buy.
+
+A router that decides before decoding costs C_R + (1 - p) C_S + p C_L a request, one that decides
+after the small model has translated C_S + C_QE + p C_L. Costs come from the tokens that each
+request really took, and from measured rates; the requests that are routed are the router's own
+choice, so one that sends the long ones pays for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routelmt.evaluate import inference
+from routelmt.evaluate.arrays import FloatArray
+from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
+from routelmt.evaluate.bootstrap import DirectionData, bootstrap_pareto
+from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST
+from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.stream_tables import Row, table_of
+from routelmt.join import align
+from routelmt.progress import progress
+
+# Budgets of every curve, beside the experiment's own.
+STEPS = tuple(step / 20 for step in range(21))
+PER = 1000  # requests that seconds and money are for
+SECONDS_PER_HOUR = 3600
+TOKENS_PER_PRICE = 1_000_000
+# At most so many tokens are decoded for an answer in words (METHODS: self-ask).
+ANSWER_TOKENS = 10
+# Terms of a router type that are a pass of its own, measured together as its rate by request.
+_OWN_PASS = frozenset({"prefill", "encoder", "answer", "samples"})
+
+Rates = Mapping[tuple[str, str], float]  # seconds, or money, by name and step
+
+
+class Tokens(NamedTuple):
+    """Of the requests of a direction, each (n,): tokens of a model's prompts and outputs."""
+
+    prompt: FloatArray
+    output: FloatArray
+
+
+class Costs(NamedTuple):
+    """Of the requests of a direction, each (n,): what is spent in any case, and if routed.
+
+    router, small: always spent; router_routed, small_routed, large_routed: what routing the
+    request adds. small_routed is negative where the small model's translation is saved.
+    """
+
+    router: FloatArray
+    small: FloatArray
+    router_routed: FloatArray
+    small_routed: FloatArray
+    large_routed: FloatArray
+
+
+class NoRate(Exception):
+    """A rate, or token counts, that the costs need are not there."""
+
+
+def costs(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    gains: pa.Table,
+    hypotheses: Mapping[str, pa.Table],
+    rates: pa.Table,
+) -> pa.Table:
+    """Table `costs`: every router at STEPS and the experiment's budgets.
+
+    settings: as for the other tables, and cost {small, large: names of the models; routers: by name
+    {terms: of RouterType.costs, of: the router it is another answer of, metric: that of its
+    estimates, samples: how many}; prices: null, or {currency, per_hour: of the device, per_million:
+    {model: [input, output] tokens}}}. gains: those of the evaluation, in its order. hypotheses: of
+    the small and the large model, by 'small' and 'large', on the same segments. Intervals hold what
+    the requests contribute; the rates are taken as they are.
+    """
+    steps = sorted({*STEPS, *settings["budgets"]})
+    tokens = _tokens(evaluation, gains, hypotheses)
+    seconds = rates_of(rates)
+    prices = settings["cost"].get("prices")
+    money = priced(seconds, prices, settings["cost"]) if prices else {}
+    found: list[Row] = []
+    for router in progress(evaluation.routers, "costs", "router"):
+        ledger = _ledger(settings, evaluation, router, tokens, seconds, steps)
+        spent = _money(settings, evaluation, router, tokens, money, steps)
+        quality = _curve(settings, evaluation, router, evaluation.directions, steps)
+        for p, place in enumerate(place_names(evaluation)):
+            for b, budget in enumerate(steps):
+                found.append(
+                    {"router": router, "direction": place, "budget": budget,
+                     "role": role_of(router, settings), "quality": quality.value[p, b],
+                     "money": spent[p, b], "currency": prices and prices["currency"]}
+                    | ledger[p][b]
+                )  # fmt: skip
+    return table_of("costs", found)
+
+
+def rates_of(table: pa.Table) -> dict[tuple[str, str], float]:
+    """Seconds by name and step, from a `rates` table."""
+    rows = zip(*(table.column(c).to_pylist() for c in ("name", "step", "seconds")), strict=True)
+    return {(name, step): seconds for name, step, seconds in rows}
+
+
+def priced(
+    seconds: Rates, prices: Mapping[str, Any], cost: Mapping[str, Any]
+) -> dict[tuple[str, str], float]:
+    """Money by name and step: tokens have their own price, or take the device's time."""
+    per_hour = prices.get("per_hour")
+    found: dict[tuple[str, str], float] = {}
+    if per_hour is not None:
+        found = {key: value * per_hour / SECONDS_PER_HOUR for key, value in seconds.items()}
+    for model in (cost["small"], cost["large"]):
+        if model in prices.get("per_million", {}):
+            for step, price in zip((PREFILL, DECODE), prices["per_million"][model], strict=True):
+                found[model, step] = price / TOKENS_PER_PRICE
+    return found
+
+
+def request_costs(
+    small: Tokens, large: Tokens, cost: Mapping[str, Any], router: str, rates: Rates
+) -> Costs:
+    """What each request costs under a router, in the unit of the rates.
+
+    Raises NoRate naming what is missing.
+    """
+    spec = cost["routers"].get(router, {"terms": []})
+    terms = frozenset(spec["terms"])
+    translating = _translating(small, cost["small"], rates)
+    reading = small.prompt * _rate(rates, cost["small"], PREFILL)
+    large_cost = _translating(large, cost["large"], rates)
+    own = np.zeros(len(reading))
+    if terms & _OWN_PASS:
+        own = own + _own_pass(small, cost, router, rates)
+    if "estimate" in terms:
+        own = own + _rate(rates, spec["metric"], REQUEST)
+    kept = np.zeros(len(reading)) if "decode" in terms else -translating
+    # The prefill that the decision was read from is the translation's own, unless there is none.
+    wasted = reading if "shared_prefill" in terms else np.zeros(len(reading))
+    return Costs(own, translating, wasted, kept, large_cost)
+
+
+def break_even(costs: Sequence[Costs]) -> tuple[float, str | None]:
+    """The budget at which routing costs what all-large does, or NaN and why there is none.
+
+    With mean costs (METHODS): spent in any case + p x what routing adds = C_L.
+    """
+    always, added, large = (
+        float(np.mean([np.mean(part) for part in parts]))
+        for parts in (
+            [c.router + c.small for c in costs],
+            [c.router_routed + c.small_routed + c.large_routed for c in costs],
+            [c.large_routed for c in costs],
+        )
+    )
+    if large <= always:
+        return float("nan"), "costs more than all-large at any budget"
+    return min(1.0, (large - always) / added), None
+
+
+def _own_pass(small: Tokens, cost: Mapping[str, Any], router: str, rates: Rates) -> FloatArray:
+    """A router's pass over every request: as measured, else from the small model's rates."""
+    spec = cost["routers"][router]
+    for name in (router, spec.get("of")):
+        if (name, REQUEST) in rates:
+            return np.full(len(small.prompt), rates[name, REQUEST])
+    if "encoder" in spec["terms"]:
+        raise NoRate(f"no rate of router {router}")
+    reading = small.prompt * _rate(rates, cost["small"], PREFILL)
+    decoded = np.zeros(len(reading))
+    if "answer" in spec["terms"]:
+        decoded = np.full(len(reading), float(ANSWER_TOKENS))
+    if "samples" in spec["terms"]:  # a sample is about as long as the translation
+        decoded = spec["samples"] * small.output
+    return reading + decoded * (_rate(rates, cost["small"], DECODE) if decoded.any() else 0.0)
+
+
+def _translating(tokens: Tokens, model: str, rates: Rates) -> FloatArray:
+    if np.isnan(tokens.prompt).any() or np.isnan(tokens.output).any():
+        raise NoRate(f"no token counts of {model}: its translations are precomputed")
+    return tokens.prompt * _rate(rates, model, PREFILL) + tokens.output * _rate(
+        rates, model, DECODE
+    )
+
+
+def _rate(rates: Rates, name: str, step: str) -> float:
+    if (name, step) not in rates:
+        raise NoRate(f"no {step} rate of {name}")
+    return rates[name, step]
+
+
+def _tokens(
+    evaluation: Evaluation, gains: pa.Table, hypotheses: Mapping[str, pa.Table]
+) -> list[tuple[Tokens, Tokens]]:
+    """(small, large) of every direction, in the order of its requests."""
+    direction = gains.column("direction").to_numpy()
+    columns = {}
+    for size, table in hypotheses.items():
+        placed = align(gains, table, "gains", f"hypotheses of the {size} model")
+        columns[size] = [
+            pc.cast(placed.column(c), pa.float64()).to_numpy()
+            for c in ("prompt_tokens", "output_tokens")
+        ]
+    return [
+        (Tokens(*(values[direction == d.name] for values in columns["small"])),
+         Tokens(*(values[direction == d.name] for values in columns["large"])))
+        for d in evaluation.directions
+    ]  # fmt: skip
+
+
+def _ledger(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    router: str,
+    tokens: Sequence[tuple[Tokens, Tokens]],
+    rates: Rates,
+    steps: Sequence[float],
+) -> list[list[Row]]:
+    """By place and budget, the columns about seconds."""
+    places = len(evaluation.directions) + 1
+    try:
+        found = [request_costs(*pair, settings["cost"], router, rates) for pair in tokens]
+    except NoRate as error:
+        return [[_undefined(str(error)) for _ in steps] for _ in range(places)]
+    bootstrap = settings["bootstrap"]
+
+    def spent(fields: Sequence[str], replicates: int = 1) -> RouterFigures:
+        spending = _spending(evaluation.directions, found, fields)
+        return _curve(settings, evaluation, router, spending, steps, replicates)
+
+    total = spent(Costs._fields, bootstrap["replicates"])
+    low, high = inference.percentile_limits(total.samples, bootstrap["level"])
+    parts = {
+        "router_seconds": spent(("router", "router_routed")).value,
+        "small_seconds": spent(("small", "small_routed")).value,
+        "large_seconds": spent(("large_routed",)).value,
+    }
+    rows = []
+    for p in range(places):
+        here = found if p == places - 1 else [found[p]]
+        even, reason = break_even(here)
+        large = PER * float(np.mean([np.mean(c.large_routed) for c in here]))
+        rows.append(
+            [
+                {"seconds": total.value[p, b], "seconds_low": low[p, b], "seconds_high": high[p, b],
+                 **{name: max(0.0, values[p, b]) for name, values in parts.items()},
+                 "mean_seconds": _at_mean(here, step),
+                 "of_all_large": total.value[p, b] / large,
+                 "router_share": max(0.0, parts["router_seconds"][p, b]) / total.value[p, b],
+                 "break_even": even, "reason": reason}
+                for b, step in enumerate(steps)
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def _money(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    router: str,
+    tokens: Sequence[tuple[Tokens, Tokens]],
+    rates: Rates,
+    steps: Sequence[float],
+) -> FloatArray:
+    """Money by place and budget, NaN where there is no price for something."""
+    try:
+        found = [request_costs(*pair, settings["cost"], router, rates) for pair in tokens]
+    except NoRate:
+        return np.full((len(evaluation.directions) + 1, len(steps)), np.nan)
+    spending = _spending(evaluation.directions, found, Costs._fields)
+    return _curve(settings, evaluation, router, spending, steps).value
+
+
+def _spending(
+    directions: Sequence[DirectionData], found: Sequence[Costs], fields: Sequence[str]
+) -> list[DirectionData]:
+    """The directions with costs in the place of quality: they add up over requests as it does."""
+    spending = []
+    for direction, costs in zip(directions, found, strict=True):
+        own = {name: getattr(costs, name) for name in fields}
+        always = [values for name, values in own.items() if not name.endswith("_routed")]
+        routed = [values for name, values in own.items() if name.endswith("_routed")]
+        nothing = np.zeros(len(direction.gain))
+        spending.append(
+            replace(
+                direction,
+                quality_small=PER * np.sum([nothing, *always], axis=0),
+                gain=PER * np.sum([nothing, *routed], axis=0),
+            )
+        )
+    return spending
+
+
+def _curve(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    router: str,
+    directions: Sequence[DirectionData],
+    steps: Sequence[float],
+    replicates: int = 1,
+) -> RouterFigures:
+    """(directions + 1, steps): means over the seeds of a router.
+
+    A router that draws by chance is its expectation: the line between the ends.
+    """
+    columns = evaluation.columns[router]
+    own = [replace(d, priorities={c: d.priorities[c] for c in columns}) for d in directions]
+    found = with_average(bootstrap_pareto(own, steps, replicates, settings["bootstrap"]["seed"]))
+    figures = over_seeds(found, columns, {router: columns})
+    if router in settings["random"]:
+        share = np.array(steps)
+        value, samples = figures.value, figures.samples
+        figures.set_expectation(
+            0,
+            value[:, 0, :1] + share * (value[:, 0, -1:] - value[:, 0, :1]),
+            samples[:, 0, :1] + share[:, None] * (samples[:, 0, -1:] - samples[:, 0, :1]),
+        )
+    return RouterFigures(*(part[:, 0] for part in figures))
+
+
+def _at_mean(found: Sequence[Costs], step: float) -> float:
+    """Seconds if the routed requests were like all others: the formula with mean costs."""
+    means = [
+        np.mean(c.router + c.small)
+        + step * np.mean(c.router_routed + c.small_routed + c.large_routed)
+        for c in found
+    ]
+    return PER * float(np.mean(means))
+
+
+def _undefined(reason: str) -> Row:
+    seconds = ("seconds", "seconds_low", "seconds_high", "router_seconds", "small_seconds")
+    others = ("large_seconds", "mean_seconds", "of_all_large", "router_share", "break_even")
+    return dict.fromkeys((*seconds, *others), float("nan")) | {"reason": reason}

@@ -1,0 +1,108 @@
+"""What a deployment is judged on: what it may be calibrated on, and the requests that come then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routelmt.errors import UserError
+from routelmt.evaluate.arrays import AnyArray, IntArray
+from routelmt.evaluate.bootstrap import DirectionData
+from routelmt.evaluate.requests import Evaluation, evaluated_requests
+from routelmt.join import align
+
+NO_DOMAIN = "(none)"
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """Held-out data that thresholds may be taken from, and the test data that they meet.
+
+    test, calibration: priorities; predicted, calibration_predicted: the same requests with the
+    routers' predictions in the place of priorities. datasets, domains: of every test request, by
+    direction in the order of test.directions. Both sides have the same directions and routers.
+    """
+
+    test: Evaluation
+    predicted: Evaluation
+    calibration: Evaluation
+    calibration_predicted: Evaluation
+    datasets: tuple[AnyArray, ...]
+    domains: tuple[AnyArray, ...]
+
+    def calibrated(self) -> list[tuple[DirectionData, DirectionData]]:
+        """(calibration, test) of every direction."""
+        held_out = {direction.name: direction for direction in self.calibration.directions}
+        return [(held_out[direction.name], direction) for direction in self.test.directions]
+
+
+def read_deployment(
+    predictions: pa.Table,
+    gains: pa.Table,
+    calibration_predictions: pa.Table,
+    calibration_gains: pa.Table,
+    segments: pa.Table,
+    routers: Sequence[str] | None = None,
+) -> Deployment:
+    """The deployment of these tables; segments: of the test sets, for their domains.
+
+    Raises UserError where predictions, gains or segments do not match, or where a direction has
+    test data and no calibration data, or a router other seeds on either side.
+    """
+    test = evaluated_requests(predictions, gains, routers)
+    calibration = evaluated_requests(calibration_predictions, calibration_gains, test.routers)
+    missing = {d.name for d in test.directions} - {d.name for d in calibration.directions}
+    if missing:
+        raise UserError(
+            f"calibration data: none for direction {', '.join(sorted(missing))}, which is tested; "
+            "give the validation sets' predictions and gains of every direction."
+        )
+    for router, columns in test.columns.items():
+        if columns != calibration.columns[router]:
+            raise UserError(
+                f"calibration data: router '{router}' has {_seeds(calibration.columns[router])} "
+                f"there and {_seeds(columns)} on the test sets; predict with the same seeds."
+            )
+    placed = align(gains, segments, "gains", "segments")
+    return Deployment(
+        test,
+        evaluated_requests(_by_prediction(predictions), gains, test.routers),
+        calibration,
+        evaluated_requests(_by_prediction(calibration_predictions), calibration_gains,
+                           test.routers),
+        _by_direction(placed.column("dataset"), gains, test),
+        _by_direction(pc.fill_null(placed.column("domain"), NO_DOMAIN), gains, test),
+    )  # fmt: skip
+
+
+def subset(direction: DirectionData, rows: IntArray) -> DirectionData:
+    """Some requests of a direction, in the order of `rows`."""
+    return replace(
+        direction,
+        group_ids=direction.group_ids[rows],
+        tie_keys=direction.tie_keys[rows],
+        quality_small=direction.quality_small[rows],
+        gain=direction.gain[rows],
+        priorities={name: values[rows] for name, values in direction.priorities.items()},
+        guard_signals={name: values[rows] for name, values in direction.guard_signals.items()},
+    )
+
+
+def _seeds(columns: Sequence[str]) -> str:
+    return ", ".join(column.rsplit("/", 1)[1] for column in columns)
+
+
+def _by_prediction(predictions: pa.Table) -> pa.Table:
+    index = predictions.schema.get_field_index("priority")
+    return predictions.set_column(index, "priority", predictions.column("prediction"))
+
+
+def _by_direction(values: Any, gains: pa.Table, test: Evaluation) -> tuple[AnyArray, ...]:
+    column: AnyArray = values.to_numpy()
+    direction: AnyArray = gains.column("direction").to_numpy()
+    return tuple(np.asarray(column[direction == d.name]) for d in test.directions)

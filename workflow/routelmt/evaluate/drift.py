@@ -1,0 +1,218 @@
+"""Traffic that is not like the calibration traffic: what each policy makes of it.
+
+Part A of the test data calibrates, part B is something else: other datasets, or other domains of
+the same one. No text (group) is on both sides of calibration and traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt import tables
+from routelmt.evaluate import streaming
+from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from routelmt.evaluate.bootstrap import DirectionData
+from routelmt.evaluate.deployment import Deployment, subset
+from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.stream_tables import (
+    Row,
+    Stream,
+    offline_quality,
+    policy_rows,
+    served,
+    table_of,
+)
+from routelmt.progress import progress
+
+# What comes after calibration on half of A: its other half, B, or A that turns into B.
+SCENARIOS = ("same", "shift", "gradual")
+# Fewer requests of a part say nothing about a rate.
+LEAST = 20
+# Requests over which a rate at a moment is taken, and moments of a path.
+RECENT = 200
+MOMENTS = 60
+
+
+class Parts(NamedTuple):
+    """Rows of a direction: A's for calibration and for traffic, and B's."""
+
+    calibrating: IntArray
+    same: IntArray
+    other: IntArray
+
+
+def drift(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
+    """As the streaming table, by scenario (see SCENARIOS); empty without two parts to compare.
+
+    settings' drift: {from, to}: datasets of A and of B. Without them A is the first of several
+    test datasets and B the others; of one dataset, A is its largest domains up to half of the
+    requests and B the other domains, in every direction.
+    """
+    found: list[Row] = []
+    for router, budget, scenario, streams in _all_streams(settings, deployment):
+        columns = deployment.test.columns[router]
+        offline = [offline_quality(own[0].requests, columns, budget) for own in streams]
+        same = {"scenario": scenario, "router": router, "budget": budget,
+                "role": role_of(router, settings)}  # fmt: skip
+        rows = policy_rows(settings, streams, place_names(deployment.test), offline)
+        found += [same | row for row in rows]
+    return table_of("drift", found)
+
+
+def drift_paths(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
+    """The realised rate as the requests come: MOMENTS rows a stream, of the first seed.
+
+    rate: over all requests so far; recent_rate: over the last RECENT of them (NaN before there are
+    so many); low, high: the band of the rate so far.
+    """
+    parts: list[pa.Table] = []
+    for router, budget, scenario, streams in _all_streams(settings, deployment):
+        for own in streams:
+            stream, policies = own[0], streaming.POLICIES
+            band = streaming.Band(budget, stream.calibration, settings["stream"]["false_alarms"])
+            moments = _moments(len(stream.routed))
+            limits = np.array([_limits(band, int(moment)) for moment in moments])
+            for q, policy in enumerate(policies):
+                columns = {
+                    "scenario": scenario, "router": router, "role": role_of(router, settings),
+                    "direction": stream.requests.name, "budget": budget, "policy": policy,
+                    "request": moments, "rate": _rates(stream.routed[:, q], moments),
+                    "recent_rate": _recent(stream.routed[:, q], moments),
+                    "low": limits[:, 0], "high": limits[:, 1],
+                }  # fmt: skip
+                parts.append(tables.from_columns("drift_paths", columns))
+    return pa.concat_tables(parts) if parts else tables.arrow_schema("drift_paths").empty_table()
+
+
+def parts_of(
+    settings: dict[str, Any], test: DirectionData, datasets: AnyArray, domains: AnyArray
+) -> Parts | None:
+    """A and B of a direction, A cut in halves by group; None if there are no two such parts.
+
+    datasets, domains: of every request, (n,).
+    """
+    in_a, in_b = _sides(settings["drift"], datasets, domains)
+    seed = settings["stream"]["seed"]
+    coin = streaming.uniforms((f"half {group}" for group in test.group_ids.tolist()), seed) < 0.5
+    seen = np.isin(test.group_ids, test.group_ids[in_a & coin])
+    found = Parts(
+        np.flatnonzero(in_a & coin), np.flatnonzero(in_a & ~coin), np.flatnonzero(in_b & ~seen)
+    )
+    return found if min(map(len, found)) >= LEAST else None
+
+
+def _sides(
+    asked: dict[str, Any], datasets: AnyArray, domains: AnyArray
+) -> tuple[BoolArray, BoolArray]:
+    names = list(dict.fromkeys(datasets.tolist()))
+    if asked.get("from") and asked.get("to"):
+        return np.isin(datasets, asked["from"]), np.isin(datasets, asked["to"])
+    if len(names) > 1:
+        first: BoolArray = datasets == names[0]
+        return first, ~first
+    largest = np.isin(domains, largest_domains(domains))
+    return largest, ~largest
+
+
+def largest_domains(domains: AnyArray) -> list[str]:
+    """The largest domains that together have no more than half of the rows; at least one."""
+    names, counts = np.unique(domains.astype(str), return_counts=True)
+    order = np.lexsort((names, -counts))
+    fitting = int(np.searchsorted(np.cumsum(counts[order]), domains.size / 2, side="right"))
+    found: list[str] = names[order[: max(1, fitting)]].tolist()
+    return found
+
+
+def order_of(scenario: str, parts: Parts, test: DirectionData, seed: int) -> IntArray:
+    """Rows of a scenario in the order of arrival; random, the same on every machine.
+
+    gradual: requests of A at a density that falls from the beginning to the end, of B at one that
+    rises: (1 - x) and x of the way, with as many of the one as of the other.
+    """
+    if scenario == "gradual":
+        size = min(len(parts.same), len(parts.other))
+        leaving, coming = (_shuffled(rows, test, seed)[:size] for rows in parts[1:])
+        draws = [_draws(rows, test, seed) for rows in (leaving, coming)]
+        place = np.concatenate((1 - np.sqrt(1 - draws[0]), np.sqrt(draws[1])))
+        mixed: IntArray = np.concatenate((leaving, coming))[np.argsort(place, kind="stable")]
+        return mixed
+    return _shuffled(parts.same if scenario == "same" else parts.other, test, seed)
+
+
+def _shuffled(rows: IntArray, test: DirectionData, seed: int) -> IntArray:
+    keys = (f"arrival {key}" for key in test.tie_keys[rows].tolist())
+    shuffled: IntArray = rows[np.argsort(streaming.uniforms(keys, seed), kind="stable")]
+    return shuffled
+
+
+def _draws(rows: IntArray, test: DirectionData, seed: int) -> FloatArray:
+    return streaming.uniforms((f"moment {key}" for key in test.tie_keys[rows].tolist()), seed)
+
+
+def _all_streams(
+    settings: dict[str, Any], deployment: Deployment
+) -> Iterator[tuple[str, float, str, list[list[Stream]]]]:
+    """(router, budget, scenario, streams by direction and seed) of all deployable routers."""
+    parts = [
+        parts_of(settings, test, datasets, domains)
+        for test, datasets, domains in zip(
+            deployment.test.directions, deployment.datasets, deployment.domains, strict=True
+        )
+    ]
+    whole = [found for found in parts if found is not None]
+    if len(whole) < len(parts):
+        return
+    routers = [r for r in deployment.test.routers if r not in settings["oracles"]]
+    for router in progress(routers, "drift", "router"):
+        for budget in settings["budgets"]:
+            for scenario in SCENARIOS:
+                yield (
+                    router,
+                    budget,
+                    scenario,
+                    _streams(settings, deployment, whole, (router, budget, scenario)),
+                )
+
+
+def _streams(
+    settings: dict[str, Any],
+    deployment: Deployment,
+    parts: Sequence[Parts],
+    asked: tuple[str, float, str],
+) -> list[list[Stream]]:
+    router, budget, scenario = asked
+    found = []
+    for test, own in zip(deployment.test.directions, parts, strict=True):
+        order = order_of(scenario, own, test, settings["stream"]["seed"])
+        held_out = subset(test, own.calibrating)
+        found.append(
+            [served(settings, held_out, test, column, budget, order)
+             for column in deployment.test.columns[router]]
+        )  # fmt: skip
+    return found
+
+
+@cache
+def _limits(band: streaming.Band, served: int) -> tuple[float, float]:
+    return band.limits(served)
+
+
+def _moments(requests: int) -> IntArray:
+    """After how many requests the rate is looked at: evenly spaced, the last one included."""
+    return np.unique(np.linspace(1, requests, min(MOMENTS, requests)).round().astype(np.int64))
+
+
+def _rates(routed: BoolArray, moments: IntArray) -> FloatArray:
+    rates: FloatArray = np.cumsum(routed)[moments - 1] / moments
+    return rates
+
+
+def _recent(routed: BoolArray, moments: IntArray) -> FloatArray:
+    so_far = np.concatenate(([0], np.cumsum(routed)))
+    recent = (so_far[moments] - so_far[np.maximum(moments - RECENT, 0)]) / RECENT
+    return np.where(moments >= RECENT, recent, np.nan)

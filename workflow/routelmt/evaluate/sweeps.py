@@ -1,0 +1,93 @@
+"""The table of a sweep: one setting of one router at several values, on the same replicates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt import tables
+from routelmt.errors import UserError
+from routelmt.evaluate.build import build_table
+from routelmt.evaluate.roles import ROUTER
+
+
+def sweep_table(settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Table) -> pa.Table:
+    """Table `sweep`: every metric at every value of the setting, and of the reference lines.
+
+    settings: sweep and setting (names), points {router: value}, routers (the points and the
+    references; by default the points and all oracles and random routers that have predictions),
+    and budgets, bootstrap, oracles, random as for the table `routers`: its rows are these, from the
+    same replicates, so points differ by the setting alone. Points keep the order of `points`.
+    Raises UserError for points without predictions, two points of one value, no point at all, and
+    for what table `routers` refuses.
+    """
+    labels = {router: text_of(value) for router, value in settings["points"].items()}
+    _check_points(settings["sweep"], labels, predictions)
+    asked = settings.get("routers") or [*labels, *_references(settings, predictions)]
+    found = build_table("routers", {**settings, "routers": asked}, predictions, gains)
+    routers: list[str] = found.column("router").to_pylist()
+    position = {router: index for index, router in enumerate(labels)}
+    strangers = sorted({r for r, role in zip(routers, found.column("role").to_pylist(), strict=True)
+                        if role == ROUTER and r not in labels})  # fmt: skip
+    if strangers:
+        raise UserError(
+            f"sweep '{settings['sweep']}': router {', '.join(strangers)} is neither one of its "
+            "points nor a reference (random or an oracle)."
+        )
+    columns = {name: found.column(name) for name in found.column_names if name != "value"}
+    return tables.from_columns(
+        "sweep",
+        {
+            **columns,
+            "sweep": settings["sweep"],
+            "setting": settings["setting"],
+            "value": [labels.get(router) for router in routers],
+            "position": [position.get(router) for router in routers],
+            "number": np.array([number_of(labels.get(router)) for router in routers]),
+            "estimate": found.column("value"),
+        },
+    )
+
+
+def text_of(value: Any) -> str:
+    """How a value of a setting is written: lists with ' + ', numbers as short as they are."""
+    if isinstance(value, list | tuple):
+        return " + ".join(map(text_of, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def number_of(text: str | None) -> float:
+    """The finite number that a value is; NaN for any other text."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _check_points(sweep: str, labels: Mapping[str, str], predictions: pa.Table) -> None:
+    if not labels:
+        raise UserError(f"sweep '{sweep}': it has no points; give 'values' at least one.")
+    twice = sorted({text for text in labels.values() if list(labels.values()).count(text) > 1})
+    if twice:
+        raise UserError(f"sweep '{sweep}': value {', '.join(twice)} occurs more than once.")
+    missing = [router for router in labels if router not in _routers(predictions)]
+    if missing:
+        raise UserError(
+            f"sweep '{sweep}': no predictions of {', '.join(missing)}; make them first, or leave "
+            f"value {', '.join(labels[router] for router in missing)} out."
+        )
+
+
+def _references(settings: Mapping[str, Any], predictions: pa.Table) -> list[str]:
+    known = [*settings["random"], *settings["oracles"]]
+    return [router for router in known if router in _routers(predictions)]
+
+
+def _routers(predictions: pa.Table) -> Sequence[str]:
+    found: list[str] = predictions.column("router").unique().to_pylist()
+    return found

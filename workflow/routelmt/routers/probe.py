@@ -1,0 +1,431 @@
+"""Linear probes on the small model's frozen states: no prefill beyond the translation's own.
+
+ProbeDirichlet (PD) and its baselines, and ours, `mix`: a learned mix of layers that predicts gain.
+
+| layers | score of | source |
+|---|---|---|
+| final | the last layer's state of the last prompt token | PD probe-final |
+| mean | the mean over layers of the token means | PD probe-mean |
+| dirichlet | layers weighted by a Dirichlet, one set of concentrations | PD ProbeDirichlet |
+| dirichlet-input | the same, concentrations from the mean of the token embeddings | PD's text |
+| mix | layers weighted by a softmax, learned | ours |
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from routelmt.device import find_device
+from routelmt.errors import UserError
+from routelmt.routers.artifact import atomic_folder, read_record, write_record
+from routelmt.routers.base_model import load_base, model_folder, weights_hash
+from routelmt.routers.card import card
+from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
+from routelmt.routers.losses import make_loss
+from routelmt.routers.prompt_rows import PromptReader
+from routelmt.routers.readout import Answers, Readout
+from routelmt.routers.registry import RouterType
+from routelmt.routers.regressor import pad_right
+from routelmt.routers.targets import FloatArray, Labels, labels
+from routelmt.routers.training_run import rows_record
+from routelmt.routers.validation import routing_metrics
+from routelmt.states import Pool, States, difference
+from routelmt.translate.batches import token_batches
+from routelmt.translate.layer_states import LayerPooling, LayerStates
+
+if TYPE_CHECKING:
+    from routelmt.routers.probe_fit import Fit, ProbeRows
+    from routelmt.routers.probe_model import FoldedProbe, Layers, Probe, Vectors
+
+ROUTER = RouterType(
+    trained=True, needs=frozenset({"states"}), seeded=True, costs=("shared_prefill",)
+)
+FILE = "probe.safetensors"
+PACKAGES = ("torch", "transformers", "tokenizers")
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def train(
+    spec: Mapping[str, Any],
+    training: RouterInputs,
+    validation: RouterInputs,
+    context: RouterContext,
+    out: Path,
+) -> dict[str, Any]:
+    """Train the probe that `spec` describes and leave it in the folder `out`; returns its record.
+
+    spec: the `probe` entry of the config, defaults filled in. Each learning rate of a list is
+    trained, and the one with the lowest validation loss kept. Always on the CPU, in little memory.
+    Raises UserError where there are no states, or states of another model, where there is nothing
+    to learn from, and where every training diverges.
+    """
+    import torch
+
+    from routelmt.routers import probe_model
+    from routelmt.routers.probe_fit import ProbeRows
+
+    torch.set_num_threads(max(1, context.speed["threads"] - 1))  # one more reads the states
+    found = labels(spec, training, validation)
+    readout = Readout.of(spec, found.training)
+    states = [_states_of(inputs, spec["type"]) for inputs in (training, validation)]
+    _check_states(states, context.model)
+    record = _record(spec, states[0], context, sorted(set(training.directions)))
+    record |= readout.as_record() | found.record()
+    record["rows"] = {
+        "training": rows_record(training, found.training),
+        "validation": rows_record(validation, found.validation),
+    }
+    data, valid = (
+        ProbeRows(probe_model.features(s, spec["layers"], pool_of(spec)), readout.scaled(label))
+        for s, label in zip(states, (found.training, found.validation), strict=True)
+    )
+    scaling = probe_model.moments(data.features) if spec["standardise"] else None
+    probe = probe_model.Probe(spec["layers"], data.features.shape, scaling)
+    best, fits = _fit_rates(spec, probe, data, valid, found, context.seed)
+    folded = probe.folded()
+    record |= _reached(best, probe, folded, valid, readout, validation)
+    record["about"] = _about(record)
+    with atomic_folder(out) as folder:
+        _write(folder, folded, record, fits)
+    return record
+
+
+def pool_of(spec: Mapping[str, Any]) -> Pool:
+    """Which states are read: of the last token or of their mean; PD's by default."""
+    pool: Pool = spec.get("pool") or ("last" if spec["layers"] == "final" else "mean")
+    if spec["layers"] == "dirichlet-input" and pool == "last":
+        raise UserError(
+            f"router '{spec['type']}': 'layers: dirichlet-input' reads the mean of the embeddings; "
+            "'pool: last' would give it the template's last token, the same for every text. "
+            "Leave 'pool' out."
+        )
+    return pool
+
+
+def _states_of(inputs: RouterInputs, router: str) -> States:
+    if inputs.states is None:
+        raise UserError(
+            f"router '{router}' reads the small model's states: give it --states (in training "
+            "--train-states and --valid-states); `python -m routelmt signals --states` makes them."
+        )
+    states: States = inputs.states
+    return states
+
+
+def _check_states(states: Sequence[States], model: Mapping[str, Any]) -> None:
+    """Raise UserError unless training's and validation's states are of this one model."""
+    one, other = states
+    if (one.layers, one.hidden) != (other.layers, other.hidden):
+        raise UserError(
+            f"the training rows' states are of {one.layers} layers of {one.hidden}, the validation "
+            f"rows' of {other.layers} layers of {other.hidden}: they are of different models."
+        )
+    for about, settings in (("validation rows'", other.model), ("small model's", model)):
+        found = difference(one.model, settings)
+        if found:
+            raise UserError(f"the training rows' states are not the {about}: {found}.")
+
+
+def _fit_rates(
+    spec: Mapping[str, Any],
+    probe: Probe,
+    data: ProbeRows,
+    valid: ProbeRows,
+    found: Labels,
+    seed: int,
+) -> tuple[Fit, list[Fit]]:
+    """(the best training, all of them, one a learning rate); the best weights are in `probe`."""
+    import torch
+
+    from routelmt.routers.probe_fit import fit
+
+    loss = make_loss(spec)
+    start = {n: p.detach().clone() for n, p in probe.named_parameters()}
+    if spec["target"].startswith("small-"):
+        share = float(np.clip(found.training.mean(), 1e-3, 1 - 1e-3))
+        start["bias"] = torch.tensor([math.log(share / (1 - share))])  # begin at the base rate
+    rates = spec["learning_rate"]
+    fits = []
+    for rate in rates if isinstance(rates, list) else [rates]:
+        probe.load_state_dict(start)
+        fits.append(fit(probe, data, valid, loss, spec, rate, seed))
+    best = min(fits, key=lambda f: f.best_loss)
+    if not math.isfinite(best.best_loss):
+        raise UserError(
+            f"router '{spec['type']}': training diverged with learning rate "
+            f"{', '.join(f'{f.rate:g}' for f in fits)}; lower 'learning_rate'."
+        )
+    probe.load_state_dict(best.best)
+    return best, fits
+
+
+# --- the artifact --------------------------------------------------------------------------------
+
+
+def _record(
+    spec: Mapping[str, Any], states: States, context: RouterContext, directions: list[str]
+) -> dict[str, Any]:
+    """What shapes the router beside rows and readout, as router.json has it."""
+    model = {**states.model, **context.model}
+    return {
+        "type": spec["type"],
+        "layers": spec["layers"],
+        "pool": pool_of(spec),
+        "states": {"layers": states.layers, "hidden": states.hidden},
+        "prompt": model["prompt"],
+        "prompt_fingerprint": _reader(model, context.languages).fingerprint(),
+        "languages": dict(context.languages),
+        "directions": directions,
+        "base": {
+            "path": model["path"],
+            "revision": model.get("revision"),
+            "weights_sha256": _weights(model),
+        },
+        "dtype": model["dtype"],
+        "max_length": model["max_prompt_tokens"],
+        "hyperparameters": dict(spec),
+        "seed": context.seed,
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _weights(model: Mapping[str, Any]) -> str:
+    try:
+        return weights_hash(model_folder(model["path"], model.get("revision")))
+    except OSError as error:
+        raise UserError(
+            f"small model '{model['path']}': its weights cannot be read ({error}). The router "
+            "keeps their hash, so that it is never used with others."
+        ) from None
+
+
+def _reader(model: Mapping[str, Any], languages: Mapping[str, str]) -> PromptReader:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model["path"], revision=model.get("revision"), trust_remote_code=False,
+            local_files_only=Path(model["path"]).is_dir(),
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"small model '{model['path']}': its tokenizer cannot be loaded: {error}"
+        ) from None
+    return PromptReader(tokenizer, model["prompt"], languages, model["max_prompt_tokens"])
+
+
+def _reached(
+    best: Fit,
+    probe: Probe,
+    folded: FoldedProbe,
+    valid: ProbeRows,
+    readout: Readout,
+    validation: RouterInputs,
+) -> dict[str, Any]:
+    """`result`, `validation` and `cost` of the record, and the layers' weights."""
+    import torch
+
+    start = time.monotonic()
+    outputs = _scores(folded, valid.features)
+    seconds = time.monotonic() - start
+    _, priority = readout.priorities(readout.answers(outputs))
+    entry = best.best_epoch
+    found: dict[str, Any] = {
+        "result": {
+            "learning_rate": best.rate,
+            **{k: entry[k] for k in ("epoch", "validation_loss", "validation_spearman")},
+            "training_seconds": best.seconds,
+        },
+        "validation": routing_metrics(validation, priority),
+        "cost": {
+            "terms": list(ROUTER.costs),
+            "milliseconds": 1000 * seconds / validation.rows,
+            "device": "cpu",
+        },
+    }
+    if probe.kind in ("mix", "dirichlet"):
+        with torch.no_grad():
+            found["layer_weights"] = [round(w, 5) for w in probe.logits.softmax(0).tolist()]
+    return found
+
+
+def _scores(folded: FoldedProbe, features: Vectors | Layers) -> FloatArray:
+    from routelmt.routers.probe_model import runs
+
+    return np.concatenate([folded.scores(h) for _, h in features.batches(runs(features.rows))])
+
+
+def _about(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card says of this type; see `card`."""
+    names = {
+        "final": "the last layer",
+        "mean": "the mean over all layers",
+        "dirichlet": "Dirichlet-weighted layers",
+        "dirichlet-input": "Dirichlet-weighted layers, their weights from the embeddings",
+        "mix": "a learned mix of all layers",
+    }
+    what = names[record["layers"]]
+    token = "last prompt token" if record["pool"] == "last" else "mean over the prompt's tokens"
+    paper = record["layers"] != "mix" and record["target"] == "small-wins"
+    gate = (
+        "; here layer l counts `softmax(gate @ e + gate_bias)[l]` times `heads[l] @ h[l] + "
+        "offsets[l]`, e the embedding layer"
+        if record["layers"] == "dirichlet-input"
+        else ""
+    )
+    return {
+        "title": f"Probe on {what}",
+        "reads": f"Reads {what} of the unchanged small model ({token}), which the translation's "
+        "own prefill computes.",
+        "method": "ProbeDirichlet (Towards Fair and Comprehensive Evaluation of Routers in "
+        "Collaborative LLM Systems)" + ("." if paper else "; a variant of it."),
+        "loading": f"The output is `(heads * h).sum() + bias`, with the tensors of `{FILE}` and h "
+        f"the states (layers, hidden), embeddings first, the last after the final norm{gate}.",
+        "limits": [
+            "A linear function of states that were not trained for it; the milliseconds leave out "
+            "the prefill, which translating needs anyway."
+        ],
+    }
+
+
+def _write(folder: Path, folded: FoldedProbe, record: dict[str, Any], fits: Sequence[Fit]) -> None:
+    """Fill the router's folder: weights, record, history, card."""
+    from safetensors.torch import save_file
+
+    save_file(folded.tensors(), folder / FILE)
+    write_record(folder, record)
+    with (folder / "history.jsonl").open("w", encoding="utf-8") as lines:
+        for run in fits:
+            for entry in run.history:
+                lines.write(json.dumps({"learning_rate": run.rate, **entry}) + "\n")
+    (folder / "README.md").write_text(card(record), encoding="utf-8")
+
+
+def _load(artifact: Path) -> tuple[dict[str, Any], FoldedProbe]:
+    """(record, probe) of a router's folder; UserError if it is not whole."""
+    from safetensors.torch import load_file
+
+    from routelmt.routers.probe_model import FoldedProbe
+
+    record = read_record(artifact)
+    try:
+        return record, FoldedProbe(**load_file(artifact / FILE))
+    except Exception as error:  # safetensors raises a class of its own for a short file
+        raise UserError(
+            f"{artifact / FILE}: missing or cut short ({error}); the router's folder is not "
+            "whole. Copy it again, or train the router again."
+        ) from None
+
+
+# --- using it ------------------------------------------------------------------------------------
+
+
+def predict_trained(artifact: Path, inputs: RouterInputs, context: RouterContext) -> Priorities:
+    """(prediction, priority) of each row, from its states.
+
+    Raises UserError if there are none, or if they are not of the model it was trained on.
+    """
+    import torch
+
+    from routelmt.routers.probe_model import features
+
+    torch.set_num_threads(max(1, context.speed["threads"] - 1))
+    record, folded = _load(artifact)
+    states = _states_of(inputs, record["type"])
+    _check_same(artifact, record, states)
+    data = features(states, record["layers"], record["pool"])
+    readout = Readout.from_record(record)
+    return readout.priorities(readout.answers(_scores(folded, data)))
+
+
+def _check_same(artifact: Path, record: Mapping[str, Any], states: States) -> None:
+    trained = record["states"]
+    if (states.layers, states.hidden) != (trained["layers"], trained["hidden"]):
+        raise UserError(
+            f"{artifact}: trained on states of {trained['layers']} layers of {trained['hidden']}, "
+            f"given states of {states.layers} layers of {states.hidden}: of another model."
+        )
+    model = {**record["base"], "dtype": record["dtype"], "prompt": record["prompt"]}
+    found = difference(model, states.model)
+    if found:
+        raise UserError(f"{artifact}: trained on states of another model: {found}.")
+
+
+class ProbeRouter:
+    """A trained probe with its base model loaded. `record` is its router.json."""
+
+    def __init__(
+        self, record: Mapping[str, Any], folded: FoldedProbe, reader: PromptReader, causal: Any,
+        batch_tokens: int,
+    ) -> None:  # fmt: skip
+        self.record, self._folded, self._reader = record, folded, reader
+        self._readout = Readout.from_record(record)
+        self._decoder, self._device = causal.get_decoder(), causal.device
+        self._pooling, self._batch_tokens = LayerPooling(self._decoder), batch_tokens
+
+    def score(self, directions: Sequence[str], sources: Sequence[str]) -> Priorities:
+        """(prediction, priority) of each request, both of shape (n,)."""
+        return self._readout.priorities(self.answers(directions, sources))
+
+    def answers(self, directions: Sequence[str], sources: Sequence[str]) -> Answers:
+        """All that the router predicts, by name, each (n,): one pass over each distinct prompt."""
+        rows = self._reader.read(directions, sources)
+        outputs = np.empty((len(rows.ids), 1))
+        for batch in token_batches(rows.lengths, self._batch_tokens):
+            outputs[batch] = self._scores(self._prefill([rows.ids[i] for i in batch]))
+        return self._readout.answers(outputs[rows.of_row])
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> LayerStates:
+        import torch
+
+        ids, last = (torch.from_numpy(a).to(self._device) for a in pad_right(prompts))
+        with torch.inference_mode(), self._pooling.watching(last + 1):
+            final = self._decoder(input_ids=ids, use_cache=False).last_hidden_state
+            return self._pooling.pooled(final)
+
+    def _scores(self, states: LayerStates) -> FloatArray:
+        import torch
+
+        found = torch.from_numpy(getattr(states, self.record["pool"])).float()
+        if self.record["layers"] == "final":
+            found = found[:, -1:]
+        elif self.record["layers"] == "mean":
+            found = found.mean(dim=1, keepdim=True)
+        return self._folded.scores(found)
+
+
+def open_trained(
+    artifact: Path, speed: Mapping[str, Any], base: Mapping[str, Any] | None = None
+) -> ProbeRouter:
+    """Load a probe and its base model.
+
+    base: path and revision of the base, if it is not where it was in training.
+    Raises UserError if the folder is not a router, or the base or its tokenizer another one.
+    """
+    import torch
+
+    torch.set_num_threads(speed["threads"])
+    record, folded = _load(artifact)
+    loaded = load_base(
+        base or record["base"], record["dtype"], find_device(speed["device"]), training=False,
+        expected=record["base"]["weights_sha256"],
+    )  # fmt: skip
+    reader = PromptReader(
+        loaded.tokenizer, record["prompt"], record["languages"], record["max_length"]
+    )
+    if reader.fingerprint() != record["prompt_fingerprint"]:
+        raise UserError(
+            f"{artifact}: the base model's tokenizer or chat template is not the one this router "
+            "was trained with (the same prompt gives other tokens). Restore it, or train again."
+        )
+    return ProbeRouter(record, folded, reader, loaded.causal.eval(), speed["batch_tokens"])

@@ -1,0 +1,340 @@
+"""A trained router on a stream of requests: each is decided as it comes, and the state is kept.
+
+Thresholds are quantiles of held-out traffic, per direction (RouteLMT §4); the decisions are made by
+`routelmt.evaluate.streaming`, which the evaluation uses too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from routelmt import tables
+from routelmt.errors import UserError
+from routelmt.evaluate.arrays import FloatArray
+from routelmt.evaluate.streaming import DirectionStream, Settings
+from routelmt.progress import quiet
+from routelmt.routers.deploy import (
+    Request,
+    TrainedRouter,
+    parse_request,
+    read_requests,
+    score_requests,
+)
+
+STATE_FORMAT = 1
+# Lines that are scored together, if so many have arrived; nobody waits for more to come.
+MICRO_BATCH = 64
+SAVE_EVERY = 1000
+_CHUNK = 1 << 16
+_LONGEST_LINE = 1 << 24
+
+Values = Mapping[str, FloatArray]  # calibration priorities by direction, ascending
+
+
+class RequestStream:
+    """A router's streams of all directions; `policy` is one of streaming.POLICIES."""
+
+    def __init__(
+        self,
+        router: TrainedRouter,
+        policy: str,
+        settings: Settings,
+        calibration: Values,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._router, self._policy, self._settings = router, policy, settings
+        self._calibration = calibration
+        kept = (state or {}).get("directions", {})
+        self.streams = {
+            direction: DirectionStream(policy, values, settings, kept.get(direction))
+            for direction, values in calibration.items()
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on, as JSON holds it."""
+        return {
+            "format": STATE_FORMAT,
+            **identity(self._router.record, self._policy, self._settings),
+            "calibration": {d: list(values) for d, values in self._calibration.items()},
+            "directions": {d: stream.state() for d, stream in self.streams.items()},
+        }
+
+    def answer(self, lines: Sequence[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
+        """For each (number, line) a decision, or {line, error}; blank lines have no answer.
+
+        The lines are scored together and decided one after the other.
+        """
+        parsed = [(number, self._parsed(number, line)) for number, line in lines if line.strip()]
+        requests = [found for _, found in parsed if isinstance(found, Request)]
+        with quiet():
+            scores = iter(_rows(score_requests(self._router, requests)) if requests else ())
+        for number, found in parsed:
+            if isinstance(found, str):
+                yield {"line": number, "error": found}
+            else:
+                yield self._decided(number, found, *next(scores))
+
+    def _parsed(self, number: int, line: bytes) -> Request | str:
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        found = parse_request(line, number, self._router.record["directions"])
+        if isinstance(found, Request) and found.direction not in self.streams:
+            known = ", ".join(self.streams)
+            return f"direction '{found.direction}' has no calibration data; there is: {known}"
+        return found
+
+    def _decided(
+        self, number: int, request: Request, prediction: float, priority: float
+    ) -> dict[str, Any]:
+        stream = self.streams[request.direction]
+        before = stream.rate_alarm, stream.traffic_alarm
+        try:
+            decision = stream.decide(str(request.id), priority)
+        except ValueError as error:
+            return {"line": number, "error": str(error)}
+        if before != (stream.rate_alarm, stream.traffic_alarm):
+            print(alarm_text(request.direction, stream), file=sys.stderr, flush=True)
+        return {
+            "id": request.id,
+            "direction": request.direction,
+            f"predicted_{self._router.record['target']}": prediction,
+            "priority": priority,
+            "threshold": decision.threshold if np.isfinite(decision.threshold) else None,
+            "route": "large" if decision.routed else "small",
+            "alarm": stream.rate_alarm is not None or stream.traffic_alarm is not None,
+        }
+
+
+def identity(record: Mapping[str, Any], policy: str, settings: Settings) -> dict[str, Any]:
+    """What a state belongs to: it can only be resumed with the same."""
+    text = json.dumps(record, sort_keys=True, ensure_ascii=False)
+    router = hashlib.sha256(text.encode()).hexdigest()
+    return {"router": router, "policy": policy, "settings": asdict(settings)}
+
+
+def alarm_text(direction: str, stream: DirectionStream) -> str:
+    """What an operator must know when an alarm goes off, one line."""
+    low, high = stream.band.limits(stream.served)
+    fixed = stream.beyond_fixed / stream.served
+    return (
+        f"alarm: direction {direction}, after {stream.served:,} requests: "
+        f"{stream.routed / stream.served:.1%} went to the large model, {fixed:.1%} are above the "
+        f"calibrated threshold; expected {low:.1%} to {high:.1%} around {stream.band.rate:.1%}. "
+        "The traffic is not like the calibration data: calibrate again on recent traffic."
+    )
+
+
+def read_calibration(
+    paths: Sequence[Path], router_dir: Path, router: TrainedRouter, name: str | None = None
+) -> dict[str, FloatArray]:
+    """Priorities of held-out requests by direction, ascending.
+
+    paths: predictions tables (.parquet), or JSON lines of requests, which are scored here. name:
+    ROUTER or ROUTER/seedN in the tables, if they hold several and the router's folder does not say
+    which (its last parts, ROUTER/seedN). Raises UserError where nothing is found, for NaN, and for
+    tables of the data that the router was trained on.
+    """
+    found: dict[str, list[FloatArray]] = {}
+    for path in paths:
+        if path.suffix == ".parquet":
+            directions, priority = _predicted(path, router_dir, router.record, name)
+        else:
+            requests = read_requests(path, router.record["directions"])
+            directions = [request.direction for request in requests]
+            priority = score_requests(router, requests)[1]
+        for direction in dict.fromkeys(directions):
+            own = priority[np.array(directions) == direction]
+            if np.isnan(own).any():
+                raise UserError(f"{path}: the router's priority is not a number for some requests.")
+            found.setdefault(direction, []).append(own)
+    known = router.record["directions"]
+    return {d: np.sort(np.concatenate(found[d])) for d in known if d in found} or _nothing(paths)
+
+
+def _nothing(paths: Sequence[Path]) -> dict[str, FloatArray]:
+    shown = ", ".join(map(str, paths)) or "no file"
+    raise UserError(
+        f"--calibration: {shown} has none of this router's directions. Thresholds are quantiles "
+        "of held-out traffic: give predictions on a validation set, or JSON lines of requests."
+    )
+
+
+def _predicted(
+    path: Path, router_dir: Path, record: Mapping[str, Any], name: str | None
+) -> tuple[list[str], FloatArray]:
+    """(directions, priorities) of one router and seed of a predictions table."""
+    table = tables.read(path, "predictions")
+    runs = pc.binary_join_element_wise(
+        table.column("router"), table.column("seed").cast("string"), "/seed"
+    )
+    there = pc.unique(runs).to_pylist()
+    wanted = name or "/".join(router_dir.resolve().parts[-2:])
+    fitting = [run for run in there if run == wanted or run.rsplit("/", 1)[0] == wanted]
+    if name is None and len(there) == 1:
+        fitting = there
+    if len(fitting) != 1:
+        raise UserError(
+            f"{path}: holds the predictions of {', '.join(there)}; say which are this router's "
+            "with --calibration-router ROUTER/seedN."
+        )
+    own = table.filter(pc.equal(runs, fitting[0]))
+    learned = record.get("rows", {}).get("training", {}).get("by_direction", {})
+    seen = {place.rsplit("/", 1)[0] for place in learned} & set(own.column("dataset").to_pylist())
+    if seen:
+        raise UserError(
+            f"{path}: has predictions on {', '.join(sorted(seen))}, which the router was trained "
+            "on; thresholds need held-out traffic."
+        )
+    return own.column("direction").to_pylist(), own.column("priority").to_numpy()
+
+
+def read_state(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """The state in a file. Raises UserError if it is damaged or belongs to something else."""
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = {"format": state["format"], **{name: state[name] for name in expected}}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not the state of a stream ({error}); delete it to start anew."
+        ) from None
+    wanted = {"format": STATE_FORMAT, **expected}
+    different = [name for name in wanted if found[name] != wanted[name]]
+    if different:
+        name = different[0]
+        raise UserError(
+            f"{path}: its {name} is {found[name]}, asked is {wanted[name]}. Go on with what it "
+            "was made with, or give another --state to start anew."
+        )
+    return state
+
+
+def write_state(path: Path, stream: RequestStream) -> None:
+    """Put the stream's state in place, whole or not at all."""
+    with tables.atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(stream.state()), encoding="utf-8")
+
+
+def open_stream(
+    router_dir: Path,
+    router: TrainedRouter,
+    policy: str,
+    settings: Settings,
+    state_path: Path,
+    calibration: Sequence[Path] = (),
+    name: str | None = None,
+) -> RequestStream:
+    """The stream that the state file holds, or a new one from calibration files.
+
+    Raises UserError where there is neither, or where calibration files differ from the state's.
+    """
+    given = read_calibration(calibration, router_dir, router, name) if calibration else None
+    if not state_path.exists():
+        return RequestStream(router, policy, settings, given or _nothing(calibration))
+    state = read_state(state_path, identity(router.record, policy, settings))
+    kept = {d: np.array(values) for d, values in state["calibration"].items()}
+    if given is not None and not _same(kept, given):
+        raise UserError(
+            f"{state_path}: was calibrated on other data than --calibration has now. To go on, "
+            "leave --calibration out; to calibrate anew, give another --state."
+        )
+    return RequestStream(router, policy, settings, kept, state)
+
+
+def _same(kept: Values, given: Values) -> bool:
+    """Whether calibration values agree, but for the rounding of scores in other batches."""
+    return kept.keys() == given.keys() and all(
+        kept[d].shape == given[d].shape and np.allclose(kept[d], given[d], rtol=1e-4, atol=1e-4)
+        for d in kept
+    )
+
+
+def serve(
+    stream: RequestStream,
+    source: int,
+    out: IO[str],
+    state_path: Path,
+    strict: bool = False,
+    save_every: int = SAVE_EVERY,
+    batch: int = MICRO_BATCH,
+) -> None:
+    """Answer the lines of a file descriptor until it ends, or SIGTERM or SIGINT comes.
+
+    Whatever has arrived, at most `batch` lines, is scored in one go; its answers are written and
+    flushed before more is read. The state is saved after every `save_every` answers and at the
+    end, whatever ends it; after a signal the lines read before it are answered first. strict:
+    a broken line ends the stream with a UserError, after the answers to those before it.
+    """
+    unsaved = 0
+    try:
+        for lines in _batches(source, batch):
+            for answer in stream.answer(lines):
+                if strict and "error" in answer:
+                    raise UserError(f"line {answer['line']}: {answer['error']}.")
+                out.write(json.dumps(answer, ensure_ascii=False) + "\n")
+                unsaved += 1
+            out.flush()
+            if unsaved >= save_every:
+                write_state(state_path, stream)
+                unsaved = 0
+    finally:
+        write_state(state_path, stream)
+        out.flush()
+
+
+def _batches(source: int, batch: int) -> Iterator[list[tuple[int, bytes]]]:
+    """(number, line) of whole lines as they arrive, at most `batch` at a time."""
+    number, rest = 0, b""
+    for chunk in _chunks(source):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise UserError(f"line {number + len(lines) + 1}: longer than {_LONGEST_LINE:,} bytes.")
+        for first in range(0, len(lines), batch):
+            part = lines[first : first + batch]
+            yield [(number + i, line) for i, line in enumerate(part, start=1)]
+            number += len(part)
+
+
+def _chunks(source: int) -> Iterator[bytes]:
+    """What arrives, until the end (then a last line break) or until a signal to stop (without)."""
+    with _signals() as stopped:
+        while stopped not in (ready := select.select([source, stopped], [], [])[0]):
+            chunk = os.read(ready[0], _CHUNK)
+            yield chunk or b"\n"
+            if not chunk:
+                return
+
+
+@contextmanager
+def _signals() -> Iterator[int]:
+    """A file descriptor that becomes readable with SIGTERM or SIGINT, which do nothing else."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    caught = (signal.SIGTERM, signal.SIGINT)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in caught}
+    before = signal.set_wakeup_fd(writing)
+    try:
+        yield reading
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)
+
+
+def _rows(priorities: Any) -> Iterator[tuple[float, float]]:
+    prediction, priority = priorities
+    return zip(prediction.tolist(), priority.tolist(), strict=True)
