@@ -137,6 +137,9 @@ def test_evaluation_writes_every_table_and_rendering(
         "budgets": [0.3],
         "risk_edges": [-5, -0.5, 0.5],
         "guards": {"rank": ["routelmt"], "signals": ["quality-oracle"], "quantiles": [0.5, 1.0]},
+        "metric": "chrf",
+        "judge_metrics": [],
+        "raters": [],
     }
     for table in TABLES:
         command(
@@ -145,6 +148,7 @@ def test_evaluation_writes_every_table_and_rendering(
             settings=options,
             predictions=list(predictions.values()),
             gains=chain["gains-test"],
+            segments=[chain["segments-test"]] if table == "breakdown" else [],
             out=run / f"tables/{table}.parquet",
         )
         assert tables.read(run / f"tables/{table}.parquet", table).num_rows

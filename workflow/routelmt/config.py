@@ -27,13 +27,24 @@ from routelmt.translate.registry import ENGINES
 Config = dict[str, Any]
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
-TABLES = ("routers", "comparisons", "pareto", "risk_buckets", "guards")
+TABLES = (
+    "routers",
+    "comparisons",
+    "pareto",
+    "risk_buckets",
+    "guards",
+    "router_metrics",
+    "breakdown",
+    "noise",
+)
+JUDGED = "cross_metric"  # the table that needs judge_metrics
 DATA_TABLES = ("datasheet", "contamination")
 ROLES = ("train", "valid", "test")
 _REFERENCES = {
     "small": "models",
     "large": "models",
     "metric": "metrics",
+    "judge_metrics": "metrics",
     "train": "datasets",
     "valid": "datasets",
     "test": "datasets",
@@ -234,6 +245,11 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
     for field, section in _REFERENCES.items():
         names = experiment[field] if isinstance(experiment[field], list) else [experiment[field]]
         _check_names(names, config[section], f"{key}.{field}", section)
+    if experiment["metric"] in experiment["judge_metrics"]:
+        raise UserError(
+            f"config key '{key}.judge_metrics': '{experiment['metric']}' is the experiment's own "
+            "metric; name others."
+        )
     if experiment["small"] == experiment["large"]:
         raise UserError(f"config key '{key}.large': the same model as 'small'; name two.")
     experiment.setdefault("directions", list(config["directions"]))
@@ -312,7 +328,7 @@ def _check_router(config: Config, experiment: Config, router: str) -> None:
 
 def scored_metrics(config: Config, experiment: Config) -> set[str]:
     """Metrics that both models' translations are scored by: the experiment's and its routers'."""
-    wanted = [experiment["metric"]]
+    wanted = [experiment["metric"], *experiment["judge_metrics"]]
     for router in experiment_routers(experiment):
         wanted.append(config["routers"][router].get("label_metric") or experiment["metric"])
     found: set[str] = set()
@@ -529,12 +545,17 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
     common = _evaluated(config, experiment, experiment["routers"])
     budgets = common | {"budgets": experiment["budgets"]}
     risk = budgets | {"risk_edges": experiment["risk_edges"]}
+    judges = {"metric": experiment["metric"], "judge_metrics": experiment["judge_metrics"]}
     return {
         "routers": budgets,
         "comparisons": budgets,
         "pareto": common,
         "risk_buckets": risk,
         "guards": risk | {"guards": experiment["guards"]},
+        "router_metrics": budgets,
+        "breakdown": budgets,
+        "noise": common | judges | {"raters": []},
+        JUDGED: budgets | judges,
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from routelmt import stages
 from routelmt.config import (
     DATA_TABLES,
+    JUDGED,
     ROLES,
     TABLES,
     Config,
@@ -331,7 +332,15 @@ class Plan:
     def table_names(self, experiment: str) -> list[str]:
         """Tables of the data, of the training and of the evaluation."""
         training = ["training"] if self.trained_routers(experiment) else []
-        return [*DATA_TABLES, *training, *TABLES]
+        judged = [JUDGED] if self.config["experiments"][experiment]["judge_metrics"] else []
+        return [*DATA_TABLES, *training, *TABLES, *judged]
+
+    def other_gains(self, experiment: str, table: str) -> list[str]:
+        """Gains on the test sets by the experiment's other metrics, if the table compares them."""
+        if table not in ("noise", JUDGED):
+            return []
+        judges = self.config["experiments"][experiment]["judge_metrics"]
+        return [path for metric in judges for path in self.gains(experiment, "test", metric)]
 
     def tables(self, experiment: str) -> list[str]:
         """Files of the tables."""

@@ -9,10 +9,22 @@ def table_gains(wildcards):
     return plan.gains(wildcards.experiment, "test")
 
 
+def table_other_gains(wildcards):
+    return plan.other_gains(wildcards.experiment, wildcards.table)
+
+
+def table_segments(wildcards):
+    if wildcards.table != "breakdown":
+        return []
+    return plan.segments(wildcards.experiment, "test")
+
+
 rule evaluate:
     input:
         predictions=table_predictions,
         gains=table_gains,
+        other_gains=table_other_gains,
+        segments=table_segments,
         code=plan.code("tables"),
     output:
         table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
@@ -27,13 +39,14 @@ rule evaluate:
     log:
         "logs/evaluate/{experiment}/{table}.log",
     wildcard_constraints:
-        table="|".join(configuration.TABLES),
+        table="|".join([*configuration.TABLES, configuration.JUDGED]),
     params:
         table=lookup("tables/{experiment}/{table}", within=settings),
     shell:
         r"""
         python -m routelmt evaluate --table {wildcards.table} --settings {params.table:q} \
             --predictions {input.predictions:q} --gains {input.gains:q} \
+            --other-gains {input.other_gains:q} --segments {input.segments:q} \
             --out {output.table:q} &>{log:q}
         """
 
@@ -84,7 +97,7 @@ rule training_table:
             "results/runs/{experiment}/tables/training.csv",
             category="Tables",
             labels={"experiment": "{experiment}", "table": "training"},
-            caption="../report/table.rst",
+            caption="../report/training.rst",
         ),
         latex="results/runs/{experiment}/tables/training.tex",
         markdown="results/runs/{experiment}/tables/training.md",
@@ -112,7 +125,7 @@ rule evaluate_sweep:
             "results/runs/{experiment}/sweeps/{sweep}.csv",
             category="Sweeps",
             labels={"experiment": "{experiment}", "sweep": "{sweep}"},
-            caption="../report/table.rst",
+            caption="../report/sweep.rst",
         ),
         latex="results/runs/{experiment}/sweeps/{sweep}.tex",
         markdown="results/runs/{experiment}/sweeps/{sweep}.md",
@@ -138,7 +151,7 @@ rule plot_sweep:
             "results/runs/{experiment}/sweeps/{sweep}.png",
             category="Sweeps",
             labels={"experiment": "{experiment}", "sweep": "{sweep}"},
-            caption="../report/figure.rst",
+            caption="../report/sweep.rst",
         ),
     log:
         "logs/plot_sweep/{experiment}/{sweep}.log",

@@ -8,13 +8,19 @@ from routelmt.commands import add_out, add_settings
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from routelmt.config import TABLES
+    from routelmt.config import JUDGED, TABLES
 
-    parser.add_argument("--table", choices=TABLES, required=True)
+    parser.add_argument("--table", choices=[*TABLES, JUDGED], required=True)
     parser.add_argument(
         "--predictions", type=Path, nargs="+", required=True, help="of every router"
     )
     parser.add_argument("--gains", type=Path, nargs="+", required=True, help="of every test set")
+    parser.add_argument(
+        "--segments", type=Path, nargs="*", default=[], help="of every test set, for breakdown"
+    )
+    parser.add_argument(
+        "--other-gains", type=Path, nargs="*", default=[], help="of each metric in judge_metrics"
+    )
     add_settings(parser, "budgets, bootstrap and what else shapes the table")
     add_out(parser)
 
@@ -22,13 +28,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate and write."""
     from routelmt import provenance, tables
-    from routelmt.evaluate.build import build_table
+    from routelmt.evaluate.build import build_table, gains_by_metric
     from routelmt.evaluate.render import write_renderings
 
     name, settings = arguments.table, arguments.settings
     predictions = tables.read_all(arguments.predictions, "predictions")
     gains = tables.read_all(arguments.gains, "gains")
-    table = build_table(name, settings, predictions, gains)
-    record = provenance.describe("tables", settings, [*arguments.predictions, *arguments.gains])
+    segments = tables.read_all(arguments.segments, "segments") if arguments.segments else None
+    others = [tables.read(path, "gains") for path in arguments.other_gains]
+    judged = gains_by_metric(settings.get("judge_metrics", []), others)
+    table = build_table(name, settings, predictions, gains, segments, judged)
+    files = (arguments.predictions, arguments.gains, arguments.segments, arguments.other_gains)
+    record = provenance.describe("tables", settings, [path for paths in files for path in paths])
     write_renderings(table, name, arguments.out)
     tables.write(table, arguments.out, name, record)

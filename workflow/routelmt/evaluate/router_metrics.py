@@ -154,7 +154,7 @@ def _all_metrics(
 
 def _one_table(found: Sequence[BootstrapTable]) -> BootstrapTable:
     """Tables of the same routers and budgets as one, their directions one after the other."""
-    figures = {
+    figures: dict[str, Any] = {
         field.name: _concatenated([getattr(table, field.name) for table in found])
         for field in fields(BootstrapTable)
         if isinstance(getattr(found[0], field.name), Estimates)

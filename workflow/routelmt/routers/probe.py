@@ -46,7 +46,14 @@ if TYPE_CHECKING:
     from routelmt.routers.probe_model import FoldedProbe, Layers, Probe, Vectors
 
 ROUTER = RouterType(
-    trained=True, needs=frozenset({"states"}), seeded=True, costs=("shared_prefill",)
+    trained=True,
+    needs=frozenset({"states"}),
+    needs_if={
+        ("target", "small-wins-sampled"): frozenset({"sample_scores"}),
+        ("samples", True): frozenset({"sample_scores"}),
+    },
+    seeded=True,
+    costs=("shared_prefill",),
 )
 FILE = "probe.safetensors"
 PACKAGES = ("torch", "transformers", "tokenizers")
