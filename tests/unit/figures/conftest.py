@@ -126,7 +126,17 @@ def evaluation_tables() -> dict[str, pa.Table]:
         for place in PLACES
         for budget in (0.0, 0.3, 0.6, 1.0)
     ]  # fmt: skip
+    deployable = [router for router, role in ROLES.items() if role == "router"]
+    comparisons = [
+        {"router": first, "other": second, "direction": place, "budget": 0.3,
+         "metric": "mean_delta", "difference": quality[first] - quality[second],
+         **with_interval(quality[first] - quality[second], 1), "p_value": 0.01, "p_holm": 0.02,
+         "detectable": 1.0}
+        for first, second in itertools.combinations(deployable, 2)
+        for place in PLACES
+    ]  # fmt: skip
     made = {
+        "comparisons": comparisons,
         "calibration": calibration,
         "reliability": reliability,
         "drift_paths": paths,

@@ -68,7 +68,8 @@ def test_files_are_valid_sized_and_the_same_on_a_second_draw(
     [
         ("guards", "width", 5.0),
         ("guards", "font_size", 7),
-        *((name, "palette", "tol-bright") for name in FIGURES),
+        # The matrix has one colour for winning and one for losing, none for routers.
+        *((name, "palette", "tol-bright") for name in FIGURES if name != "who_beats_whom"),
     ],
 )
 def test_every_style_setting_changes_the_figure(
