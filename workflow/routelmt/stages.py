@@ -25,6 +25,7 @@ INFRASTRUCTURE = (
     "progress",
     "provenance",
     "stages",
+    "states",
     "tables",
 )
 
