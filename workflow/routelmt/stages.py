@@ -25,9 +25,11 @@ INFRASTRUCTURE = (
     "progress",
     "provenance",
     "stages",
-    "states",
     "tables",
 )
+
+# What only tells of a trained router, in its record and its card: no reason to train it again.
+DESCRIPTIONS = ("routers.card", "routers.validation")
 
 # Entry modules by stage; {kind} is the module that a registry names for the config's type.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -79,9 +81,10 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 
 
 def shapes_bytes(module: str) -> bool:
-    """Whether a module (without the package's name) is more than infrastructure."""
+    """Whether a module (without the package's name) is more than infrastructure or description."""
     parts = module.split(".")
-    return parts[0] not in INFRASTRUCTURE and parts[-1] != "registry"
+    told = module in DESCRIPTIONS or parts[-1] == "registry"
+    return parts[0] not in INFRASTRUCTURE and not told
 
 
 @cache

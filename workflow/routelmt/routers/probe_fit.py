@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from routelmt.errors import UserError
-from routelmt.evaluate.metrics import spearman
 from routelmt.progress import progress
+from routelmt.routers.fitting import Labelled, validation_metrics
 from routelmt.routers.losses import Loss
 from routelmt.routers.probe_model import Layers, Probe, Vectors, runs
 from routelmt.routers.targets import FloatArray
@@ -64,7 +63,7 @@ def fit(
     are put back; best_loss is infinite if no epoch was sound. Raises UserError where states are not
     finite.
     """
-    start = time.monotonic()
+    start, held_out = time.monotonic(), Labelled([], validation.targets)
     others = [p for n, p in probe.named_parameters() if n != "head"]
     optimizer = torch.optim.AdamW(
         [{"params": [probe.head], "weight_decay": spec["weight_decay"]}, {"params": others}],
@@ -81,7 +80,7 @@ def fit(
             entry = {
                 "epoch": epoch,
                 "train_loss": train_loss,
-                **_validate(outputs, validation.targets, loss),
+                **validation_metrics(outputs, held_out, loss, spec["batch_size"]),
                 "seconds": time.monotonic() - start,
             }
             result.history.append(entry)
@@ -123,16 +122,6 @@ def predict(probe: Probe, features: Vectors | Layers) -> FloatArray:
         for rows, states in features.batches(runs(features.rows)):
             values[rows] = probe(states).numpy()
     return values
-
-
-def _validate(
-    outputs: FloatArray, targets: npt.NDArray[np.float32], loss: Loss
-) -> dict[str, float]:
-    """Mean loss in the head's unit, and Spearman's correlation with the targets."""
-    total = loss.total(torch.from_numpy(outputs), torch.from_numpy(targets).double())
-    sound = bool(np.isfinite(outputs).all())
-    rho = spearman(outputs[:, 0], targets[:, 0].astype(np.float64)) if sound else math.nan
-    return {"validation_loss": float(total) / len(targets), "validation_spearman": rho}
 
 
 def _check_finite(data: ProbeRows, role: str) -> None:

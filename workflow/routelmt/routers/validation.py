@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from routelmt.evaluate.metrics import hit_rate, mean_delta, spearman
-from routelmt.evaluate.selection import budget_count, ranking, tie_keys
 from routelmt.routers.inputs import RouterInputs
 from routelmt.routers.targets import FloatArray
 
@@ -22,6 +20,9 @@ def routing_metrics(
     Keys budget, spearman, hit_rate (0-1), mean_delta (points), by_direction. Left out are
     directions whose budget is no request; None where a value is undefined.
     """
+    from routelmt.evaluate.metrics import hit_rate, mean_delta, spearman
+    from routelmt.evaluate.selection import budget_count, ranking, tie_keys
+
     gain = inputs.gain("gain", "validation")
     directions = np.array(inputs.directions)
     keys = tie_keys(inputs.segments.column("segment_id").to_pylist())
