@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from routelmt.errors import UserError
 from routelmt.progress import progress
 from routelmt.routers.fitting import Labelled, validation_metrics
 from routelmt.routers.losses import Loss
