@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from routelmt import tables
 from routelmt.__main__ import main
 from routelmt.data import describe
-from routelmt.data.describe import contamination, datasheet, words
+from routelmt.data.describe import contamination, datasheet
 from routelmt.data.overlaps import find_overlaps
+from routelmt.data.words import words
 from routelmt.errors import UserError
 from routelmt.evaluate.layouts import blocks
 from routelmt.evaluate.render import latex, markdown

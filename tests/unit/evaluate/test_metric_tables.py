@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import kendalltau, spearmanr
 
 from routelmt import tables
-from routelmt.data.describe import words
+from routelmt.data.words import words
 from routelmt.errors import UserError
 from routelmt.evaluate import cross_metric, noise
 from routelmt.evaluate.breakdown import quarters

@@ -5,8 +5,6 @@ Both tables have a row for everything that was looked at: a zero says that nothi
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,36 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.data.overlaps import HAN, KINDS, ROLES
+from routelmt.data.overlaps import KINDS, ROLES
+from routelmt.data.words import words
 from routelmt.errors import UserError
 
 ALL = "all"  # in the place of a domain or direction
 ANY = "any"  # in the place of a held-out set
 PERCENTILES = (5, 25, 50, 75, 95)
 SIDES = ("source", "reference")
-_HAN = re.compile(f"[{HAN}]")
-# Accents and vowel signs are no word characters to `re`, but part of their word. Beyond the basic
-# plane they belong to few scripts in use, and make the pattern four times slower.
-_MARKS = range(0x300, 0x10000)
-
-
-def words(text: str) -> int:
-    """Words of a text after NFKC: runs of letters, digits, marks and underscores.
-
-    A Chinese or Japanese character counts as a word, so that lengths mean something without
-    spaces; other scripts that are written without spaces, such as Thai, count by the run.
-    """
-    composed = unicodedata.normalize("NFKC", text)
-    han = 0
-    if not composed.isascii():
-        composed, han = _HAN.subn(" ", composed)
-    return han + len(_words().findall(composed))
-
-
-@cache
-def _words() -> re.Pattern[str]:
-    marks = (c for c in map(chr, _MARKS) if unicodedata.category(c)[0] == "M")
-    return re.compile(f"[\\w{''.join(marks)}]+")
 
 
 class _Lengths(NamedTuple):

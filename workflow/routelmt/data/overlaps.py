@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.data.normalise import normalise
+from routelmt.data.words import HAN
 from routelmt.errors import UserError
 from routelmt.progress import progress
 
@@ -34,9 +35,6 @@ ROLES = ("train", "valid", "test")
 KINDS = ("exact", "near", "group")  # from strong to weak
 SIDES = ("source", "reference")
 EXACT, NEAR, GROUP = range(3)
-# Han, Hiragana and Katakana as NFKC leaves them.
-HAN = "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff" \
-      "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # fmt: skip
 _HAN = re.compile(f"[{HAN}]")
 # Chance of missing a pair right at the threshold that we accept for fewer candidates.
 MISS = 1e-4

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.data.describe import words
+from routelmt.data.words import words
 from routelmt.errors import UserError
 from routelmt.evaluate import inference
 from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
