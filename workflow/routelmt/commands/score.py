@@ -57,26 +57,31 @@ def run(arguments: argparse.Namespace) -> None:
     scorer = open_scorer(metric.module, settings, speed(arguments))
     record = provenance.describe("scores", settings, parents, metric.module)
     record["signature"] = scorer.signature()
-    known = _known(arguments, segments, record["signature"])
+    have = known(arguments.known_hypotheses, arguments.known_scores, segments, record["signature"])
     blocks = Blocks(arguments.out, record)
     rows = arguments.block_rows or BLOCK_ROWS
-    scores = score_hypotheses(scorer, segments, hypotheses, arguments.metric, known, rows, blocks)
+    scores = score_hypotheses(scorer, segments, hypotheses, arguments.metric, have, rows, blocks)
     tables.write(scores, arguments.out, "scores", record)
     blocks.done()
 
 
-def _known(arguments: argparse.Namespace, segments: Any, signature: dict[str, Any]) -> Any:
-    """Scores of the other models' triples, where they mean the same."""
+def known(outputs: list[Path], scores: list[Path], segments: Any, signature: Any) -> Any:
+    """Scores of other tables' triples on these segments, where they mean the same.
+
+    outputs: hypotheses or samples tables; scores: those of each.
+    """
     from routelmt import tables
-    from routelmt.score.hypotheses import known_scores
+    from routelmt.score.samples import known_of
     from routelmt.shards import rows_of
 
-    known: dict[Any, Any] = {}
-    for hypotheses, scores in zip(arguments.known_hypotheses, arguments.known_scores, strict=True):
-        if tables.record_of(scores).get("signature") == signature:
-            known |= known_scores(
+    found: dict[Any, Any] = {}
+    for said, scored in zip(outputs, scores, strict=True):
+        record = tables.record_of(scored)
+        if record.get("signature") == signature:
+            kind = tables.record_of(said)["table"]
+            found |= known_of(
                 segments,
-                rows_of(tables.read(hypotheses, "hypotheses"), segments),
-                rows_of(tables.read(scores, "scores"), segments),
+                rows_of(tables.read(said, kind), segments),
+                rows_of(tables.read(scored, record["table"]), segments),
             )
-    return known
+    return found

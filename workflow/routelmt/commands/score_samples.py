@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from routelmt.commands import add_out, add_settings, add_shard, add_speed, score, speed
 
@@ -56,27 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
     parents = [arguments.segments, arguments.samples, *arguments.known_scores]
     record = provenance.describe("sample_scores", settings, parents, metric.module)
     record["signature"] = scorer.signature()
-    known = _known(arguments, segments, record["signature"])
+    known = score.known(
+        arguments.known_outputs, arguments.known_scores, segments, record["signature"]
+    )
     blocks, rows = Blocks(arguments.out, record), arguments.block_rows or BLOCK_ROWS
     scores = score_samples(scorer, segments, samples, arguments.metric, known, rows, blocks)
     tables.write(scores, arguments.out, "sample_scores", record)
     blocks.done()
-
-
-def _known(arguments: argparse.Namespace, segments: Any, signature: dict[str, Any]) -> Any:
-    """Scores of other tables' triples, where they mean the same."""
-    from routelmt import tables
-    from routelmt.score.samples import known_of
-    from routelmt.shards import rows_of
-
-    known: dict[Any, Any] = {}
-    for outputs, scores in zip(arguments.known_outputs, arguments.known_scores, strict=True):
-        record = tables.record_of(scores)
-        if record.get("signature") == signature:
-            kind = tables.record_of(outputs)["table"]
-            known |= known_of(
-                segments,
-                rows_of(tables.read(outputs, kind), segments),
-                rows_of(tables.read(scores, record["table"]), segments),
-            )
-    return known

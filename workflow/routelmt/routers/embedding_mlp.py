@@ -29,23 +29,20 @@ from routelmt.routers.encoder_model import (
     Encoder,
     SourceReader,
     load_encoder,
-    new_encoder,
+    open_encoder,
     read_encoder,
 )
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.losses import Loss, make_loss
 from routelmt.routers.readout import Readout
 from routelmt.routers.registry import RouterType
-from routelmt.routers.targets import FloatArray, Labels, labels
+from routelmt.routers.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.validation import routing_metrics
 
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"gains"}),
-    needs_if={
-        ("target", "small-wins-sampled"): frozenset({"sample_scores"}),
-        ("samples", True): frozenset({"sample_scores"}),
-    },
+    needs_if=SAMPLED_LABELS,
     seeded=True,
     costs=("encoder",),
 )
@@ -204,27 +201,8 @@ def fit_mlp(
 def _encoder(spec: Mapping[str, Any], context: RouterContext) -> tuple[Encoder, dict[str, Any]]:
     """(the frozen encoder, which one that is, as fields of the record)."""
     device = find_device(context.speed["device"])
-    found: dict[str, Any]
-    if spec.get("from_scratch"):
-        shape = spec["from_scratch"]
-        encoder = new_encoder(shape, spec["max_length"], context.seed, spec["dtype"], device)
-        found = {"from_scratch": dict(shape)}
-    elif spec.get("path"):
-        path, revision = spec["path"], spec.get("revision")
-        encoder, folder = load_encoder(path, revision, spec["dtype"], device)
-        base = {"path": path, "revision": revision, "weights_sha256": weights_hash(folder)}
-        found = {"base": base}
-    else:
-        raise UserError(
-            f"router '{spec['type']}': set 'path' (an encoder's folder or hub name) or "
-            "'from_scratch' (the shape of a new one)."
-        )
-    if spec["max_length"] > encoder.positions:
-        raise UserError(
-            f"router '{spec['type']}': max_length {spec['max_length']} is more than the encoder's "
-            f"{encoder.positions} tokens; lower it."
-        )
-    return encoder, found
+    encoder, start = open_encoder(spec, context.seed, device, training=False)
+    return encoder, start if "from_scratch" in start else {"base": start}
 
 
 def _embed_all(

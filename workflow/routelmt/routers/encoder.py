@@ -24,31 +24,25 @@ from routelmt.errors import UserError
 from routelmt.routers import fitting, training_run
 from routelmt.routers.accelerated import launch, worker_device, workers
 from routelmt.routers.artifact import atomic_folder, read_record, write_record
-from routelmt.routers.base_model import weights_hash
 from routelmt.routers.card import card
 from routelmt.routers.encoder_model import (
     Encoder,
     SourceReader,
     SourceRows,
-    load_encoder,
-    new_encoder,
+    open_encoder,
     read_encoder,
 )
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.losses import make_loss
 from routelmt.routers.readout import Readout
 from routelmt.routers.registry import RouterType
-from routelmt.routers.targets import FloatArray, Labels, labels
+from routelmt.routers.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.validation import routing_metrics
 
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"gains"}),
-    needs_if={
-        ("hypothesis", True): frozenset({"hypotheses"}),
-        ("target", "small-wins-sampled"): frozenset({"sample_scores"}),
-        ("samples", True): frozenset({"sample_scores"}),
-    },
+    needs_if={("hypothesis", True): frozenset({"hypotheses"}), **SAMPLED_LABELS},
     seeded=True,
     costs=("encoder",),  # and "decode" with `hypothesis`, in the router's record
 )
@@ -173,25 +167,7 @@ def _start(
     spec: Mapping[str, Any], context: RouterContext, device: str
 ) -> tuple[Encoder, dict[str, Any]]:
     """(the encoder that training starts from, which one that is)."""
-    start: dict[str, Any]
-    if spec.get("from_scratch"):
-        shape = spec["from_scratch"]
-        encoder = new_encoder(shape, spec["max_length"], context.seed, spec["dtype"], device)
-        start = {"from_scratch": dict(shape)}
-    elif spec.get("path"):
-        path, revision = spec["path"], spec.get("revision")
-        encoder, folder = load_encoder(path, revision, spec["dtype"], device, training=True)
-        start = {"path": path, "revision": revision, "weights_sha256": weights_hash(folder)}
-    else:
-        raise UserError(
-            f"router '{spec['type']}': set 'path' (an encoder's folder or hub name) or "
-            "'from_scratch' (the shape of a new one)."
-        )
-    if spec["max_length"] > encoder.positions:
-        raise UserError(
-            f"router '{spec['type']}': max_length {spec['max_length']} is more than the encoder's "
-            f"{encoder.positions} tokens; lower it."
-        )
+    encoder, start = open_encoder(spec, context.seed, device, training=True)
     if context.speed.get("gradient_checkpointing"):
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
     return encoder, start

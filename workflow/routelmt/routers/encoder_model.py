@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from routelmt.errors import UserError
 from routelmt.progress import progress
+from routelmt.routers.base_model import weights_hash
 from routelmt.routers.hub import find_folder
 from routelmt.translate import prompts
 from routelmt.translate.batches import token_batches
@@ -174,6 +175,35 @@ def _from_pretrained(folder: Path, **options: Any) -> Any:
         return AutoModel.from_pretrained(folder, add_pooling_layer=False, **options)
     except TypeError:  # a class that never has one
         return AutoModel.from_pretrained(folder, **options)
+
+
+def open_encoder(
+    spec: Mapping[str, Any], seed: int, device: str, training: bool
+) -> tuple[Encoder, dict[str, Any]]:
+    """(the encoder that a router's settings name or shape, which one that is).
+
+    Raises UserError if they do neither, or its positions are fewer than max_length.
+    """
+    start: dict[str, Any]
+    if spec.get("from_scratch"):
+        shape = spec["from_scratch"]
+        encoder = new_encoder(shape, spec["max_length"], seed, spec["dtype"], device)
+        start = {"from_scratch": dict(shape)}
+    elif spec.get("path"):
+        path, revision = spec["path"], spec.get("revision")
+        encoder, folder = load_encoder(path, revision, spec["dtype"], device, training=training)
+        start = {"path": path, "revision": revision, "weights_sha256": weights_hash(folder)}
+    else:
+        raise UserError(
+            f"router '{spec['type']}': set 'path' (an encoder's folder or hub name) or "
+            "'from_scratch' (the shape of a new one)."
+        )
+    if spec["max_length"] > encoder.positions:
+        raise UserError(
+            f"router '{spec['type']}': max_length {spec['max_length']} is more than the encoder's "
+            f"{encoder.positions} tokens; lower it."
+        )
+    return encoder, start
 
 
 def new_encoder(

@@ -29,17 +29,14 @@ from routelmt.routers.prompt_rows import PromptReader, PromptRows
 from routelmt.routers.readout import Answers, Readout
 from routelmt.routers.registry import RouterType
 from routelmt.routers.regressor import PromptRegressor
-from routelmt.routers.targets import FloatArray, Labels, labels
+from routelmt.routers.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training_run import fit_rates, result, resumable, rows_record
 from routelmt.routers.validation import routing_metrics
 
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"gains", "model"}),
-    needs_if={
-        ("target", "small-wins-sampled"): frozenset({"sample_scores"}),
-        ("samples", True): frozenset({"sample_scores"}),
-    },
+    needs_if=SAMPLED_LABELS,
     seeded=True,
     in_model=True,
     costs=("prefill",),

@@ -34,7 +34,7 @@ from routelmt.routers.prompt_rows import PromptReader
 from routelmt.routers.readout import Answers, Readout
 from routelmt.routers.registry import RouterType
 from routelmt.routers.regressor import pad_right
-from routelmt.routers.targets import FloatArray, Labels, labels
+from routelmt.routers.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training_run import rows_record
 from routelmt.routers.validation import routing_metrics
 from routelmt.states import Pool, States, difference
@@ -48,10 +48,7 @@ if TYPE_CHECKING:
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"states"}),
-    needs_if={
-        ("target", "small-wins-sampled"): frozenset({"sample_scores"}),
-        ("samples", True): frozenset({"sample_scores"}),
-    },
+    needs_if=SAMPLED_LABELS,
     seeded=True,
     costs=("shared_prefill",),
 )

@@ -28,6 +28,11 @@ FloatArray = npt.NDArray[np.float64]
 # Candidates for t*: this many quantiles of q_L - q_S over the validation pairs, and 0. An odd
 # number: the median is among them, the best for one hypothesis per model.
 CANDIDATES = 201
+# What these targets need more: see RouterType.needs_if.
+SAMPLED_LABELS = {
+    ("target", "small-wins-sampled"): frozenset({"sample_scores"}),
+    ("samples", True): frozenset({"sample_scores"}),
+}
 _SHOWN = 5  # rows named in an error
 
 
