@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from routelmt import tables
-from routelmt.routers import in_model, lora
+from routelmt.routers import lora
 from routelmt.routers.inputs import RouterContext, RouterInputs
-from routelmt.routers.regressor import PromptRegressor
+from routelmt.routers.networks import in_model
+from routelmt.routers.networks.regressor import PromptRegressor
 
 PROMPT = "Translate the following text from {src} into {tgt}:\n{src}: {text}\n{tgt}:"
 LANGUAGES = {"en": "English", "zh": "Chinese", "ru": "Russian"}

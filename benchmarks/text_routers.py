@@ -27,9 +27,9 @@ import jieba
 import spacy
 import wordfreq
 
-from routelmt.routers.jieba_import import quiet_jieba
 from routelmt.routers.length import token_counter
 from routelmt.routers.rarity import FLOOR, SHARE, rarity_of
+from routelmt.routers.words import quiet_jieba
 
 PACKAGES = ("jieba", "spacy", "wordfreq")
 Router = Callable[[str], float]

@@ -26,12 +26,13 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.routers import fitting, lora
-from routelmt.routers.base_model import load_base
+from routelmt.routers import lora
 from routelmt.routers.inputs import RouterContext, RouterInputs
-from routelmt.routers.losses import SquaredError
-from routelmt.routers.prompt_rows import PromptReader
-from routelmt.routers.readout import Scaling
+from routelmt.routers.networks.base_model import load_base
+from routelmt.routers.networks.prompt_rows import PromptReader
+from routelmt.routers.networks.readout import Scaling
+from routelmt.routers.training import fitting
+from routelmt.routers.training.losses import SquaredError
 
 PROMPT = "Translate the following text from {src} into {tgt}:\n{src}: {text}\n{tgt}:"
 LANGUAGES = {"en": "English", "zh": "Chinese", "ru": "Russian"}

@@ -151,10 +151,10 @@ def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> No
         ("routers/rarity.py", {"predict": 2, **TABLES}),
         ("data/readers/flores.py", {}),
         ("data/overlaps.py", {**OVERLAPS, **LEARNED, "plot": 7}),
-        ("routers/losses.py", LEARNED),
+        ("routers/training/losses.py", LEARNED),
         ("routers/probe.py", {}),
         ("states.py", {"prefill_signals": 2, "predict": 2, **TABLES}),  # signals come with them
-        ("routers/card.py", {}),
+        ("routers/training/card.py", {}),
         ("evaluate/streaming.py", {}),
         ("data/describe.py", DATA_TABLES),
         ("data/fetch.py", {}),

@@ -29,7 +29,7 @@ INFRASTRUCTURE = (
 )
 
 # What only tells of a trained router, in its record and its card: no reason to train it again.
-DESCRIPTIONS = ("routers.card", "routers.validation")
+DESCRIPTIONS = ("routers.training.card", "routers.training.validation")
 
 # Entry modules by stage; {kind} is the module that a registry names for the config's type.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "scores": ("score.hypotheses", "{kind}"),
     "sample_scores": ("score.samples", "{kind}"),
     "gains": ("gains",),
-    "routers": ("{kind}", "routers.training_rows"),
+    "routers": ("{kind}", "routers.training.rows"),
     "predictions": ("{kind}", "routers.predictions"),
     "tables": ("evaluate.build", "evaluate.render"),
     "sweeps": ("evaluate.sweeps", "evaluate.render"),

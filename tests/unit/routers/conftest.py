@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not find r
 
 from router_toys import LANGUAGES, PROMPT, SPEC, SPEED, WORDS, toy
 
-from routelmt.routers.inputs import TrainingContext
+from routelmt.routers.inputs import RouterContext
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def base(tmp_path_factory):
 def context(base):
     """Training context on the tiny model."""
     model = {"path": str(base), "revision": None, "prompt": PROMPT}
-    return TrainingContext(model, LANGUAGES, SPEED, seed=1)
+    return RouterContext(model, LANGUAGES, SPEED, seed=1)
 
 
 @pytest.fixture(scope="session")

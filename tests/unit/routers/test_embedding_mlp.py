@@ -13,9 +13,10 @@ from encoder_toys import save_xlmr
 from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy
 
 from routelmt.errors import UserError
-from routelmt.routers import embedding_mlp, encoder_model
+from routelmt.routers import embedding_mlp
 from routelmt.routers.deploy import load_router
 from routelmt.routers.inputs import RouterContext, RouterInputs
+from routelmt.routers.networks import encoder_model
 
 CONTEXT = RouterContext({}, LANGUAGES, SPEED, seed=1)
 DEFAULTS = {

@@ -13,10 +13,11 @@ from encoder_toys import POSITIONS, hypotheses, save_xlmr
 from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy
 
 from routelmt.errors import UserError
-from routelmt.routers import encoder, fitting
+from routelmt.routers import encoder
 from routelmt.routers.artifact import work_folder
 from routelmt.routers.deploy import load_router
 from routelmt.routers.inputs import RouterContext, RouterInputs
+from routelmt.routers.training import fitting
 
 CONTEXT = RouterContext({}, LANGUAGES, SPEED, seed=1)
 DEFAULTS = {

@@ -11,10 +11,11 @@ import pytest
 from router_toys import SPEC, SPEED, sampled, toy
 
 from routelmt.errors import UserError
-from routelmt.routers import answer, in_model, lora
+from routelmt.routers import answer, lora
 from routelmt.routers.artifact import read_record
 from routelmt.routers.deploy import Request, load_router, score_requests
-from routelmt.routers.regressor import PromptRegressor
+from routelmt.routers.networks import in_model
+from routelmt.routers.networks.regressor import PromptRegressor
 
 VARIANTS = {
     "also": {"also": "quality_small"},
@@ -69,8 +70,8 @@ def test_the_order_of_the_routers_does_not_matter(routers, together, context):
 
 
 def test_each_adapter_reads_each_distinct_prompt_once(routers, context, monkeypatch):
-    from routelmt.routers import base_model
-    from routelmt.routers.prompt_rows import PromptReader
+    from routelmt.routers.networks import base_model
+    from routelmt.routers.networks.prompt_rows import PromptReader
 
     inputs = toy(60, 6)
     distinct = len(set(zip(inputs.directions, inputs.sources, strict=True)))
@@ -204,7 +205,7 @@ def test_a_lower_layer_is_read_after_the_final_norm_and_loads_with_peft(
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from routelmt.routers.prompt_rows import PromptReader
+    from routelmt.routers.networks.prompt_rows import PromptReader
 
     out, inputs = routers["layer"], toy(60, 6)
     names = list(load_file(out / "adapter_model.safetensors"))

@@ -11,9 +11,11 @@ import pytest
 from router_toys import PROMPT, SPEC, gains, segments, toy
 
 from routelmt.errors import UserError
-from routelmt.routers import fitting, in_model, lora
+from routelmt.routers import lora
 from routelmt.routers.artifact import work_folder
 from routelmt.routers.inputs import RouterInputs
+from routelmt.routers.networks import in_model
+from routelmt.routers.training import fitting
 
 
 def history(out):
@@ -209,7 +211,7 @@ def test_a_router_that_is_there_is_replaced(context, tmp_path):
 def test_long_prompts_lose_the_end_of_their_text_only(context, tmp_path, base):
     from transformers import AutoTokenizer
 
-    from routelmt.routers.prompt_rows import PromptReader
+    from routelmt.routers.networks.prompt_rows import PromptReader
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     reader = PromptReader(tokenizer, PROMPT, context.languages, max_length=20)

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from routelmt.routers.micro_batches import micro_batches
+from routelmt.routers.training.micro_batches import micro_batches
 
 
 def cost(lengths, passes, pass_cost):

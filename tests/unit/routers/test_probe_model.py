@@ -42,7 +42,7 @@ def probe(kind, scaling=None, seed=1):
     """A probe with random weights."""
     import torch
 
-    from routelmt.routers.probe_model import WEIGHTED, Probe
+    from routelmt.routers.networks.probe_model import WEIGHTED, Probe
 
     shape = (LAYERS if kind in WEIGHTED else 1, HIDDEN)
     found = Probe(kind, shape, scaling)
@@ -83,7 +83,7 @@ def read(data, rows):
 
 
 def test_features_are_the_layers_that_each_kind_reads(states, arrays):
-    from routelmt.routers.probe_model import Layers, features
+    from routelmt.routers.networks.probe_model import Layers, features
 
     last, mean = (a.astype(np.float64) for a in arrays)
     final = features(states, "final", "last")
@@ -98,7 +98,7 @@ def test_features_are_the_layers_that_each_kind_reads(states, arrays):
 
 
 def test_moments_are_those_of_all_rows_at_once(states, arrays, monkeypatch):
-    from routelmt.routers import probe_model
+    from routelmt.routers.networks import probe_model
 
     monkeypatch.setattr(probe_model, "READ_ROWS", 37)
     mean, deviation = probe_model.moments(probe_model.features(states, "mix", "last"))
@@ -110,7 +110,7 @@ def test_moments_are_those_of_all_rows_at_once(states, arrays, monkeypatch):
 def test_a_dimension_that_never_varies_is_left_as_it_is():
     import torch
 
-    from routelmt.routers.probe_model import Vectors, moments
+    from routelmt.routers.networks.probe_model import Vectors, moments
 
     values = torch.tensor([[[1.0, 2.0]], [[3.0, 2.0]]])
     mean, deviation = moments(Vectors(values))
@@ -122,7 +122,7 @@ def test_a_dimension_that_never_varies_is_left_as_it_is():
 def test_scores_are_weighted_layers_times_head_and_survive_folding(states, arrays, kind, scaled):
     import torch
 
-    from routelmt.routers.probe_model import features, moments
+    from routelmt.routers.networks.probe_model import features, moments
 
     data = features(states, kind, "mean")
     found = probe(kind, moments(data) if scaled else None)
@@ -161,7 +161,7 @@ def test_tiny_concentrations_give_finite_gradients():
     """With 29 layers the total e at the start is 0.09 a layer: most weights are nearly 0."""
     import torch
 
-    from routelmt.routers.probe_model import Probe
+    from routelmt.routers.networks.probe_model import Probe
 
     found = Probe("dirichlet", (29, 8)).train()
     with torch.no_grad():
@@ -177,13 +177,13 @@ def test_tiny_concentrations_give_finite_gradients():
 @pytest.fixture(params=[2**28, 2500], ids=["in memory", "streamed"])
 def load_bytes(request, monkeypatch):
     """Memory for all rows, or for 52 of the 300."""
-    from routelmt.routers import probe_model
+    from routelmt.routers.networks import probe_model
 
     monkeypatch.setattr(probe_model, "LOAD_BYTES", request.param)
 
 
 def test_every_epoch_reads_every_row_once_in_another_order(states, arrays, load_bytes):
-    from routelmt.routers.probe_model import features
+    from routelmt.routers.networks.probe_model import features
 
     for data in (features(states, "mix", "mean"), features(states, "final", "last")):
         orders = [data.order(np.random.default_rng([3, epoch]), 7) for epoch in (1, 2, 1)]
@@ -200,7 +200,7 @@ def test_every_epoch_reads_every_row_once_in_another_order(states, arrays, load_
 
 
 def test_a_batch_may_be_larger_than_what_is_held(states, arrays, load_bytes):
-    from routelmt.routers.probe_model import features
+    from routelmt.routers.networks.probe_model import features
 
     data = features(states, "mix", "mean")
     order = data.order(np.random.default_rng(0), 1000)
@@ -210,7 +210,7 @@ def test_a_batch_may_be_larger_than_what_is_held(states, arrays, load_bytes):
 
 
 def test_streamed_rows_are_mixed_far_beyond_their_block(states, monkeypatch):
-    from routelmt.routers import probe_model
+    from routelmt.routers.networks import probe_model
 
     monkeypatch.setattr(probe_model, "BLOCK_ROWS", 10)
     monkeypatch.setattr(probe_model, "LOAD_BYTES", 2500)
@@ -232,9 +232,9 @@ def fitted(target, labels, values, **changes):
     """(fit, probe) on vectors in memory, with the same rows for validation."""
     import torch
 
-    from routelmt.routers.losses import make_loss
-    from routelmt.routers.probe_fit import ProbeRows, fit
-    from routelmt.routers.probe_model import Probe, Vectors
+    from routelmt.routers.networks.probe_model import Probe, Vectors
+    from routelmt.routers.training.losses import make_loss
+    from routelmt.routers.training.probe_fit import ProbeRows, fit
 
     spec = {"type": "probe", "target": target, "epochs": 1, "patience": 5, "batch_size": 10_000,
             "weight_decay": 0.0, **changes}  # fmt: skip
@@ -276,9 +276,9 @@ def test_one_batch_is_one_step_of_adam_and_the_losses_are_those_of_the_definitio
 def test_training_ends_when_the_validation_loss_no_longer_falls():
     import torch
 
-    from routelmt.routers.losses import make_loss
-    from routelmt.routers.probe_fit import ProbeRows, fit
-    from routelmt.routers.probe_model import Probe, Vectors
+    from routelmt.routers.networks.probe_model import Probe, Vectors
+    from routelmt.routers.training.losses import make_loss
+    from routelmt.routers.training.probe_fit import ProbeRows, fit
 
     rng = np.random.default_rng(0)
     spec = {"type": "probe", "target": "gain", "epochs": 100, "patience": 3, "batch_size": 16,

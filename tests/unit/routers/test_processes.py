@@ -16,8 +16,9 @@ from router_toys import LANGUAGES, PROMPT, SPEC, toy
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.routers import accelerated, lora
+from routelmt.routers import lora
 from routelmt.routers.artifact import work_folder
+from routelmt.routers.training import accelerated
 
 
 @pytest.fixture(scope="module")

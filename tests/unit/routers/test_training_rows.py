@@ -10,7 +10,7 @@ from router_toys import toy
 
 from routelmt.errors import UserError
 from routelmt.routers.inputs import RouterInputs
-from routelmt.routers.training_rows import training_rows
+from routelmt.routers.training.rows import training_rows
 
 SPEC = {"type": "lora"}
 

@@ -13,8 +13,8 @@ from router_toys import LANGUAGES, SPEED, gains, segments, signals
 
 from routelmt.errors import UserError
 from routelmt.routers.inputs import RouterContext, RouterInputs
-from routelmt.routers.plain_words import plain_word
 from routelmt.routers.registry import ROUTERS, router_type
+from routelmt.routers.words import plain_word
 
 ROWS = [
     ("en-zh", "The quick brown fox jumps over the lazy dog."),

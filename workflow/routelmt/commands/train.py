@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt import tables
     from routelmt.routers.inputs import RouterContext
     from routelmt.routers.registry import router_module
-    from routelmt.routers.training_rows import training_rows
+    from routelmt.routers.training.rows import training_rows
 
     spec = arguments.settings
     model, languages = split_languages(arguments.model)

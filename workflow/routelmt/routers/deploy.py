@@ -15,7 +15,7 @@ from routelmt.errors import UserError
 from routelmt.evaluate.selection import budget_count, route, tie_keys
 from routelmt.routers.artifact import read_record
 from routelmt.routers.inputs import Priorities
-from routelmt.routers.readout import Answers
+from routelmt.routers.networks.readout import Answers
 from routelmt.routers.registry import router_module
 
 SPEED: Mapping[str, Any] = {"batch_tokens": 16384, "device": "auto", "threads": 1}

@@ -21,23 +21,23 @@ import numpy.typing as npt
 
 from routelmt.device import find_device
 from routelmt.errors import UserError
-from routelmt.routers import fitting, training_run
 from routelmt.routers.artifact import atomic_folder, read_record, write_record
-from routelmt.routers.base_model import weights_hash
-from routelmt.routers.card import card
-from routelmt.routers.encoder_model import (
+from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
+from routelmt.routers.networks.base_model import weights_hash
+from routelmt.routers.networks.encoder_model import (
     Encoder,
     SourceReader,
     load_encoder,
     open_encoder,
     read_encoder,
 )
-from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
-from routelmt.routers.losses import Loss, make_loss
-from routelmt.routers.readout import Readout
+from routelmt.routers.networks.readout import Readout
 from routelmt.routers.registry import RouterType
-from routelmt.routers.targets import SAMPLED_LABELS, FloatArray, Labels, labels
-from routelmt.routers.validation import routing_metrics
+from routelmt.routers.training import fitting, run
+from routelmt.routers.training.card import card
+from routelmt.routers.training.losses import Loss, make_loss
+from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
+from routelmt.routers.training.validation import routing_metrics
 
 ROUTER = RouterType(
     trained=True,
@@ -137,10 +137,10 @@ def train(
         return fit_mlp(mlp, data[0], data[1], loss, schedule)
 
     constant = {**spec, "warmup_ratio": 0.0, "weight_decay": spec.get("weight_decay", 0.0)}
-    rate, fits = training_run.fit_rates(constant, context.seed, fit, mlp, out)
+    rate, fits = run.fit_rates(constant, context.seed, fit, mlp, out)
     _, priority = readout.priorities(readout.answers(fits[rate].best_outputs.numpy()))
     record |= {
-        "result": training_run.result(rate, fits[rate]),
+        "result": run.result(rate, fits[rate]),
         "validation": routing_metrics(validation, priority),
         "cost": {
             "terms": list(ROUTER.costs), "milliseconds": milliseconds, "device": encoder.device,
@@ -259,8 +259,8 @@ def _record(
         "hyperparameters": dict(spec),
         "seed": context.seed,
         "rows": {
-            "training": training_run.rows_record(training, found.training),
-            "validation": training_run.rows_record(validation, found.validation),
+            "training": run.rows_record(training, found.training),
+            "validation": run.rows_record(validation, found.validation),
         },
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }

@@ -21,23 +21,23 @@ import numpy.typing as npt
 
 from routelmt.device import find_device
 from routelmt.errors import UserError
-from routelmt.routers import fitting, training_run
-from routelmt.routers.accelerated import launch, worker_device, workers
 from routelmt.routers.artifact import atomic_folder, read_record, write_record
-from routelmt.routers.card import card
-from routelmt.routers.encoder_model import (
+from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
+from routelmt.routers.networks.encoder_model import (
     Encoder,
     SourceReader,
     SourceRows,
     open_encoder,
     read_encoder,
 )
-from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
-from routelmt.routers.losses import make_loss
-from routelmt.routers.readout import Readout
+from routelmt.routers.networks.readout import Readout
 from routelmt.routers.registry import RouterType
-from routelmt.routers.targets import SAMPLED_LABELS, FloatArray, Labels, labels
-from routelmt.routers.validation import routing_metrics
+from routelmt.routers.training import fitting, run
+from routelmt.routers.training.accelerated import launch, worker_device, workers
+from routelmt.routers.training.card import card
+from routelmt.routers.training.losses import make_loss
+from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
+from routelmt.routers.training.validation import routing_metrics
 
 ROUTER = RouterType(
     trained=True,
@@ -122,7 +122,7 @@ def train(
     )
     record = _record(spec, training, validation, context, start, reader, readout, found)
     record["rows"]["truncated"] = rows.truncated
-    work = training_run.resumable(out, record)
+    work = run.resumable(out, record)
     regressor = EncoderRegressor(encoder, _head(encoder, loss.outputs))
     train_data = _labelled(rows, readout, found.training)
     valid_data = _labelled(valid_rows, readout, found.validation)
@@ -133,7 +133,7 @@ def train(
             saved, context.speed.get("save_minutes", fitting.SAVE_MINUTES),
         )  # fmt: skip
 
-    rate, fits = training_run.fit_rates(spec, context.seed, fit, regressor, work)
+    rate, fits = run.fit_rates(spec, context.seed, fit, regressor, work)
     if workers().main:
         record |= _results(rate, fits[rate], readout, validation, regressor.device)
         if record["hypothesis"]:
@@ -211,8 +211,8 @@ def _record(
         "hyperparameters": dict(spec),
         "seed": context.seed,
         "rows": {
-            "training": training_run.rows_record(training, found.training),
-            "validation": training_run.rows_record(validation, found.validation),
+            "training": run.rows_record(training, found.training),
+            "validation": run.rows_record(validation, found.validation),
         },
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
@@ -228,7 +228,7 @@ def _results(
     """result, validation and cost of the record."""
     _, priority = readout.priorities(readout.answers(state.best_outputs.numpy()))
     return {
-        "result": training_run.result(rate, state),
+        "result": run.result(rate, state),
         "validation": routing_metrics(validation, priority),
         "cost": {
             "terms": list(ROUTER.costs),

@@ -157,6 +157,3 @@ class RouterContext:
     speed: Mapping[str, Any]
     seed: int
     notes: dict[str, Any] = field(default_factory=dict)
-
-
-TrainingContext = RouterContext

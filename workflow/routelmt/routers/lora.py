@@ -17,21 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt.device import find_device
-from routelmt.routers import fitting, in_model
-from routelmt.routers.accelerated import launch, worker_device, workers
 from routelmt.routers.artifact import atomic_folder, write_record
-from routelmt.routers.base_model import BaseModel, load_base
-from routelmt.routers.card import card
-from routelmt.routers.in_model import HEAD, Artifact, LoraRouter, SharedBase
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
-from routelmt.routers.losses import make_loss
-from routelmt.routers.prompt_rows import PromptReader, PromptRows
-from routelmt.routers.readout import Answers, Readout
+from routelmt.routers.networks import in_model
+from routelmt.routers.networks.base_model import BaseModel, load_base
+from routelmt.routers.networks.in_model import HEAD, Artifact, LoraRouter, SharedBase
+from routelmt.routers.networks.prompt_rows import PromptReader, PromptRows
+from routelmt.routers.networks.readout import Answers, Readout
+from routelmt.routers.networks.regressor import PromptRegressor
 from routelmt.routers.registry import RouterType
-from routelmt.routers.regressor import PromptRegressor
-from routelmt.routers.targets import SAMPLED_LABELS, FloatArray, Labels, labels
-from routelmt.routers.training_run import fit_rates, result, resumable, rows_record
-from routelmt.routers.validation import routing_metrics
+from routelmt.routers.training import fitting
+from routelmt.routers.training.accelerated import launch, worker_device, workers
+from routelmt.routers.training.card import card
+from routelmt.routers.training.losses import make_loss
+from routelmt.routers.training.run import fit_rates, result, resumable, rows_record
+from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
+from routelmt.routers.training.validation import routing_metrics
 
 ROUTER = RouterType(
     trained=True,

@@ -26,24 +26,24 @@ import numpy as np
 from routelmt.device import find_device
 from routelmt.errors import UserError
 from routelmt.routers.artifact import atomic_folder, read_record, write_record
-from routelmt.routers.base_model import load_base, model_folder, weights_hash
-from routelmt.routers.card import card
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
-from routelmt.routers.losses import make_loss
-from routelmt.routers.prompt_rows import PromptReader
-from routelmt.routers.readout import Answers, Readout
+from routelmt.routers.networks.base_model import load_base, model_folder, weights_hash
+from routelmt.routers.networks.prompt_rows import PromptReader
+from routelmt.routers.networks.readout import Answers, Readout
+from routelmt.routers.networks.regressor import pad_right
 from routelmt.routers.registry import RouterType
-from routelmt.routers.regressor import pad_right
-from routelmt.routers.targets import SAMPLED_LABELS, FloatArray, Labels, labels
-from routelmt.routers.training_run import rows_record
-from routelmt.routers.validation import routing_metrics
+from routelmt.routers.training.card import card
+from routelmt.routers.training.losses import make_loss
+from routelmt.routers.training.run import rows_record
+from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
+from routelmt.routers.training.validation import routing_metrics
 from routelmt.states import Pool, States, difference
 from routelmt.translate.batches import token_batches
 from routelmt.translate.layer_states import LayerPooling, LayerStates
 
 if TYPE_CHECKING:
-    from routelmt.routers.probe_fit import Fit, ProbeRows
-    from routelmt.routers.probe_model import FoldedProbe, Layers, Probe, Vectors
+    from routelmt.routers.networks.probe_model import FoldedProbe, Layers, Probe, Vectors
+    from routelmt.routers.training.probe_fit import Fit, ProbeRows
 
 ROUTER = RouterType(
     trained=True,
@@ -75,8 +75,8 @@ def train(
     """
     import torch
 
-    from routelmt.routers import probe_model
-    from routelmt.routers.probe_fit import ProbeRows
+    from routelmt.routers.networks import probe_model
+    from routelmt.routers.training.probe_fit import ProbeRows
 
     torch.set_num_threads(max(1, context.speed["threads"] - 1))  # one more reads the states
     found = labels(spec, training, validation)
@@ -151,7 +151,7 @@ def _fit_rates(
     """(the best training, all of them, one a learning rate); the best weights are in `probe`."""
     import torch
 
-    from routelmt.routers.probe_fit import fit
+    from routelmt.routers.training.probe_fit import fit
 
     loss = make_loss(spec)
     start = {n: p.detach().clone() for n, p in probe.named_parameters()}
@@ -264,7 +264,7 @@ def _reached(
 
 
 def _scores(folded: FoldedProbe, features: Vectors | Layers) -> FloatArray:
-    from routelmt.routers.probe_model import runs
+    from routelmt.routers.networks.probe_model import runs
 
     return np.concatenate([folded.scores(h) for _, h in features.batches(runs(features.rows))])
 
@@ -319,7 +319,7 @@ def _load(artifact: Path) -> tuple[dict[str, Any], FoldedProbe]:
     """(record, probe) of a router's folder; UserError if it is not whole."""
     from safetensors.torch import load_file
 
-    from routelmt.routers.probe_model import FoldedProbe
+    from routelmt.routers.networks.probe_model import FoldedProbe
 
     record = read_record(artifact)
     try:
@@ -341,7 +341,7 @@ def predict_trained(artifact: Path, inputs: RouterInputs, context: RouterContext
     """
     import torch
 
-    from routelmt.routers.probe_model import features
+    from routelmt.routers.networks.probe_model import features
 
     torch.set_num_threads(max(1, context.speed["threads"] - 1))
     record, folded = _load(artifact)

@@ -12,9 +12,8 @@ import numpy as np
 
 from routelmt.errors import UserError
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
-from routelmt.routers.jieba_import import quiet_jieba
-from routelmt.routers.plain_words import plain_word
 from routelmt.routers.registry import RouterType
+from routelmt.routers.words import plain_word, quiet_jieba
 
 ROUTER = RouterType()
 

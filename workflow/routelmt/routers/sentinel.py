@@ -20,9 +20,14 @@ import numpy.typing as npt
 
 from routelmt.device import find_device
 from routelmt.errors import UserError
-from routelmt.routers.encoder_model import TOKENIZER_FILES, Encoder, read_distinct, read_tokenizer
-from routelmt.routers.hub import find_folder
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
+from routelmt.routers.networks.encoder_model import (
+    TOKENIZER_FILES,
+    Encoder,
+    read_distinct,
+    read_tokenizer,
+)
+from routelmt.routers.networks.hub import find_folder
 from routelmt.routers.registry import RouterType
 
 ROUTER = RouterType(costs=("encoder",))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from routelmt.routers.inputs import RouterInputs
-from routelmt.routers.targets import FloatArray
+from routelmt.routers.training.targets import FloatArray
 
 BUDGET = 0.3
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from routelmt.errors import UserError
 from routelmt.progress import progress
-from routelmt.routers.base_model import weights_hash
-from routelmt.routers.hub import find_folder
+from routelmt.routers.networks.base_model import weights_hash
+from routelmt.routers.networks.hub import find_folder
 from routelmt.translate import prompts
 from routelmt.translate.batches import token_batches
 

@@ -23,11 +23,11 @@ from typing import Any
 from routelmt.device import find_device
 from routelmt.errors import UserError
 from routelmt.routers.artifact import read_record
-from routelmt.routers.base_model import BaseModel, keep_layers, load_base, other_weights
 from routelmt.routers.inputs import Priorities
-from routelmt.routers.prompt_rows import PromptReader, PromptRows
-from routelmt.routers.readout import Answers, Readout
-from routelmt.routers.regressor import PromptRegressor
+from routelmt.routers.networks.base_model import BaseModel, keep_layers, load_base, other_weights
+from routelmt.routers.networks.prompt_rows import PromptReader, PromptRows
+from routelmt.routers.networks.readout import Answers, Readout
+from routelmt.routers.networks.regressor import PromptRegressor
 
 HEAD = "head.safetensors"
 ADAPTER = "adapter_model.safetensors"

@@ -1,12 +1,16 @@
-"""Words that every tokeniser of en and ru sees alike: letters with punctuation around them.
+"""What the text routers share in telling words apart.
 
+Plain words are what every tokeniser of en and ru sees alike: letters with punctuation around them.
 Most of what stands between two spaces is such a word. The text routers read it from its letters
 and ask the tokenisers only for the rest, which is most of their work.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
+from typing import Any
 
 # One script, no apostrophe, hyphen, digit, mark or dot within. Either group of punctuation splits
 # off in spaCy's blank tokenisers, and none of it belongs to a word in wordfreq's.
@@ -21,3 +25,13 @@ def plain_word(chunk: str) -> tuple[str, str, str] | None:
     """
     match = _PLAIN.fullmatch(chunk)
     return match.groups() if match else None  # type: ignore[return-value]
+
+
+def quiet_jieba() -> Any:
+    """The jieba module, silent: it logs the building of its dictionary to standard error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it imports the deprecated pkg_resources
+        import jieba
+
+    jieba.setLogLevel(logging.WARNING)
+    return jieba

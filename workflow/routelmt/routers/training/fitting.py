@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt.progress import progress
-from routelmt.routers.accelerated import Workers, workers
-from routelmt.routers.losses import Loss
-from routelmt.routers.micro_batches import PASS_COST, micro_batches
+from routelmt.routers.training.accelerated import Workers, workers
+from routelmt.routers.training.losses import Loss
+from routelmt.routers.training.micro_batches import PASS_COST, micro_batches
 
 CLIP = 1.0  # norm of the gradient
 SAVE_MINUTES = 2.0  # between saved states within an epoch

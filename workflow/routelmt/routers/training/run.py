@@ -12,11 +12,11 @@ from typing import Any
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.routers import fitting
-from routelmt.routers.accelerated import workers
 from routelmt.routers.artifact import work_folder
 from routelmt.routers.inputs import RouterInputs
-from routelmt.routers.targets import FloatArray
+from routelmt.routers.training import fitting
+from routelmt.routers.training.accelerated import workers
+from routelmt.routers.training.targets import FloatArray
 
 
 def rows_record(inputs: RouterInputs, labels: FloatArray) -> dict[str, Any]:

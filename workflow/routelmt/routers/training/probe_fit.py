@@ -17,10 +17,10 @@ import torch
 
 from routelmt.errors import UserError
 from routelmt.progress import progress
-from routelmt.routers.fitting import Labelled, validation_metrics
-from routelmt.routers.losses import Loss
-from routelmt.routers.probe_model import Layers, Probe, Vectors, runs
-from routelmt.routers.targets import FloatArray
+from routelmt.routers.networks.probe_model import Layers, Probe, Vectors, runs
+from routelmt.routers.training.fitting import Labelled, validation_metrics
+from routelmt.routers.training.losses import Loss
+from routelmt.routers.training.targets import FloatArray
 
 
 @dataclass(frozen=True)

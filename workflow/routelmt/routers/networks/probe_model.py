@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.distributions import Dirichlet
 
-from routelmt.routers.targets import FloatArray
+from routelmt.routers.training.targets import FloatArray
 from routelmt.states import IntArray, Pool, States
 
 WEIGHTED = ("mix", "dirichlet", "dirichlet-input")  # the others read one fixed vector a row

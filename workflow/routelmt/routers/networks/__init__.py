@@ -1,0 +1,1 @@
+"""The networks that routers read with, and how they are asked: adapters, encoders, probes."""
