@@ -26,6 +26,7 @@ include: "workflow/rules/translate.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/routers.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/deploy.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from routelmt import config
+from routelmt import config, settings
 from routelmt.errors import UserError
 from routelmt.routers.registry import ROUTERS
 
@@ -136,6 +136,26 @@ def test_shipped_configs_are_valid(path: str) -> None:
             r"'metrics\.chrf': required key 'path' is missing",
         ),
         (
+            lambda c: c["experiments"]["demo"].update(drift={"from": ["software-test"]}),
+            r"'experiments\.demo\.drift': found .* name test sets for both 'from' and 'to'",
+        ),
+        (
+            lambda c: c["experiments"]["demo"].update(drift={"from": ["software-train"]}),
+            r"'experiments\.demo\.drift\.from': 'software-train' is not in .*demo\.test",
+        ),
+        (
+            lambda c: c["experiments"]["demo"].update(raters=["anna"]),
+            r"'experiments\.demo\.raters': 'anna' is not in 'metrics'",
+        ),
+        (
+            lambda c: c.update(rates={"demo-smal": {"seconds_per_request": 1}}),
+            r"'rates': 'demo-smal' is not in .* \(did you mean 'demo-small'\?\)",
+        ),
+        (
+            lambda c: c.update(prices={"currency": "EUR", "per_million": {"gpt": [1, 2]}}),
+            r"'prices\.per_million': 'gpt' is not in 'models'",
+        ),
+        (
             lambda c: c["experiments"]["demo"].update(budgets=[30]),
             r"'experiments\.demo\.budgets\.0': found 30, allowed: exclusiveMaximum 1",
         ),
@@ -213,13 +233,13 @@ def test_sources_are_fetched_only_where_nothing_local_is_named() -> None:
     resolved = config.resolve(paper)
     assert Plan(resolved).sources() == ["commt", "wmt24pp", "flores-plus"]
     assert Plan(resolved).origin("flores") == "my/flores"
-    merged = json.loads(config.stage_settings(resolved)["sources"]["wmt24pp"])
+    merged = json.loads(settings.stage_settings(resolved)["sources"]["wmt24pp"])
     assert merged["revision"] == "f" * 40 and merged["repository"] == "google/wmt24pp"
-    assert "local" not in json.loads(config.stage_settings(resolved)["sources"]["flores"])
+    assert "local" not in json.loads(settings.stage_settings(resolved)["sources"]["flores"])
 
 
 def test_only_routers_that_read_the_model_ask_for_its_gpu() -> None:
-    routers = config.speeds(config.load(ROOT / "config.yaml"))["routers"]["paper"]
+    routers = settings.speeds_of(config.load(ROOT / "config.yaml"))["routers"]["paper"]
     asking = {name for name, speed in routers.items() if speed["gpu"]}
     sentinels = {"sentinel-src-24", "sentinel-src-25"}
     assert asking == {"routelmt", "routelmt-q", "xlmr-gain", "xlmr-quality", *sentinels}
@@ -258,9 +278,9 @@ def test_every_key_of_the_schema_is_documented() -> None:
 
 def test_settings_hold_identity_and_speed_apart() -> None:
     resolved = config.resolve(DEMO)
-    model = json.loads(config.stage_settings(resolved)["models"]["demo-small"])
+    model = json.loads(settings.stage_settings(resolved)["models"]["demo-small"])
     assert "speed" not in model and model["languages"] == DEMO["languages"]
-    assert config.speeds(resolved)["models"]["demo-small"]["batch_tokens"] == 16384
+    assert settings.speeds_of(resolved)["models"]["demo-small"]["batch_tokens"] == 16384
 
 
 def test_only_routers_with_chance_in_them_have_several_seeds() -> None:
@@ -286,7 +306,7 @@ def test_every_point_of_a_sweep_is_a_router() -> None:
         same = resolved["routers"]["routelmt"] | {"train_rows": value}
         assert resolved["routers"][name] == same and label == str(value)
     assert not set(points) & set(demo["routers"])  # the tables of all routers leave them out
-    asked = json.loads(config.stage_settings(resolved)["in_model"]["demo-full"]["learning-curve"])
+    asked = json.loads(settings.stage_settings(resolved)["in_model"]["demo-full"]["learning-curve"])
     assert [entry["router"] for entry in asked["ask"][::2]] == list(points)
 
 
@@ -304,7 +324,7 @@ def test_random_alone_needs_no_model() -> None:
 
     plan = Plan(config.resolve(changed(change)))
     assert plan.needs("random") == frozenset() and not plan.keeps_states("demo-small")
-    assert not any("in_model" in path for path in plan.predictions("demo"))
+    assert not any("in_model" in path for path in plan.predictions("demo", "test"))
     assert plan.trained_routers("demo") == [] and "training" not in plan.table_names("demo")
 
 
@@ -367,3 +387,48 @@ def test_routers_that_cannot_work_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         config.resolve(full(change))
+
+
+def test_thresholds_need_validation_sets_and_costs_need_rates() -> None:
+    from routelmt.plan import Plan
+
+    def names(change: Callable[[dict], object]) -> set[str]:
+        return set(Plan(config.resolve(changed(change))).table_names("demo"))
+
+    everything = names(lambda c: None)
+    assert {*config.DEPLOYMENT_TABLES, *config.COST_TABLES} <= everything
+    texts = ["length", "random"]
+
+    def untrained(c: dict) -> None:
+        c["experiments"]["demo"] |= {"routers": texts, "train": [], "valid": [], "guards": {}}
+
+    assert not names(untrained) & set(config.DEPLOYMENT_TABLES)
+    only_texts = names(lambda c: c["experiments"]["demo"].update(routers=texts, guards={}))
+    assert set(config.DEPLOYMENT_TABLES) - only_texts == {"reliability"}  # none predicts a gain
+
+    def served(c: dict) -> None:
+        c["models"]["demo-large"] = {
+            "engine": "openai", "path": "m", "prompt": "{text}", "base_url": "http://h:1/v1"
+        }  # fmt: skip
+
+    assert names(served) & set(config.COST_TABLES) == set()
+    stated = {"demo-large": {"prefill_tokens_per_second": 9, "decode_tokens_per_second": 3}}
+    assert set(config.COST_TABLES) <= names(lambda c: (served(c), c.update(rates=stated)))
+
+
+def test_a_router_is_charged_by_what_it_declares() -> None:
+    resolved = config.resolve(full(lambda c: None))
+    table = json.loads(settings.stage_settings(resolved)["tables"]["demo-full"]["costs"])
+    cost = table["cost"]["routers"]
+    assert cost["random"]["terms"] == [] and cost["routelmt"]["terms"] == ["prefill"]
+    assert cost["trained-qe"]["terms"] == ["decode", "encoder"]  # it reads the translation
+    assert cost["routelmt-two-quality"]["of"] == "routelmt-two"
+    assert cost["semantic-entropy"]["samples"] == 4
+
+
+def test_what_predicts_points_of_gain_is_told_from_what_only_ranks() -> None:
+    resolved = config.resolve(full(lambda c: None))
+    spoken = {r for r, spec in resolved["routers"].items() if settings.predicts_gain(spec)}
+    assert {"routelmt", "xlmr-gain", "frozen-mix", "routelmt-quantile"} <= spoken
+    ranking = {"routelmt-pairwise", "routelmt-top-p", "routelmt-q", "lora-det", "gain-oracle"}
+    assert not spoken & {*ranking, "routelmt-averaged"}  # that one's gains are of another metric

@@ -11,7 +11,8 @@ from tests.workflow.conftest import job_counts, run
 DIRECTIONS, TEST_SETS, DATASETS = 4, 3, 5  # of config.yaml
 TRAINED = 4  # xlmr-gain, xlmr-quality, routelmt, routelmt-q
 IN_MODEL = 2  # of the trained ones: the adapters of the small model, asked in one pass
-TABLES, DATA_TABLES, FIGURES = 8, 2, 7
+TABLES, DATA_TABLES, DEPLOYMENT_TABLES, COST_TABLES, FIGURES = 8, 2, 7, 1, 11
+ROLES = 2  # every router is asked on the test sets and, for thresholds, on the validation sets
 
 
 def test_the_paper_is_planned_whole(project: Path) -> None:
@@ -23,14 +24,18 @@ def test_the_paper_is_planned_whole(project: Path) -> None:
         "translate": 2 * DATASETS * DIRECTIONS,
         "score": 2 * DATASETS * DIRECTIONS,
         "label_gains": DATASETS * DIRECTIONS,
-        "prefill_signals": TEST_SETS * DIRECTIONS,
+        "prefill_signals": (TEST_SETS + 1) * DIRECTIONS,
+        "time_model": 2,
         "find_overlaps": 1,
         "describe_data": DATA_TABLES,
         "train_router": TRAINED,
         "training_table": 1,
-        "predict": (12 - IN_MODEL) * TEST_SETS * DIRECTIONS,
-        "predict_in_model": 1,
+        "collect_rates": 1,
+        "predict": (12 - IN_MODEL) * ROLES,
+        "predict_in_model": ROLES,
         "evaluate": TABLES,
+        "evaluate_deployment": DEPLOYMENT_TABLES,
+        "evaluate_costs": COST_TABLES,
         "plot": FIGURES,
     }
 
@@ -45,14 +50,18 @@ def test_the_demo_is_planned_whole(project: Path) -> None:
         "translate": 2 * 3 * DIRECTIONS,
         "score": 2 * 3 * DIRECTIONS,
         "label_gains": 3 * DIRECTIONS,
-        "prefill_signals": DIRECTIONS,
+        "prefill_signals": 2 * DIRECTIONS,
+        "time_model": 2,
         "find_overlaps": 1,
         "describe_data": DATA_TABLES,
         "train_router": 2,
         "training_table": 1,
-        "predict": (8 - IN_MODEL) * DIRECTIONS,
-        "predict_in_model": 1,
+        "collect_rates": 1,
+        "predict": (8 - IN_MODEL) * ROLES,
+        "predict_in_model": ROLES,
         "evaluate": TABLES,
+        "evaluate_deployment": DEPLOYMENT_TABLES,
+        "evaluate_costs": COST_TABLES,
         "plot": FIGURES,
     }
 

@@ -1,8 +1,9 @@
 """The signature test: which edit re-runs which rules, exactly.
 
 The small experiment has 2 directions, 3 datasets, 2 models, 8 routers (2 trained, both adapters of
-the small model, so asked together), 8 tables with 5 figures, and 2 tables of the data and 1 of the
-training with 1 figure each.
+the small model, so asked together; each asked on the test and on the validation set). Of its tables,
+8 are of the evaluation (5 figures), 7 of deployments (3), 1 of costs (1), 2 of the data (1) and 1 of
+the training (1).
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ import yaml
 Plan = Callable[..., dict[str, int]]
 EXPERIMENT = "profiles/demo/experiment.yaml"
 
-TABLES = {"evaluate": 8, "plot": 5}
+EVALUATED = {"evaluate": 8, "evaluate_deployment": 7, "evaluate_costs": 1}
+TABLES = {**EVALUATED, "plot": 9}
 DATA_TABLES = {"describe_data": 2, "plot": 1}
-FIGURES = {"plot": 7}
-# A trained router, asked with the others; its losses; the tables and figures with it.
-TRAINED = {"predict_in_model": 1, "training_table": 1, "evaluate": 8, "plot": 6}
+FIGURES = {"plot": 11}
+ASKED = 2  # on the test set and on the validation set
+# A trained router, asked with the others; its losses and its speed; the tables and figures with it.
+TRAINED = {
+    "predict_in_model": ASKED,
+    "training_table": 1,
+    "collect_rates": 1,
+    **EVALUATED,
+    "plot": 10,
+}
 LEARNED = {"train_router": 2, **TRAINED}
 OVERLAPS = {"find_overlaps": 1, "describe_data": 2}  # and what depends on the rows left out
-# Gains reach every trained router and, on the test sets, the two oracles.
-LABELS = {"label_gains": 6, "predict": 4, **LEARNED}
+# Gains reach every trained router, and the two oracles.
+LABELS = {"label_gains": 6, "predict": 2 * ASKED, **LEARNED}
 
 
 def edit(folder: Path, change: Callable[[dict], object]) -> None:
@@ -51,7 +60,7 @@ def test_a_threshold_of_contamination_compares_and_trains_again(
     finished: Path, planned: Plan
 ) -> None:
     edit(finished, lambda c: c["experiments"]["demo"].update(contamination={"threshold": 0.7}))
-    assert planned() == {**OVERLAPS, **LEARNED, "plot": 7}
+    assert planned() == {**OVERLAPS, **LEARNED, **FIGURES}
 
 
 def test_only_counting_contamination_trains_again(finished: Path, planned: Plan) -> None:
@@ -70,22 +79,49 @@ def test_a_prompt_template_translates_again_and_all_below(finished: Path, planne
         "translate": 12,
         "score": 12,
         "label_gains": 6,
-        "prefill_signals": 2,
-        "predict": 6,
+        "prefill_signals": 4,
+        "time_model": 2,
+        "predict": 3 * ASKED,
         **LEARNED,
     }  # length, rarity and random read segments alone
 
 
 def test_the_large_models_prompt_leaves_the_small_alone(finished: Path, planned: Plan) -> None:
     edit(finished, lambda c: c["models"]["demo-large"].update(prompt="{src} to {tgt}: {text}"))
-    assert planned() == {"translate": 6, "score": 6, **LABELS}
+    assert planned() == {"translate": 6, "score": 6, "time_model": 1, **LABELS}
 
 
 def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
     edit(finished, lambda c: c["experiments"]["demo"].update(budgets=[0.2, 0.3]))
     plan = planned()
-    assert plan.pop("evaluate") == 6  # all but pareto, exact at every budget, and noise
-    assert set(plan) == {"plot"}
+    # All but pareto, exact at every budget, and noise.
+    assert plan == {"evaluate": 6, "evaluate_deployment": 7, "evaluate_costs": 1, "plot": 9}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"bootstrap": {"replicates": 200}}, TABLES),
+        ({"routers": ["gain-oracle", "routelmt", "routelmt-q", "random"]}, TABLES),
+        ({"risk_edges": [-10, -1, 1]}, {"evaluate": 2, "plot": 2}),
+        ({"guards": {"rank": ["routelmt"], "signals": ["entropy"]}}, {"evaluate": 1, "plot": 1}),
+        ({"within": [3]}, {"evaluate_deployment": 7, "plot": 3}),
+        ({"stream": {"window": 50}}, {"evaluate_deployment": 7, "plot": 3}),
+    ],
+    ids=["bootstrap", "router subset", "bucket edges", "guards", "within", "stream"],
+)
+def test_an_evaluation_setting_redoes_tables_and_figures_only(
+    finished: Path, planned: Plan, change: dict, expected: dict[str, int]
+) -> None:
+    edit(finished, lambda c: c["experiments"]["demo"].update(change))
+    assert planned() == expected
+
+
+def test_prices_and_rates_redo_the_costs(finished: Path, planned: Plan) -> None:
+    edit(finished, lambda c: c.update(prices={"currency": "EUR", "per_hour": 2}))
+    assert planned() == {"evaluate_costs": 1, "plot": 1}
+    edit(finished, lambda c: c.update(rates={"routelmt": {"seconds_per_request": 0.1}}))
+    assert planned() == {"collect_rates": 1, "evaluate_costs": 1, "plot": 1}
 
 
 def test_a_router_setting_trains_that_router(finished: Path, planned: Plan) -> None:
@@ -99,12 +135,12 @@ def test_a_new_router_is_all_that_is_new(finished: Path, planned: Plan) -> None:
         config["experiments"]["demo"]["routers"].append("rarity-half")
 
     edit(finished, change)
-    assert planned() == {"predict": 2, **TABLES}
+    assert planned() == {"predict": ASKED, **TABLES}
 
 
 def test_a_new_seed_trains_and_samples_that_seed(finished: Path, planned: Plan) -> None:
     edit(finished, lambda c: c["experiments"]["demo"].update(seeds=[0, 1]))
-    assert planned() == {"predict": 2, **LEARNED}  # random, and the two trained ones
+    assert planned() == {"predict": ASKED, **LEARNED}  # random, and the two trained ones
 
 
 @pytest.mark.parametrize(
@@ -145,17 +181,18 @@ def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> No
     [
         ("gains.py", LABELS),
         ("score/sacrebleu_metrics.py", {"score": 12, **LABELS}),
-        ("translate/signals.py", {"prefill_signals": 2, "predict": 2, **TABLES}),
+        ("translate/signals.py", {"prefill_signals": 4, "predict": ASKED, **TABLES}),
         ("evaluate/metrics.py", TABLES),
         ("figures/style.py", FIGURES),
-        ("routers/rarity.py", {"predict": 2, **TABLES}),
+        ("routers/rarity.py", {"predict": ASKED, **TABLES}),
         ("data/readers/flores.py", {}),
-        ("data/overlaps.py", {**OVERLAPS, **LEARNED, "plot": 7}),
+        ("data/overlaps.py", {**OVERLAPS, **LEARNED, **FIGURES}),
         ("routers/training/losses.py", LEARNED),
         ("routers/probe.py", {}),
-        ("states.py", {"prefill_signals": 2, "predict": 2, **TABLES}),  # signals come with them
+        ("states.py", {"prefill_signals": 4, "predict": ASKED, **TABLES}),  # signals come with them
         ("routers/training/card.py", {}),
-        ("evaluate/streaming.py", {}),
+        ("evaluate/streaming.py", {"evaluate_deployment": 7, "plot": 3}),
+        ("evaluate/costs.py", {"evaluate_costs": 1, "plot": 1}),
         ("data/describe.py", DATA_TABLES),
         ("data/fetch.py", {}),
         ("score/comet_metric.py", {}),

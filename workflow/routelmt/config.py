@@ -1,14 +1,13 @@
-"""The config: validation with readable errors, defaults, and the settings of each stage.
+"""The config: validation with readable errors, and defaults.
 
-`resolve` turns what the user wrote into a complete config; `stage_settings` cuts it into the JSON
-strings that rules hand to commands, each holding exactly what shapes that stage's bytes.
+`resolve` turns what the user wrote into a complete config; what each stage takes of it is cut out
+by `settings`.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -19,7 +18,6 @@ import yaml
 
 from routelmt.data.registry import READERS
 from routelmt.errors import UserError
-from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
 from routelmt.routers.registry import RouterType, needs_of, router_type
 from routelmt.score.registry import METRICS
 from routelmt.translate.registry import ENGINES
@@ -38,6 +36,18 @@ TABLES = (
     "noise",
 )
 JUDGED = "cross_metric"  # the table that needs judge_metrics
+# Tables that need validation sets, to calibrate on; the first only of routers that predict a gain.
+RELIABILITY = "reliability"
+DEPLOYMENT_TABLES = (
+    RELIABILITY,
+    "streaming",
+    "calibration",
+    "drift",
+    "drift_paths",
+    "budgets",
+    "smallest_budget",
+)
+COST_TABLES = ("costs",)  # need rates of both models
 DATA_TABLES = ("datasheet", "contamination")
 ROLES = ("train", "valid", "test")
 _REFERENCES = {
@@ -45,6 +55,7 @@ _REFERENCES = {
     "large": "models",
     "metric": "metrics",
     "judge_metrics": "metrics",
+    "raters": "metrics",
     "train": "datasets",
     "valid": "datasets",
     "test": "datasets",
@@ -207,6 +218,10 @@ def _check_references(config: Config) -> None:
         _check_experiment(config, name, experiment)
     experiments = list(config["experiments"])
     _check_names(config.setdefault("run", experiments), experiments, "run", "experiments")
+    timed = [*config["models"], *config["metrics"], *config["routers"]]
+    _check_names(list(config["rates"]), timed, "rates", "models, metrics or routers")
+    priced = (config["prices"] or {}).get("per_million", {})
+    _check_names(list(priced), config["models"], "prices.per_million", "models")
 
 
 def _check_dataset(config: Config, sources: Config, name: str, dataset: Config) -> None:
@@ -254,6 +269,15 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
         raise UserError(f"config key '{key}.large': the same model as 'small'; name two.")
     experiment.setdefault("directions", list(config["directions"]))
     _check_names(experiment["directions"], config["directions"], f"{key}.directions", "directions")
+    drift = experiment["drift"]
+    for side, names in drift.items():
+        _check_names(names or [], experiment["test"], f"{key}.drift.{side}", f"{key}.test")
+    before, after = (set(names or ()) for names in drift.values())
+    if bool(before) != bool(after) or before & after:
+        raise UserError(
+            f"config key '{key}.drift': found {drift}; name test sets for both 'from' and 'to', "
+            "none of them twice, or leave both out."
+        )
     guards = experiment["guards"]
     for field in ("rank", "signals"):
         there = f"{key}.routers"
@@ -328,7 +352,7 @@ def _check_router(config: Config, experiment: Config, router: str) -> None:
 
 def scored_metrics(config: Config, experiment: Config) -> set[str]:
     """Metrics that both models' translations are scored by: the experiment's and its routers'."""
-    wanted = [experiment["metric"], *experiment["judge_metrics"]]
+    wanted = [experiment["metric"], *experiment["judge_metrics"], *experiment["raters"]]
     for router in experiment_routers(experiment):
         wanted.append(config["routers"][router].get("label_metric") or experiment["metric"])
     found: set[str] = set()
@@ -433,72 +457,6 @@ def missing_files(config: Config) -> Iterator[str]:
             yield f"config key 'sources.{name}.local': '{folder}': there is no such folder."
 
 
-def stage_settings(config: Config) -> dict[str, Any]:
-    """For every stage and name, what shapes its bytes, as a JSON string (see the rules' params)."""
-    models = {
-        name: {k: v for k, v in model.items() if k not in ("speed", "samples")}
-        | {"languages": config["languages"]}
-        for name, model in config["models"].items()
-    }
-    samples = {
-        name: models[name] | {"samples": model["samples"]}
-        for name, model in config["models"].items()
-        if model.get("samples")
-    }
-    sources = sources_of(config)
-    settings = {
-        "sources": sources,
-        "corpora": {
-            name: corpus | {"files": sources[corpus["source"]]["files"]}
-            for name, corpus in config["corpora"].items()
-        },
-        "datasets": {
-            name: {k: v for k, v in dataset.items() if k not in ("directions", "shards")}
-            for name, dataset in config["datasets"].items()
-        },
-        "models": models,
-        "samples": samples,
-        "bases": {name: _bases(config, e, models) for name, e in config["experiments"].items()},
-        "small": {name: models[e["small"]] for name, e in config["experiments"].items()},
-        "in_model": {name: _in_model(config, name) for name in config["experiments"]},
-        "metrics": {
-            name: {k: v for k, v in metric.items() if k != "speed"}
-            for name, metric in config["metrics"].items()
-        },
-        "routers": config["routers"],
-        "overlaps": {name: e["contamination"] for name, e in config["experiments"].items()},
-        "data_tables": {
-            name: {"datasheet": {}, "contamination": {"action": e["contamination"]["action"]}}
-            for name, e in config["experiments"].items()
-        },
-        "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
-        "sweeps": {name: _sweep_settings(config, e) for name, e in config["experiments"].items()},
-        "figures": dict.fromkeys([*FIGURES, *SWEEP_FIGURES], config["figures"]),
-    }
-    return {
-        section: {name: _dump(value, section) for name, value in entries.items()}
-        for section, entries in settings.items()
-    }
-
-
-def _dump(value: Any, section: str) -> Any:
-    if section in ("tables", "data_tables", "bases", "in_model", "sweeps"):
-        return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _bases(config: Config, experiment: Config, models: Config) -> dict[str, Any]:
-    """The small model for each router that reads it; the languages' names for an encoder."""
-    # A router on frozen states runs the model itself where it is used outside the workflow.
-    found = {}
-    for router, spec in config["routers"].items():
-        reads = needs_of(spec) & {"model", "states"}
-        prompted = "encoder" in router_type(spec["type"]).costs
-        named = {"languages": config["languages"]} if prompted else {}
-        found[router] = models[experiment["small"]] if reads else named
-    return found
-
-
 def groups(experiment: Config) -> dict[str, list[str]]:
     """Routers by what they are evaluated for: the experiment's own, and those of each sweep."""
     sweeps = {name: list(sweep_points(name, s)) for name, s in experiment["sweeps"].items()}
@@ -522,99 +480,10 @@ def artifact(config: Config, experiment: str, router: str, seed: str | int) -> s
     return f"results/runs/{experiment}/routers/{trained}/seed{seed}"
 
 
-def _in_model(config: Config, experiment: str) -> dict[str, Any]:
-    """For each group, the routers that are asked together: name, seed, folder, settings."""
-    return {
-        group: {
-            "ask": [
-                {
-                    "router": router,
-                    "seed": seed,
-                    "artifact": artifact(config, experiment, router, seed),
-                    "settings": config["routers"][router],
-                }
-                for router, seed in in_model(config, experiment, group)
-            ]
-        }
-        for group in groups(config["experiments"][experiment])
-    }
-
-
-def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
-    """What shapes each evaluation table: it cannot tell oracles or chance from its data."""
-    common = _evaluated(config, experiment, experiment["routers"])
-    budgets = common | {"budgets": experiment["budgets"]}
-    risk = budgets | {"risk_edges": experiment["risk_edges"]}
-    judges = {"metric": experiment["metric"], "judge_metrics": experiment["judge_metrics"]}
-    return {
-        "routers": budgets,
-        "comparisons": budgets,
-        "pareto": common,
-        "risk_buckets": risk,
-        "guards": risk | {"guards": experiment["guards"]},
-        "router_metrics": budgets,
-        "breakdown": budgets,
-        "noise": common | judges | {"raters": []},
-        JUDGED: budgets | judges,
-    }
-
-
-def _evaluated(config: Config, experiment: Config, routers: list[str]) -> Config:
-    return {
-        "routers": routers,
-        "bootstrap": experiment["bootstrap"],
-        "oracles": [r for r in routers if not type_of(config, r).deployable],
-        "random": [r for r in routers if config["routers"][r]["type"] == "random"],
-    }
-
-
-def _sweep_settings(config: Config, experiment: Config) -> dict[str, Any]:
-    """What shapes the table of each sweep; chance and the gain oracle are its reference lines."""
-    found = {}
-    for name, sweep in experiment["sweeps"].items():
-        points = {router: label for router, (label, _) in sweep_points(name, sweep).items()}
-        routers = [*points, *references(config, experiment)]
-        found[name] = _evaluated(config, experiment, routers) | {
-            "sweep": name,
-            "setting": sweep["setting"],
-            "points": points,
-            "budgets": experiment["budgets"],
-        }
-    return found
-
-
 def references(config: Config, experiment: Config) -> list[str]:
     """Routers of an experiment that sweeps are seen against: chance and the gain oracle."""
     kinds = ("random", "gain-oracle")
     return [r for r in experiment["routers"] if config["routers"][r]["type"] in kinds]
-
-
-_RUNS_A_NETWORK = frozenset({"prefill", "encoder", "answer"})
-
-
-def speeds(config: Config) -> dict[str, Any]:
-    """Speed settings by model, metric, and experiment and router: never part of an identity.
-
-    A router that runs a network of its own runs as the small model does; others need no GPU.
-    """
-    models = {name: _numbers(model["speed"]) for name, model in config["models"].items()}
-    metrics = {name: _numbers(metric["speed"]) for name, metric in config["metrics"].items()}
-    routers = {
-        name: {
-            router: models[e["small"]]
-            if _RUNS_A_NETWORK & set(router_type(spec["type"]).costs)
-            else models[e["small"]] | {"device": "cpu", "gpu": 0, "mem_mb": 2000}
-            for router, spec in config["routers"].items()
-        }
-        for name, e in config["experiments"].items()
-    }
-    small = {name: models[e["small"]] for name, e in config["experiments"].items()}
-    return {"models": models, "small": small, "metrics": metrics, "routers": routers}
-
-
-def _numbers(speed: Config) -> Config:
-    """Resources are numbers and texts: no and yes as 0 and 1."""
-    return {k: int(v) if isinstance(v, bool) else v for k, v in speed.items()}
 
 
 def load(path: str | Path) -> Config:

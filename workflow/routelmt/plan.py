@@ -8,8 +8,11 @@ from pathlib import Path
 
 from routelmt import stages
 from routelmt.config import (
+    COST_TABLES,
     DATA_TABLES,
+    DEPLOYMENT_TABLES,
     JUDGED,
+    RELIABILITY,
     ROLES,
     TABLES,
     Config,
@@ -27,6 +30,7 @@ from routelmt.data.registry import READERS
 from routelmt.figures.registry import FIGURES
 from routelmt.routers.registry import RouterType, needs_of, router_module
 from routelmt.score.registry import METRICS
+from routelmt.settings import predicts_gain
 from routelmt.translate.registry import ENGINES
 
 CODE = "workflow/routelmt"
@@ -164,21 +168,12 @@ class Plan:
 
     def hypotheses(self, experiment: str, role: str) -> list[str]:
         """Translations of both models."""
-        spec = self.config["experiments"][experiment]
-        pattern = "results/hypotheses/{}/{{}}/{{}}.parquet"
-        return [
-            path
-            for size in ("small", "large")
-            for path in self._each(pattern.format(spec[size]), experiment, role)
-        ]
+        sizes = ("small", "large")
+        return [p for size in sizes for p in self.sized_hypotheses(experiment, size, role)]
 
     def gains(self, experiment: str, role: str, metric: str | None = None) -> list[str]:
         """Gain labels, by the experiment's metric or another."""
         return self._each(self._gains(experiment, metric), experiment, role)
-
-    def gains_of(self, experiment: str, dataset: str, direction: str) -> str:
-        """Gain labels of one dataset and direction."""
-        return self._gains(experiment).format(dataset, direction)
 
     def _gains(self, experiment: str, metric: str | None = None) -> str:
         spec = self.config["experiments"][experiment]
@@ -215,8 +210,8 @@ class Plan:
 
     # --- routers and results -------------------------------------------------------------------
 
-    def needed(self, experiment: str, router: str, need: str) -> list[str]:
-        """Files of one need of a router as patterns of dataset and direction; none if it has not.
+    def needed_for(self, experiment: str, router: str, need: str, role: str) -> list[str]:
+        """Files of one need of a router for all sets of a role; none if it does not have it.
 
         Of sampled translations, the small model's files come before the large one's.
         """
@@ -227,7 +222,7 @@ class Plan:
         own = self.config["routers"][router]
         metric = own["metric"] if need == "estimates" else own.get("label_metric") or metric
         place = "{}/{}.parquet"
-        return {
+        patterns = {
             "signals": [f"results/signals/{small}/{place}"],
             "states": [f"results/states/{small}/{{}}/{{}}.arrow"],
             "hypotheses": [f"results/hypotheses/{small}/{place}"],
@@ -237,12 +232,13 @@ class Plan:
                 f"results/sample_scores/{metric}/{spec[size]}/{place}"
                 for size in ("small", "large")
             ],
-        }[need]
+        }
+        return [path for p in patterns[need] for path in self._each(p, experiment, role)]
 
-    def needed_for(self, experiment: str, router: str, need: str, role: str) -> list[str]:
-        """Files of one need of a router for all sets of a role."""
-        patterns = self.needed(experiment, router, need)
-        return [path for p in patterns for path in self._each(p, experiment, role)]
+    def known_gains(self, experiment: str, router: str, role: str) -> list[str]:
+        """Gains that a router predicts from: only an oracle may see those of what it predicts."""
+        oracle = "gains" in self.needs(router) and not self.router(router).trained
+        return self.gains(experiment, role) if oracle else []
 
     def base_weights(self, experiment: str, router: str) -> list[str]:
         """Local files of the small model, if the router reads them."""
@@ -282,36 +278,33 @@ class Plan:
             for path in self.artifact(experiment, router, seed)
         )
 
-    def predictions(self, experiment: str) -> list[str]:
-        """Priorities of every router of the experiment, seed, test set and direction."""
-        return self.group_predictions(experiment, "routers")
+    def predictions(self, experiment: str, role: str) -> list[str]:
+        """Priorities of every router of the experiment and seed, on the sets of a role."""
+        return self.group_predictions(experiment, "routers", role)
 
-    def group_predictions(self, experiment: str, group: str) -> list[str]:
+    def group_predictions(self, experiment: str, group: str, role: str) -> list[str]:
         """Priorities of a group of routers: of those asked in one pass, one file for all."""
         names = groups(self.config["experiments"][experiment])[group]
         together = in_model(self.config, experiment, group)
         folder = f"results/runs/{experiment}/predictions"
         alone = [r for r in names if not self.router(r).in_model]
         return [
-            *([f"{folder}/in_model/{group}.parquet"] if together else []),
-            *(path for router in alone for path in self.router_predictions(experiment, router)),
+            *([f"{folder}/in_model/{group}/{role}.parquet"] if together else []),
+            *(path for r in alone for path in self.router_predictions(experiment, r, role)),
         ]
 
-    def router_predictions(self, experiment: str, router: str) -> list[str]:
+    def router_predictions(self, experiment: str, router: str, role: str) -> list[str]:
         """Priorities of one router that is asked on its own."""
         folder = f"results/runs/{experiment}/predictions/{router}"
-        return [
-            path
-            for seed in router_seeds(self.config, experiment, router)
-            for path in self._each(f"{folder}/seed{seed}/{{}}/{{}}.parquet", experiment, "test")
-        ]
+        seeds = router_seeds(self.config, experiment, router)
+        return [f"{folder}/seed{seed}/{role}.parquet" for seed in seeds]
 
     def sweep_predictions(self, experiment: str, sweep: str) -> list[str]:
         """Priorities of a sweep's points, and of chance and the gain oracle to see them against."""
         lines = references(self.config, self.config["experiments"][experiment])
         return [
-            *self.group_predictions(experiment, sweep),
-            *(path for router in lines for path in self.router_predictions(experiment, router)),
+            *self.group_predictions(experiment, sweep, "test"),
+            *(path for r in lines for path in self.router_predictions(experiment, r, "test")),
         ]
 
     def sweeps(self, experiment: str) -> list[str]:
@@ -333,14 +326,56 @@ class Plan:
         """Tables of the data, of the training and of the evaluation."""
         training = ["training"] if self.trained_routers(experiment) else []
         judged = [JUDGED] if self.config["experiments"][experiment]["judge_metrics"] else []
-        return [*DATA_TABLES, *training, *TABLES, *judged]
+        deployed = self.deployment_tables(experiment)
+        costs = COST_TABLES if self.rates(experiment) else ()
+        return [*DATA_TABLES, *training, *TABLES, *judged, *deployed, *costs]
+
+    def deployment_tables(self, experiment: str) -> list[str]:
+        """Tables of thresholds and budgets chosen on validation sets, if there are any."""
+        spec = self.config["experiments"][experiment]
+        if not spec["valid"]:
+            return []
+        gains = any(predicts_gain(self.config["routers"][r]) for r in spec["routers"])
+        return [table for table in DEPLOYMENT_TABLES if gains or table != RELIABILITY]
+
+    def rates(self, experiment: str) -> list[str]:
+        """Files with the rates of an experiment; none unless those of both models are to be had."""
+        spec = self.config["experiments"][experiment]
+        models = [spec["small"], spec["large"]]
+        timed = [m for m in models if self.is_timed(m)]
+        given = {spec["small"], spec["large"], *spec["routers"]} & set(self.config["rates"])
+        if any(m not in timed and m not in given for m in models):
+            return []
+        own = given or self.trained_routers(experiment)
+        return [
+            *(f"results/rates/{model}.parquet" for model in timed),
+            *([f"results/runs/{experiment}/rates.parquet"] if own else []),
+        ]
+
+    def is_timed(self, model: str) -> bool:
+        """Whether a model is timed here: it runs here, and the config states no rates of it."""
+        engine = ENGINES[self.config["models"][model]["engine"]]
+        return engine.weights and model not in self.config["rates"]
+
+    def timing_segments(self, model: str) -> list[str]:
+        """Test segments of the first experiment that a model belongs to: what it is timed on."""
+        for name, spec in self.config["experiments"].items():
+            if model in (spec["small"], spec["large"]):
+                return self.segments(name, "test")
+        return []
+
+    def sized_hypotheses(self, experiment: str, size: str, role: str) -> list[str]:
+        """Translations of the small or of the large model."""
+        model = self.config["experiments"][experiment][size]
+        return self._each(f"results/hypotheses/{model}/{{}}/{{}}.parquet", experiment, role)
 
     def other_gains(self, experiment: str, table: str) -> list[str]:
         """Gains on the test sets by the experiment's other metrics, if the table compares them."""
         if table not in ("noise", JUDGED):
             return []
-        judges = self.config["experiments"][experiment]["judge_metrics"]
-        return [path for metric in judges for path in self.gains(experiment, "test", metric)]
+        spec = self.config["experiments"][experiment]
+        metrics = _distinct([*spec["judge_metrics"], *(spec["raters"] if table == "noise" else [])])
+        return [path for metric in metrics for path in self.gains(experiment, "test", metric)]
 
     def tables(self, experiment: str) -> list[str]:
         """Files of the tables."""
@@ -358,13 +393,12 @@ class Plan:
     def every(self, stage: str) -> list[str]:
         """Every file of a stage, over all experiments, each once."""
         one = getattr(self, stage)
-        by_role = stage in ("segments", "hypotheses", "gains")
-        return _distinct(
-            path
-            for experiment in self.experiments
-            for paths in ([one(experiment, r) for r in ROLES] if by_role else [one(experiment)])
-            for path in paths
-        )
+        roles: tuple[tuple[str, ...], ...] = ((),)
+        if stage in ("segments", "hypotheses", "gains"):
+            roles = tuple((role,) for role in ROLES)
+        elif stage == "predictions":
+            roles = (("test",),)
+        return _distinct(path for e in self.experiments for role in roles for path in one(e, *role))
 
     def _each(self, pattern: str, experiment: str, role: str) -> list[str]:
         return [pattern.format(*s) for s in dataset_directions(self.config, experiment, role)]

@@ -24,6 +24,7 @@ INFRASTRUCTURE = (
     "errors",
     "progress",
     "provenance",
+    "settings",
     "stages",
     "tables",
 )

@@ -3,6 +3,7 @@ from routelmt import config as configuration
 from routelmt.errors import UserError
 from routelmt.figures.registry import FIGURES
 from routelmt.plan import Plan
+from routelmt.settings import speeds_of, stage_settings
 
 try:
     config = configuration.resolve(config)
@@ -14,8 +15,8 @@ if missing := list(configuration.missing_files(config)):
 
 plan = Plan(config)  # which files an experiment consists of
 # What shapes the bytes belongs into params, what only shapes the speed into resources.
-settings = configuration.stage_settings(config)
-speeds = configuration.speeds(config)
+settings = stage_settings(config)
+speeds = speeds_of(config)
 
 
 def growing(query):
@@ -35,7 +36,6 @@ wildcard_constraints:
     source=NAME,
     corpus=NAME,
     dataset=NAME,
-    testset=NAME,
     model=NAME,
     small=NAME,
     large=NAME,
@@ -50,3 +50,4 @@ wildcard_constraints:
     figure=r"[a-z_]+",
     group=NAME,
     sweep=NAME,
+    role="test|valid",

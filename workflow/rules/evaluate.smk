@@ -2,7 +2,7 @@
 
 
 def table_predictions(wildcards):
-    return plan.predictions(wildcards.experiment)
+    return plan.predictions(wildcards.experiment, "test")
 
 
 def table_gains(wildcards):

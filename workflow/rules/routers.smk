@@ -12,11 +12,11 @@ def needed_for(need, role):
 
 
 def needed(need):
-    """The same for one test set and direction."""
+    """The same for the role that is predicted."""
 
     def files(wildcards):
-        patterns = plan.needed(wildcards.experiment, wildcards.router, need)
-        return [p.format(wildcards.testset, wildcards.direction) for p in patterns]
+        names = wildcards.experiment, wildcards.router, need, wildcards.role
+        return plan.needed_for(*names)
 
     return files
 
@@ -104,12 +104,12 @@ def trained_router(wildcards):
     return plan.artifact(wildcards.experiment, wildcards.router, wildcards.seed)
 
 
-def router_gains(wildcards):
-    # A trained router learned from gains; on the test set only an oracle may see them.
-    oracle = "gains" in plan.needs(wildcards.router)
-    oracle = oracle and not plan.router(wildcards.router).trained
-    names = wildcards.experiment, wildcards.testset, wildcards.direction
-    return [plan.gains_of(*names)] if oracle else []
+def known_gains(wildcards):
+    return plan.known_gains(wildcards.experiment, wildcards.router, wildcards.role)
+
+
+def asked_segments(wildcards):
+    return plan.segments(wildcards.experiment, wildcards.role)
 
 
 def prediction_code(wildcards):
@@ -126,26 +126,27 @@ def router_container(wildcards):
     )
 
 
+# Of the test sets, and of the validation sets, on which thresholds and budgets are chosen.
 rule predict:
     input:
-        segments="data/segments/{testset}/{direction}.parquet",
+        segments=asked_segments,
         router=trained_router,
         signals=needed("signals"),
         states=needed("states"),
         hypotheses=needed("hypotheses"),
         estimates=needed("estimates"),
         samples=needed("samples"),
-        gains=router_gains,
+        gains=known_gains,
         weights=base_weights,
         own_weights=own_weights,
         code=prediction_code,
     output:
         ensure(
-            "results/runs/{experiment}/predictions/{router}/seed{seed}/{testset}/{direction}.parquet",
+            "results/runs/{experiment}/predictions/{router}/seed{seed}/{role}.parquet",
             non_empty=True,
         ),
     log:
-        "logs/predict/{experiment}/{router}/seed{seed}/{testset}/{direction}.log",
+        "logs/predict/{experiment}/{router}/seed{seed}/{role}.log",
     conda:
         router_conda
     container:
@@ -184,19 +185,19 @@ def small_model_weights(wildcards):
 # once by each adapter. `group` is "routers", or the name of a sweep.
 rule predict_in_model:
     input:
-        segments=test_segments,
+        segments=asked_segments,
         adapters=adapters,
         weights=small_model_weights,
         code=plan.code("predictions", "routelmt.routers.answer"),
     output:
         ensure(
-            "results/runs/{experiment}/predictions/in_model/{group}.parquet",
+            "results/runs/{experiment}/predictions/in_model/{group}/{role}.parquet",
             non_empty=True,
         ),
     log:
-        "logs/predict_in_model/{experiment}/{group}.log",
+        "logs/predict_in_model/{experiment}/{group}/{role}.log",
     benchmark:
-        "benchmarks/predict_in_model/{experiment}/{group}.jsonl"
+        "benchmarks/predict_in_model/{experiment}/{group}/{role}.jsonl"
     threads: lookup("small/{experiment}/threads", within=speeds)
     resources:
         batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),

@@ -22,10 +22,11 @@ import pytest
 import yaml
 
 from routelmt.commands.fetch import pinned
-from routelmt.config import load, load_sources, stage_settings
+from routelmt.config import load, load_sources
 from routelmt.data.downloads import retry
 from routelmt.data.fetch import difference, fetch
 from routelmt.errors import UserError
+from routelmt.settings import stage_settings
 from tests.hub import layouts
 from tests.hub.server import Hub, Repository
 

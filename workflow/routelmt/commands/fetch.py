@@ -60,9 +60,10 @@ def fetch_all(config: Path) -> None:
 
     Raises UserError if any fails; a folder that cannot be replaced yet stays as it is.
     """
-    from routelmt.config import load, stage_settings
+    from routelmt.config import load
     from routelmt.data.fetch import difference, fetch
     from routelmt.plan import Plan
+    from routelmt.settings import stage_settings
 
     resolved = load(config)
     names = Plan(resolved).sources()

@@ -1,4 +1,4 @@
-"""Ask a router for its priorities on one test set and direction."""
+"""Ask a router for its priorities on the test sets, or on the validation sets."""
 
 import argparse
 import importlib
@@ -20,7 +20,7 @@ NEEDS = ("signals", "states", "hypotheses", "estimates", "samples", "gains")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--segments", type=Path, required=True, help="segments table")
+    parser.add_argument("--segments", type=Path, nargs="+", required=True, help="segments tables")
     parser.add_argument("--router", required=True, help="name in the config")
     add_settings(parser, "the router of the config")
     parser.add_argument(
@@ -54,12 +54,12 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.routers.registry import router_module
 
     files = {need: getattr(arguments, need) for need in NEEDS}
-    inputs = router_inputs([arguments.segments], files)
+    inputs = router_inputs(arguments.segments, files)
     module = router_module(arguments.settings["type"])
     router = importlib.import_module(module)
     model, languages = split_languages(arguments.model)
     context = RouterContext(model, languages, speed(arguments), arguments.seed)
-    parents = [arguments.segments, *(path for paths in files.values() for path in paths)]
+    parents = [*arguments.segments, *(path for paths in files.values() for path in paths)]
     if not arguments.artifact:
         found = router.predict(arguments.settings, inputs, context)
     elif router.ROUTER.trained:

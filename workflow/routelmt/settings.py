@@ -1,0 +1,219 @@
+"""What each stage takes from the config: the settings that shape its bytes, and those of its speed.
+
+Settings are JSON strings that rules hand to commands: an edit re-runs the stages whose string it
+changes, and no other.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from routelmt.config import (
+    DEPLOYMENT_TABLES,
+    JUDGED,
+    Config,
+    artifact,
+    groups,
+    in_model,
+    references,
+    sources_of,
+    sweep_points,
+    type_of,
+)
+from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
+from routelmt.routers.registry import needs_of, router_type
+
+
+def stage_settings(config: Config) -> dict[str, Any]:
+    """For every stage and name, what shapes its bytes, as a JSON string (see the rules' params)."""
+    models = {
+        name: {k: v for k, v in model.items() if k not in ("speed", "samples")}
+        | {"languages": config["languages"]}
+        for name, model in config["models"].items()
+    }
+    samples = {
+        name: models[name] | {"samples": model["samples"]}
+        for name, model in config["models"].items()
+        if model.get("samples")
+    }
+    sources = sources_of(config)
+    settings = {
+        "sources": sources,
+        "corpora": {
+            name: corpus | {"files": sources[corpus["source"]]["files"]}
+            for name, corpus in config["corpora"].items()
+        },
+        "datasets": {
+            name: {k: v for k, v in dataset.items() if k not in ("directions", "shards")}
+            for name, dataset in config["datasets"].items()
+        },
+        "models": models,
+        "samples": samples,
+        "bases": {name: _bases(config, e, models) for name, e in config["experiments"].items()},
+        "small": {name: models[e["small"]] for name, e in config["experiments"].items()},
+        "in_model": {name: _in_model(config, name) for name in config["experiments"]},
+        "metrics": {
+            name: {k: v for k, v in metric.items() if k != "speed"}
+            for name, metric in config["metrics"].items()
+        },
+        "routers": config["routers"],
+        "overlaps": {name: e["contamination"] for name, e in config["experiments"].items()},
+        "data_tables": {
+            name: {"datasheet": {}, "contamination": {"action": e["contamination"]["action"]}}
+            for name, e in config["experiments"].items()
+        },
+        "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
+        "sweeps": {name: _sweep_settings(config, e) for name, e in config["experiments"].items()},
+        "rates": {name: _given_rates(config, e) for name, e in config["experiments"].items()},
+        "figures": dict.fromkeys([*FIGURES, *SWEEP_FIGURES], config["figures"]),
+    }
+    return {
+        section: {name: _dump(value, section) for name, value in entries.items()}
+        for section, entries in settings.items()
+    }
+
+
+def _dump(value: Any, section: str) -> Any:
+    if section in ("tables", "data_tables", "bases", "in_model", "sweeps"):
+        return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _bases(config: Config, experiment: Config, models: Config) -> dict[str, Any]:
+    """The small model for each router that reads it; the languages' names for an encoder."""
+    # A router on frozen states runs the model itself where it is used outside the workflow.
+    found = {}
+    for router, spec in config["routers"].items():
+        reads = needs_of(spec) & {"model", "states"}
+        prompted = "encoder" in router_type(spec["type"]).costs
+        named = {"languages": config["languages"]} if prompted else {}
+        found[router] = models[experiment["small"]] if reads else named
+    return found
+
+
+def _in_model(config: Config, experiment: str) -> dict[str, Any]:
+    """For each group, the routers that are asked together: name, seed, folder, settings."""
+    return {
+        group: {
+            "ask": [
+                {
+                    "router": router,
+                    "seed": seed,
+                    "artifact": artifact(config, experiment, router, seed),
+                    "settings": config["routers"][router],
+                }
+                for router, seed in in_model(config, experiment, group)
+            ]
+        }
+        for group in groups(config["experiments"][experiment])
+    }
+
+
+def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
+    """What shapes each evaluation table: it cannot tell oracles or chance from its data."""
+    common = _evaluated(config, experiment, experiment["routers"])
+    budgets = common | {"budgets": experiment["budgets"]}
+    risk = budgets | {"risk_edges": experiment["risk_edges"]}
+    judges = {"metric": experiment["metric"], "judge_metrics": experiment["judge_metrics"]}
+    deployed = budgets | {
+        "gain_routers": [r for r in experiment["routers"] if predicts_gain(config["routers"][r])],
+        **{key: experiment[key] for key in ("stream", "drift", "within", "confidence", "bins")},
+    }
+    cost = budgets | {"cost": _cost(config, experiment)}
+    return dict.fromkeys(DEPLOYMENT_TABLES, deployed) | {
+        "routers": budgets,
+        "comparisons": budgets,
+        "pareto": common,
+        "risk_buckets": risk,
+        "guards": risk | {"guards": experiment["guards"]},
+        "router_metrics": budgets,
+        "breakdown": budgets,
+        "noise": common | judges | {"raters": experiment["raters"]},
+        JUDGED: budgets | judges,
+        "costs": cost,
+    }
+
+
+def predicts_gain(spec: Config) -> bool:
+    """Whether a router's prediction is a gain in points of the experiment's metric."""
+    ranks_only = ("pairwise", "top_p")
+    own_metric = spec.get("label_metric") is None
+    return spec.get("target") == "gain" and own_metric and spec.get("loss") not in ranks_only
+
+
+def _cost(config: Config, experiment: Config) -> Config:
+    """What a request costs under each router, as terms of the ledger (see evaluate.costs)."""
+    drawn = config["models"][experiment["small"]].get("samples") or {}
+    routers = {}
+    for router in experiment["routers"]:
+        spec = config["routers"][router]
+        terms = {*type_of(config, router).costs, *(["decode"] if spec.get("hypothesis") else [])}
+        routers[router] = {
+            "terms": sorted(terms),
+            "of": spec.get("of"),
+            "metric": spec.get("metric"),
+            "samples": drawn.get("count"),
+        }
+    sizes = {size: experiment[size] for size in ("small", "large")}
+    return {**sizes, "routers": routers, "prices": config["prices"]}
+
+
+def _given_rates(config: Config, experiment: Config) -> Config:
+    """Rates that the config states of what an experiment uses."""
+    used = {experiment["small"], experiment["large"], *experiment["routers"]}
+    used |= {config["routers"][r]["metric"] for r in experiment["routers"]
+             if config["routers"][r].get("metric")}  # fmt: skip
+    return {name: rates for name, rates in config["rates"].items() if name in used}
+
+
+def _evaluated(config: Config, experiment: Config, routers: list[str]) -> Config:
+    return {
+        "routers": routers,
+        "bootstrap": experiment["bootstrap"],
+        "oracles": [r for r in routers if not type_of(config, r).deployable],
+        "random": [r for r in routers if config["routers"][r]["type"] == "random"],
+    }
+
+
+def _sweep_settings(config: Config, experiment: Config) -> dict[str, Any]:
+    """What shapes the table of each sweep; chance and the gain oracle are its reference lines."""
+    found = {}
+    for name, sweep in experiment["sweeps"].items():
+        points = {router: label for router, (label, _) in sweep_points(name, sweep).items()}
+        routers = [*points, *references(config, experiment)]
+        found[name] = _evaluated(config, experiment, routers) | {
+            "sweep": name,
+            "setting": sweep["setting"],
+            "points": points,
+            "budgets": experiment["budgets"],
+        }
+    return found
+
+
+_RUNS_A_NETWORK = frozenset({"prefill", "encoder", "answer"})
+
+
+def speeds_of(config: Config) -> dict[str, Any]:
+    """Speed settings by model, metric, and experiment and router: never part of an identity.
+
+    A router that runs a network of its own runs as the small model does; others need no GPU.
+    """
+    models = {name: _numbers(model["speed"]) for name, model in config["models"].items()}
+    metrics = {name: _numbers(metric["speed"]) for name, metric in config["metrics"].items()}
+    routers = {
+        name: {
+            router: models[e["small"]]
+            if _RUNS_A_NETWORK & set(router_type(spec["type"]).costs)
+            else models[e["small"]] | {"device": "cpu", "gpu": 0, "mem_mb": 2000}
+            for router, spec in config["routers"].items()
+        }
+        for name, e in config["experiments"].items()
+    }
+    small = {name: models[e["small"]] for name, e in config["experiments"].items()}
+    return {"models": models, "small": small, "metrics": metrics, "routers": routers}
+
+
+def _numbers(speed: Config) -> Config:
+    """Resources are numbers and texts: no and yes as 0 and 1."""
+    return {k: int(v) if isinstance(v, bool) else v for k, v in speed.items()}

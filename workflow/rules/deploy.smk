@@ -1,0 +1,147 @@
+# What a deployment comes to: thresholds and budgets chosen on validation sets, and what they cost.
+
+
+def held_out_predictions(wildcards):
+    return plan.predictions(wildcards.experiment, "valid")
+
+
+def held_out_gains(wildcards):
+    return plan.gains(wildcards.experiment, "valid")
+
+
+rule evaluate_deployment:
+    input:
+        predictions=table_predictions,
+        gains=table_gains,
+        segments=test_segments,
+        calibration_predictions=held_out_predictions,
+        calibration_gains=held_out_gains,
+        code=plan.code("deployment_tables"),
+    output:
+        table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
+        csv=report(
+            "results/runs/{experiment}/tables/{table}.csv",
+            category="Deployment",
+            labels={"experiment": "{experiment}", "table": "{table}"},
+            caption="../report/deployment.rst",
+        ),
+        latex="results/runs/{experiment}/tables/{table}.tex",
+        markdown="results/runs/{experiment}/tables/{table}.md",
+    log:
+        "logs/evaluate_deployment/{experiment}/{table}.log",
+    wildcard_constraints:
+        table="|".join(configuration.DEPLOYMENT_TABLES),
+    params:
+        table=lookup("tables/{experiment}/{table}", within=settings),
+    shell:
+        r"""
+        python -m routelmt evaluate-deployment --table {wildcards.table} \
+            --settings {params.table:q} --predictions {input.predictions:q} \
+            --gains {input.gains:q} --segments {input.segments:q} \
+            --calibration-predictions {input.calibration_predictions:q} \
+            --calibration-gains {input.calibration_gains:q} \
+            --out {output.table:q} &>{log:q}
+        """
+
+
+def timing_segments(wildcards):
+    return plan.timing_segments(wildcards.model)
+
+
+# How fast a model reads and decodes on the machine that this job gets, loading left out. Jobs beside
+# it on the same cores would slow it: see profiles/demo.
+rule time_model:
+    input:
+        segments=timing_segments,
+        weights=model_weights,
+        code=plan.code("rates"),
+    output:
+        "results/rates/{model}.parquet",
+    log:
+        "logs/time_model/{model}.log",
+    conda:
+        engine_conda
+    container:
+        engine_container
+    threads: lookup("models/{model}/threads", within=speeds)
+    resources:
+        batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
+        tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
+        data_parallel=lookup("models/{model}/data_parallel", within=speeds),
+        device=lookup("models/{model}/device", within=speeds),
+        gpu=lookup("models/{model}/gpu", within=speeds),
+        mem_mb=growing("models/{model}/mem_mb"),
+        runtime=growing("models/{model}/runtime"),
+    params:
+        model=lookup("models/{model}", within=settings),
+    shell:
+        r"""
+        python -m routelmt rates --model {wildcards.model:q} --settings {params.model:q} \
+            --segments {input.segments:q} --batch-tokens {resources.batch_tokens} \
+            --tensor-parallel {resources.tensor_parallel} \
+            --data-parallel {resources.data_parallel} --device {resources.device:q} \
+            --threads {threads} --out {output:q} &>{log:q}
+        """
+
+
+# Rates that trainings measured, and those that the config states.
+rule collect_rates:
+    input:
+        routers=trained_routers,
+        code=plan.code("rates"),
+    output:
+        "results/runs/{experiment}/rates.parquet",
+    log:
+        "logs/collect_rates/{experiment}.log",
+    params:
+        given=lookup("rates/{experiment}", within=settings),
+    shell:
+        r"""
+        python -m routelmt rates --routers {input.routers:q} --given {params.given:q} \
+            --out {output:q} &>{log:q}
+        """
+
+
+def small_hypotheses(wildcards):
+    return plan.sized_hypotheses(wildcards.experiment, "small", "test")
+
+
+def large_hypotheses(wildcards):
+    return plan.sized_hypotheses(wildcards.experiment, "large", "test")
+
+
+def rates(wildcards):
+    return plan.rates(wildcards.experiment)
+
+
+rule evaluate_costs:
+    input:
+        predictions=table_predictions,
+        gains=table_gains,
+        small=small_hypotheses,
+        large=large_hypotheses,
+        rates=rates,
+        code=plan.code("cost_table"),
+    output:
+        table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
+        csv=report(
+            "results/runs/{experiment}/tables/{table}.csv",
+            category="Deployment",
+            labels={"experiment": "{experiment}", "table": "{table}"},
+            caption="../report/deployment.rst",
+        ),
+        latex="results/runs/{experiment}/tables/{table}.tex",
+        markdown="results/runs/{experiment}/tables/{table}.md",
+    log:
+        "logs/evaluate_costs/{experiment}/{table}.log",
+    wildcard_constraints:
+        table="|".join(configuration.COST_TABLES),
+    params:
+        table=lookup("tables/{experiment}/{table}", within=settings),
+    shell:
+        r"""
+        python -m routelmt costs --settings {params.table:q} \
+            --predictions {input.predictions:q} --gains {input.gains:q} \
+            --small {input.small:q} --large {input.large:q} --rates {input.rates:q} \
+            --out {output.table:q} &>{log:q}
+        """
