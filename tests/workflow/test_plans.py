@@ -9,6 +9,7 @@ import pytest
 from tests.workflow.conftest import job_counts, run
 
 DIRECTIONS, TEST_SETS, DATASETS = 4, 3, 5  # of config.yaml
+JUDGES = 2  # other metrics, on the test sets
 TRAINED = 4  # xlmr-gain, xlmr-quality, routelmt, routelmt-q
 IN_MODEL = 2  # of the trained ones: the adapters of the small model, asked in one pass
 TABLES, DATA_TABLES, DEPLOYMENT_TABLES, COST_TABLES, FIGURES = 8, 2, 7, 1, 11
@@ -22,8 +23,8 @@ def test_the_paper_is_planned_whole(project: Path) -> None:
         "fetch": 4,
         "read_segments": DATASETS * DIRECTIONS,
         "translate": 2 * DATASETS * DIRECTIONS,
-        "score": 2 * DATASETS * DIRECTIONS,
-        "label_gains": DATASETS * DIRECTIONS,
+        "score": 2 * (DATASETS + JUDGES * TEST_SETS) * DIRECTIONS,
+        "label_gains": (DATASETS + JUDGES * TEST_SETS) * DIRECTIONS,
         "prefill_signals": (TEST_SETS + 1) * DIRECTIONS,
         "time_model": 2,
         "find_overlaps": 1,
@@ -33,7 +34,7 @@ def test_the_paper_is_planned_whole(project: Path) -> None:
         "collect_rates": 1,
         "predict": (12 - IN_MODEL) * ROLES,
         "predict_in_model": ROLES,
-        "evaluate": TABLES,
+        "evaluate": TABLES + 1,  # and the judges' own
         "evaluate_deployment": DEPLOYMENT_TABLES,
         "evaluate_costs": COST_TABLES,
         "plot": FIGURES,
