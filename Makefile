@@ -6,6 +6,7 @@
 # make lint         formatters and checkers
 # make setup-comet  the environment that scores with COMET (.venvs/comet)
 # make setup-vllm   the environment that decodes with vLLM (.venvs/vllm)
+# make setup-chromium  the browser that tests the page (Debian's package)
 # make conda-files  envs/*.yaml for `snakemake --sdm conda`, from the pins in envs/*.txt
 # make smoke-gpu    ten minutes on one GPU: does the whole chain run there?
 # make demo-models  train the demo's two translators again (about 90 minutes on two cores)
@@ -51,6 +52,16 @@ $(VLLM)/.made-from-%: envs/%
 	$(if $(findstring cpu,$*),$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec)
 	VLLM_NO_USAGE_STATS=1 $(VLLM)/bin/python -c 'from vllm import LLM; import pyarrow, yaml, tqdm, jsonschema'
 	@touch $@
+
+.PHONY: setup-chromium
+setup-chromium:
+	@if command -v chromium || command -v google-chrome; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
+	else \
+	    echo "setup-chromium: run 'apt-get install chromium' as root, or install Chromium or Chrome"; \
+	    exit 1; \
+	fi
 
 .PHONY: conda-files
 conda-files: envs/core.yaml envs/comet.yaml envs/vllm.yaml

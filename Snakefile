@@ -27,6 +27,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/routers.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/deploy.smk"
+include: "workflow/rules/page.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -50,6 +51,7 @@ rule all:
         plan.every("tables"),
         plan.every("figures"),
         plan.every("sweeps"),
+        plan.every("page"),
 
 
 rule segments:

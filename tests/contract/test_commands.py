@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sacrebleu.metrics import CHRF
 
-from routelmt import provenance, tables
+from routelmt import tables
 from routelmt.__main__ import main
+from routelmt.trail.audit import audit
 from tests.contract.conftest import MODELS
 
 Command = Callable[..., None]
@@ -48,10 +49,10 @@ def test_gains_are_differences_of_scores(chain: dict[str, Path]) -> None:
 
 
 def test_every_table_is_audited_back_to_the_wheel(chain: dict[str, Path], world: Path) -> None:
-    report = provenance.audit([chain["gains-test"]])
+    report = audit([chain["gains-test"]])
     assert report.broken == []
     assert any(str(world / "wheels/words.whl") in line for line in report.lines)
-    assert any(str(MODELS / "large") in line for line in report.lines)
+    assert any("data/demo/large" in line for line in report.lines)
 
 
 @pytest.fixture(scope="session")
@@ -183,7 +184,7 @@ def test_evaluation_writes_every_table_and_rendering(
     assert main(["summary", str(run)]) == 0
     printed = capsys.readouterr().out
     assert all(router in printed for router in predictions)
-    assert provenance.audit([run / "tables/routers.parquet"]).broken == []
+    assert audit([run / "tables/routers.parquet"]).broken == []
 
 
 def test_new_requests_are_decided_within_the_budget(
@@ -317,7 +318,7 @@ def test_a_deployment_is_calibrated_timed_and_drawn(
         )
         assert (run / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
     made = [run / f"tables/{name}.parquet" for name in ("streaming", "budgets", "costs")]
-    assert provenance.audit(made).broken == []
+    assert audit(made).broken == []
 
 
 def test_a_stream_is_decided_line_by_line_and_goes_on_from_its_state(

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from routelmt import provenance, stages, tables
+from routelmt.trail.audit import audit
 
 
 def make(path: Path, values: list[float], parents: list[Path]) -> Path:
@@ -40,12 +41,12 @@ def chain(tmp_path: Path) -> dict[str, Path]:
 
 
 def broken(path: Path) -> list[str]:
-    provenance._identity_once.cache_clear()
-    return provenance.audit([path]).broken
+    provenance.identity_once.cache_clear()
+    return audit([path]).broken
 
 
 def test_a_sound_chain_is_followed_to_its_source(chain: dict[str, Path]) -> None:
-    report = provenance.audit([chain["last"]])
+    report = audit([chain["last"]])
     assert report.broken == []
     assert [line.strip().split(":")[0] for line in report.lines] == [
         str(chain[k]) for k in ("last", "first", "source")

@@ -15,6 +15,7 @@ import pytest
 from routelmt import provenance, states, tables
 from routelmt.errors import UserError
 from routelmt.states import StatesWriter, content_hash, open_states
+from routelmt.trail.audit import audit
 
 LAYERS, HIDDEN = 3, 4
 ENGINE = "routelmt.translate.transformers_engine"
@@ -195,20 +196,20 @@ def test_the_audit_reads_states_and_finds_what_was_changed(tmp_path: Path) -> No
             writer.finish(provenance.describe("signals", MODEL, [parent], ENGINE))
 
     put(0)
-    report = provenance.audit([path])
+    report = audit([path])
     assert report.broken == [] and "states, 8 rows" in report.lines[0]
     assert "layers    3" in provenance.details(path)
     child = tmp_path / "child.parquet"
     tables.write(segments(2), child, "segments", provenance.describe("gains", {}, [path]))
-    assert provenance.audit([child]).broken == []
+    assert audit([child]).broken == []
     put(1)
-    provenance._identity_once.cache_clear()
-    assert any("stale, made from" in line for line in provenance.audit([child]).broken)
+    provenance.identity_once.cache_clear()
+    assert any("stale, made from" in line for line in audit([child]).broken)
     data = bytearray(path.read_bytes())
     place = data.index(mean[5, 1].tobytes())
     data[place] ^= 1
     path.write_bytes(data)
-    (message,) = provenance.audit([path]).broken
+    (message,) = audit([path]).broken
     assert "its values were changed after it was written" in message
 
 

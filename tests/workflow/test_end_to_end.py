@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from routelmt import provenance, tables
-from routelmt.config import COST_TABLES, DATA_TABLES, DEPLOYMENT_TABLES, TABLES
+from routelmt.config import CASES, COST_TABLES, DATA_TABLES, DEPLOYMENT_TABLES, TABLES
 from routelmt.figures.registry import FIGURES
 from tests.workflow.conftest import ROOT, run
 
@@ -33,13 +33,18 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_table_and_figure_is_there(finished: Path) -> None:
-    made = {*DATA_TABLES, *TABLES, *DEPLOYMENT_TABLES, *COST_TABLES, "training"}
+    made = {*DATA_TABLES, *TABLES, *DEPLOYMENT_TABLES, *COST_TABLES, CASES, "training"}
     for table in made:
         for suffix in ("parquet", "csv", "tex", "md"):
             assert (finished / RUN / f"tables/{table}.{suffix}").stat().st_size
     for figure in (name for name, figure in FIGURES.items() if made.issuperset(figure.tables)):
         assert (finished / RUN / f"figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert (finished / RUN / f"figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_is_one_small_file(finished: Path) -> None:
+    page = (finished / RUN / "page.html").read_text(encoding="utf-8")
+    assert len(page) < 3 * 2**20 and page.startswith("<!doctype html>")
 
 
 def test_the_models_that_ship_really_translate(finished: Path) -> None:

@@ -2,8 +2,8 @@
 
 The small experiment has 2 directions, 3 datasets, 2 models, 8 routers (2 trained, both adapters of
 the small model, so asked together; each asked on the test and on the validation set). Of its tables,
-8 are of the evaluation (5 figures), 7 of deployments (3), 1 of costs (1), 2 of the data (1) and 1 of
-the training (1).
+8 are of the evaluation (5 figures), 1 of cases, 7 of deployments (3), 2 of costs (2), 2 of the data (1)
+and 1 of the training (1); the page shows them all.
 """
 
 from __future__ import annotations
@@ -17,10 +17,18 @@ import yaml
 Plan = Callable[..., dict[str, int]]
 EXPERIMENT = "profiles/demo/experiment.yaml"
 
-EVALUATED = {"evaluate": 8, "evaluate_deployment": 7, "evaluate_costs": 1}
-TABLES = {**EVALUATED, "plot": 9}
-DATA_TABLES = {"describe_data": 2, "plot": 1}
-FIGURES = {"plot": 11}
+EVALUATED = {
+    "evaluate": 8,
+    "evaluate_cases": 1,
+    "evaluate_deployment": 7,
+    "evaluate_costs": 2,
+    "page": 1,
+}
+TABLES = {**EVALUATED, "plot": 10}
+DATA_TABLES = {"describe_data": 2, "plot": 1, "page": 1}
+FIGURES = {"plot": 12, "page": 1}
+DEPLOYED = {"evaluate_deployment": 7, "plot": 3, "page": 1}
+COSTS = {"evaluate_costs": 2, "plot": 2, "page": 1}
 ASKED = 2  # on the test set and on the validation set
 # A trained router, asked with the others; its losses and its speed; the tables and figures with it.
 TRAINED = {
@@ -28,7 +36,7 @@ TRAINED = {
     "training_table": 1,
     "collect_rates": 1,
     **EVALUATED,
-    "plot": 10,
+    "plot": 11,
 }
 LEARNED = {"train_router": 2, **TRAINED}
 OVERLAPS = {"find_overlaps": 1, "describe_data": 2}  # and what depends on the rows left out
@@ -95,7 +103,7 @@ def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
     edit(finished, lambda c: c["experiments"]["demo"].update(budgets=[0.2, 0.3]))
     plan = planned()
     # All but pareto, exact at every budget, and noise.
-    assert plan == {"evaluate": 6, "evaluate_deployment": 7, "evaluate_costs": 1, "plot": 9}
+    assert plan == {**TABLES, "evaluate": 6}
 
 
 @pytest.mark.parametrize(
@@ -103,12 +111,19 @@ def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
     [
         ({"bootstrap": {"replicates": 200}}, TABLES),
         ({"routers": ["gain-oracle", "routelmt", "routelmt-q", "random"]}, TABLES),
-        ({"risk_edges": [-10, -1, 1]}, {"evaluate": 2, "plot": 2}),
-        ({"guards": {"rank": ["routelmt"], "signals": ["entropy"]}}, {"evaluate": 1, "plot": 1}),
-        ({"within": [3]}, {"evaluate_deployment": 7, "plot": 3}),
-        ({"stream": {"window": 50}}, {"evaluate_deployment": 7, "plot": 3}),
+        (
+            {"risk_edges": [-10, -1, 1]},
+            {"evaluate": 2, "evaluate_cases": 1, "evaluate_costs": 1, "plot": 3, "page": 1},
+        ),
+        (
+            {"guards": {"rank": ["routelmt"], "signals": ["entropy"]}},
+            {"evaluate": 1, "evaluate_costs": 1, "plot": 2, "page": 1},
+        ),
+        ({"cases": {"limit": 3}}, {"evaluate_cases": 1, "page": 1}),
+        ({"within": [3]}, DEPLOYED),
+        ({"stream": {"window": 50}}, DEPLOYED),
     ],
-    ids=["bootstrap", "router subset", "bucket edges", "guards", "within", "stream"],
+    ids=["bootstrap", "router subset", "bucket edges", "guards", "cases", "within", "stream"],
 )
 def test_an_evaluation_setting_redoes_tables_and_figures_only(
     finished: Path, planned: Plan, change: dict, expected: dict[str, int]
@@ -119,9 +134,9 @@ def test_an_evaluation_setting_redoes_tables_and_figures_only(
 
 def test_prices_and_rates_redo_the_costs(finished: Path, planned: Plan) -> None:
     edit(finished, lambda c: c.update(prices={"currency": "EUR", "per_hour": 2}))
-    assert planned() == {"evaluate_costs": 1, "plot": 1}
+    assert planned() == COSTS
     edit(finished, lambda c: c.update(rates={"routelmt": {"seconds_per_request": 0.1}}))
-    assert planned() == {"collect_rates": 1, "evaluate_costs": 1, "plot": 1}
+    assert planned() == {"collect_rates": 1, **COSTS}
 
 
 def test_a_router_setting_trains_that_router(finished: Path, planned: Plan) -> None:
@@ -191,8 +206,12 @@ def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> No
         ("routers/probe.py", {}),
         ("states.py", {"prefill_signals": 4, "predict": ASKED, **TABLES}),  # signals come with them
         ("routers/training/card.py", {}),
-        ("evaluate/streaming.py", {"evaluate_deployment": 7, "plot": 3}),
-        ("evaluate/costs.py", {"evaluate_costs": 1, "plot": 1}),
+        ("evaluate/streaming.py", DEPLOYED),
+        ("evaluate/costs.py", COSTS),
+        ("evaluate/cases.py", {"evaluate_cases": 1, "page": 1}),
+        ("page/page.css", {"page": 1}),
+        ("page/page.js", {"page": 1}),
+        ("page/answers.py", {"page": 1}),
         ("data/describe.py", DATA_TABLES),
         ("data/fetch.py", {}),
         ("score/comet_metric.py", {}),

@@ -33,13 +33,17 @@ COMMANDS = {
     "evaluate": "make one evaluation table",
     "evaluate-sweep": "make the table of a sweep",
     "training-table": "make the table of the trained routers' losses",
+    "evaluate-cases": "list the cases to look at: severe losses, largest gains, regressions",
     "evaluate-deployment": "make one table of thresholds, budgets and drift",
     "rates": "measure how long models and routers take here",
     "costs": "make the table of costs",
     "plot": "draw one figure from tables",
+    "page": "make the page of an experiment: one HTML file that needs no network",
     "summary": "print an experiment's result and where its files are",
     "route": "decide for new requests with a trained router",
     "audit": "check tables and follow them back to their sources",
+    "explain": "follow one request through the chain: why did it go to the large model",
+    "diff": "show what changed between two runs",
     "demo-models": "train the demo's translators (see `make demo-models`)",
 }
 

@@ -47,9 +47,13 @@ DEPLOYMENT_TABLES = (
     "budgets",
     "smallest_budget",
 )
-COST_TABLES = ("costs",)  # need rates of both models
+COST_TABLES = ("costs", "guard_costs")  # need rates of both models, the second guards too
+DOMAINS = "domains"  # the table that needs named domains
+CASES = "cases"
+RESERVED_DOMAINS = ("in-domain", "average")
 DATA_TABLES = ("datasheet", "contamination")
 ROLES = ("train", "valid", "test")
+ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about
 _REFERENCES = {
     "small": "models",
     "large": "models",
@@ -59,6 +63,7 @@ _REFERENCES = {
     "train": "datasets",
     "valid": "datasets",
     "test": "datasets",
+    ELSEWHERE: "datasets",
     "routers": "routers",
 }
 
@@ -269,6 +274,7 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
         raise UserError(f"config key '{key}.large': the same model as 'small'; name two.")
     experiment.setdefault("directions", list(config["directions"]))
     _check_names(experiment["directions"], config["directions"], f"{key}.directions", "directions")
+    _check_domains(config, key, experiment)
     drift = experiment["drift"]
     for side, names in drift.items():
         _check_names(names or [], experiment["test"], f"{key}.drift.{side}", f"{key}.test")
@@ -286,6 +292,18 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
     for router in experiment_routers(experiment):
         _check_router(config, experiment, router)
     _check_roles(config, key, experiment)
+
+
+def _check_domains(config: Config, key: str, experiment: Config) -> None:
+    tested = [*experiment["test"], *experiment[ELSEWHERE]]
+    for name, domain in experiment["domains"].items():
+        there = f"{key}.test or {ELSEWHERE}"
+        _check_names(domain.get("datasets", []), tested, f"{key}.domains.{name}.datasets", there)
+        if name in RESERVED_DOMAINS:
+            raise UserError(
+                f"config key '{key}.domains.{name}': {_list(RESERVED_DOMAINS)} are taken by the "
+                "table itself; name it otherwise."
+            )
 
 
 def experiment_routers(experiment: Config) -> list[str]:
@@ -382,7 +400,7 @@ def _check_roles(config: Config, key: str, experiment: Config) -> None:
                 + (f"{_list(trained)} must be trained." if trained else "something must be tested.")
             )
     seen: dict[str, str] = {}
-    for field in ROLES:
+    for field in (*ROLES, ELSEWHERE):
         for dataset in experiment[field]:
             if seen.setdefault(dataset, field) != field:
                 raise UserError(
@@ -390,7 +408,7 @@ def _check_roles(config: Config, key: str, experiment: Config) -> None:
                     "dataset has one role. To cut one file into several datasets, see 'part'."
                 )
     for direction in experiment["directions"]:
-        for field in ROLES:
+        for field in (*ROLES, ELSEWHERE):
             names = experiment[field]
             if names and not any(direction in config["datasets"][d]["directions"] for d in names):
                 raise UserError(

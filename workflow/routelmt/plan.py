@@ -8,9 +8,12 @@ from pathlib import Path
 
 from routelmt import stages
 from routelmt.config import (
+    CASES,
     COST_TABLES,
     DATA_TABLES,
     DEPLOYMENT_TABLES,
+    DOMAINS,
+    ELSEWHERE,
     JUDGED,
     RELIABILITY,
     ROLES,
@@ -28,6 +31,7 @@ from routelmt.config import (
 )
 from routelmt.data.registry import READERS
 from routelmt.figures.registry import FIGURES
+from routelmt.page.registry import PAGE_TABLES
 from routelmt.routers.registry import RouterType, needs_of, router_module
 from routelmt.score.registry import METRICS
 from routelmt.settings import predicts_gain
@@ -166,6 +170,12 @@ class Plan:
 
     # --- translations and labels ---------------------------------------------------------------
 
+    def scores(self, experiment: str, size: str) -> list[str]:
+        """Scores of the small or of the large model's test translations."""
+        spec = self.config["experiments"][experiment]
+        pattern = f"results/scores/{spec['metric']}/{spec[size]}/{{}}/{{}}.parquet"
+        return self._each(pattern, experiment, "test")
+
     def hypotheses(self, experiment: str, role: str) -> list[str]:
         """Translations of both models."""
         sizes = ("small", "large")
@@ -299,6 +309,15 @@ class Plan:
         seeds = router_seeds(self.config, experiment, router)
         return [f"{folder}/seed{seed}/{role}.parquet" for seed in seeds]
 
+    def evaluated(self, experiment: str, table: str) -> list[str]:
+        """Roles of the sets that a table is about."""
+        elsewhere = self.config["experiments"][experiment][ELSEWHERE] and table == DOMAINS
+        return ["test", ELSEWHERE] if elsewhere else ["test"]
+
+    def held_out(self, experiment: str) -> list[str]:
+        """Segments that routers must not have been trained on."""
+        return [p for role in ("test", ELSEWHERE) for p in self.segments(experiment, role)]
+
     def sweep_predictions(self, experiment: str, sweep: str) -> list[str]:
         """Priorities of a sweep's points, and of chance and the gain oracle to see them against."""
         lines = references(self.config, self.config["experiments"][experiment])
@@ -310,8 +329,9 @@ class Plan:
     def sweeps(self, experiment: str) -> list[str]:
         """Table and figure of every sweep."""
         folder = f"results/runs/{experiment}/sweeps"
-        names = self.config["experiments"][experiment]["sweeps"]
-        return [f"{folder}/{name}.{end}" for name in names for end in ("parquet", "pdf")]
+        spec = self.config["experiments"][experiment]
+        files = ["{}.parquet", "{}.pdf", *(["by_domain/{}.parquet"] if spec["domains"] else [])]
+        return [f"{folder}/{file.format(name)}" for name in spec["sweeps"] for file in files]
 
     def overlaps(self, experiment: str) -> str:
         """Training and validation rows whose text is in held-out data."""
@@ -327,8 +347,17 @@ class Plan:
         training = ["training"] if self.trained_routers(experiment) else []
         judged = [JUDGED] if self.config["experiments"][experiment]["judge_metrics"] else []
         deployed = self.deployment_tables(experiment)
-        costs = COST_TABLES if self.rates(experiment) else ()
-        return [*DATA_TABLES, *training, *TABLES, *judged, *deployed, *costs]
+        spec = self.config["experiments"][experiment]
+        apart = [DOMAINS] if spec["domains"] else []
+        costs = self.cost_tables(experiment)
+        return [*DATA_TABLES, *training, *TABLES, CASES, *judged, *apart, *deployed, *costs]
+
+    def cost_tables(self, experiment: str) -> list[str]:
+        """Tables of costs, where rates are to be had; of guards' costs, where there are guards."""
+        guards = self.config["experiments"][experiment]["guards"]
+        guarded = guards["rank"] and guards["signals"]
+        tables = COST_TABLES if guarded else COST_TABLES[:1]
+        return list(tables) if self.rates(experiment) else []
 
     def deployment_tables(self, experiment: str) -> list[str]:
         """Tables of thresholds and budgets chosen on validation sets, if there are any."""
@@ -388,6 +417,16 @@ class Plan:
         drawn = [name for name, figure in FIGURES.items() if names.issuperset(figure.tables)]
         return [f"results/runs/{experiment}/figures/{figure}.pdf" for figure in drawn]
 
+    def page_tables(self, experiment: str) -> list[str]:
+        """Files of the tables that the page shows."""
+        names = set(self.table_names(experiment))
+        folder = f"results/runs/{experiment}/tables"
+        return [f"{folder}/{table}.parquet" for table in PAGE_TABLES if table in names]
+
+    def page(self, experiment: str) -> list[str]:
+        """The page: one HTML file."""
+        return [f"results/runs/{experiment}/page.html"]
+
     # --- the whole -----------------------------------------------------------------------------
 
     def every(self, stage: str) -> list[str]:
@@ -395,7 +434,7 @@ class Plan:
         one = getattr(self, stage)
         roles: tuple[tuple[str, ...], ...] = ((),)
         if stage in ("segments", "hypotheses", "gains"):
-            roles = tuple((role,) for role in ROLES)
+            roles = tuple((role,) for role in (*ROLES, ELSEWHERE))
         elif stage == "predictions":
             roles = (("test",),)
         return _distinct(path for e in self.experiments for role in roles for path in one(e, *role))

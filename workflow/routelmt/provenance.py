@@ -1,7 +1,7 @@
-"""Where a table comes from, and whether that is still true.
+"""Where a table comes from: the record that every table carries (see tables.write).
 
-Every table carries a record (see tables.write): the settings, code, packages and parents that
-made it. `audit` follows the parents backwards and names each link that no longer holds.
+A record names the settings, code, packages and parents that made a table. The package `trail`
+follows it: `audit` names each link that no longer holds, `explain` and `diff` read along it.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import routelmt
-from routelmt import stages, states, tables
+from routelmt import stages, tables
 from routelmt.errors import UserError
+
+if TYPE_CHECKING:
+    pass
 
 TABLE_SUFFIXES = (".parquet", tables.ARROW)
 MANIFEST = "SHA256"  # one line a file, as sha256sum writes it; what a folder of files is known by
@@ -77,94 +79,10 @@ def folder_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-@dataclass
-class Audit:
-    """What an audit found: a line per table, and the links that are broken."""
-
-    lines: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    seen: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def audit(paths: Sequence[str | Path]) -> Audit:
-    """Check tables and, backwards, everything they were made from; never raises for a bad file."""
-    report = Audit()
-    for path in paths:
-        _audit_table(Path(path), report, depth=0)
-    return report
-
-
-def _audit_table(path: Path, report: Audit, depth: int) -> dict[str, Any] | None:
-    """Record of a table, or None if it is broken; every table is checked once."""
-    if str(path) in report.seen:
-        return report.seen[str(path)]
-    try:
-        record = tables.record_of(path)
-        actual = _content(path, record)
-    except UserError as error:
-        report.broken.append(str(error))
-        return None
-    report.seen[str(path)] = record
-    report.lines.append(f"{'  ' * depth}{path}: {summary(record)}")
-    if actual != record["content"]:
-        report.broken.append(
-            f"{path}: its values were changed after it was written (content {actual[:12]}, "
-            f"recorded {record['content'][:12]}). Delete it and run the workflow again."
-        )
-    report.broken.extend(_stale(path, record))
-    for parent in record["parents"]:
-        _audit_parent(path, parent, report, depth + 1)
-    return record
-
-
-def _content(path: Path, record: Mapping[str, Any]) -> str:
-    """Hash of what the table holds now. Raises UserError if it is not a valid table."""
-    if path.suffix == tables.ARROW:
-        return states.content_hash(path)
-    return tables.content_hash(tables.read(path, record["table"]))
-
-
-def _stale(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
-    if stages.code_hash(record["stage"], record["kind"]) != record["code"]:
-        yield (
-            f"{path}: stale, the code of stage '{record['stage']}' has changed since. "
-            "Run the workflow again."
-        )
-
-
-def _audit_parent(child: Path, parent: Mapping[str, str], report: Audit, depth: int) -> None:
-    path = Path(parent["path"])
-    if path.suffix in TABLE_SUFFIXES and path.exists() and not tables.is_foreign(path):
-        record = _audit_table(path, report, depth)
-        found = record["content"] if record else None
-    else:
-        found = _identity_once(str(path)) if path.exists() else None
-        report.lines.append(f"{'  ' * depth}{path}: {_state(found)}")
-    if found is None:
-        report.broken.append(f"{child}: its parent {path} is missing or unreadable.")
-    elif found != parent["content"]:
-        report.broken.append(
-            f"{child}: stale, made from {path} with content {parent['content'][:12]}, which now "
-            f"holds {found[:12]}. Run the workflow again."
-        )
-
-
 @cache
-def _identity_once(path: str) -> str:
+def identity_once(path: str) -> str:
+    """As identity; what was hashed already in this process is not hashed again."""
     return identity(path)
-
-
-def _state(found: str | None) -> str:
-    return f"sha256 {found[:12]}" if found else "missing"
-
-
-def summary(record: Mapping[str, Any]) -> str:
-    """One line: kind of table, rows, uniqueness of the key, content, stage."""
-    key = ", ".join(tables.TABLES[record["table"]].key)
-    return (
-        f"{record['table']}, {record['rows']:,} rows, unique by ({key}), "
-        f"content {record['content'][:12]}, stage {record['stage']}"
-    )
 
 
 def details(path: str | Path) -> str:

@@ -10,7 +10,9 @@ import json
 from typing import Any
 
 from routelmt.config import (
+    CASES,
     DEPLOYMENT_TABLES,
+    DOMAINS,
     JUDGED,
     Config,
     artifact,
@@ -67,6 +69,7 @@ def stage_settings(config: Config) -> dict[str, Any]:
         "sweeps": {name: _sweep_settings(config, e) for name, e in config["experiments"].items()},
         "rates": {name: _given_rates(config, e) for name, e in config["experiments"].items()},
         "figures": dict.fromkeys([*FIGURES, *SWEEP_FIGURES], config["figures"]),
+        "pages": {name: _page_settings(config, name) for name in config["experiments"]},
     }
     return {
         section: {name: _dump(value, section) for name, value in entries.items()}
@@ -78,6 +81,17 @@ def _dump(value: Any, section: str) -> Any:
     if section in ("tables", "data_tables", "bases", "in_model", "sweeps"):
         return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
     return json.dumps(value, ensure_ascii=False)
+
+
+def _page_settings(config: Config, experiment: str) -> dict[str, Any]:
+    """What the page says of an experiment beside its tables, and its colours."""
+    spec = config["experiments"][experiment]
+    return {
+        "experiment": experiment,
+        **{key: spec[key] for key in ("metric", "small", "large")},
+        "languages": config["languages"],
+        "palette": config["figures"]["palette"],
+    }
 
 
 def _bases(config: Config, experiment: Config, models: Config) -> dict[str, Any]:
@@ -132,6 +146,9 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
         "noise": common | judges | {"raters": experiment["raters"]},
         JUDGED: budgets | judges,
         "costs": cost,
+        "guard_costs": cost | risk | {"guards": experiment["guards"]},
+        CASES: risk | {"cases": experiment["cases"]},
+        DOMAINS: budgets | {"domains": experiment["domains"]},
     }
 
 
@@ -188,6 +205,8 @@ def _sweep_settings(config: Config, experiment: Config) -> dict[str, Any]:
             "points": points,
             "budgets": experiment["budgets"],
         }
+        if experiment["domains"]:
+            found[f"{name}-domains"] = found[name] | {"domains": experiment["domains"]}
     return found
 
 

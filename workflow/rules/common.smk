@@ -50,4 +50,4 @@ wildcard_constraints:
     figure=r"[a-z_]+",
     group=NAME,
     sweep=NAME,
-    role="test|valid",
+    role="test|valid|elsewhere",

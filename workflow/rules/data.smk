@@ -74,12 +74,16 @@ def test_segments(wildcards):
     return plan.segments(wildcards.experiment, "test")
 
 
+def held_out_segments(wildcards):
+    return plan.held_out(wildcards.experiment)
+
+
 # Training and validation rows whose text is in held-out data: routers never see them.
 rule find_overlaps:
     input:
         train=training_segments,
         valid=validation_segments,
-        test=test_segments,
+        test=held_out_segments,
         code=plan.code("overlaps"),
     output:
         "results/runs/{experiment}/overlaps.parquet",
@@ -98,7 +102,7 @@ rule describe_data:
     input:
         train=training_segments,
         valid=validation_segments,
-        test=test_segments,
+        test=held_out_segments,
         overlaps="results/runs/{experiment}/overlaps.parquet",
         code=plan.code("data_tables"),
     output:

@@ -11,8 +11,8 @@ def held_out_gains(wildcards):
 
 rule evaluate_deployment:
     input:
-        predictions=table_predictions,
-        gains=table_gains,
+        predictions=evaluated("predictions"),
+        gains=evaluated("gains"),
         segments=test_segments,
         calibration_predictions=held_out_predictions,
         calibration_gains=held_out_gains,
@@ -102,22 +102,14 @@ rule collect_rates:
         """
 
 
-def small_hypotheses(wildcards):
-    return plan.sized_hypotheses(wildcards.experiment, "small", "test")
-
-
-def large_hypotheses(wildcards):
-    return plan.sized_hypotheses(wildcards.experiment, "large", "test")
-
-
 def rates(wildcards):
     return plan.rates(wildcards.experiment)
 
 
 rule evaluate_costs:
     input:
-        predictions=table_predictions,
-        gains=table_gains,
+        predictions=evaluated("predictions"),
+        gains=evaluated("gains"),
         small=small_hypotheses,
         large=large_hypotheses,
         rates=rates,
@@ -140,7 +132,7 @@ rule evaluate_costs:
         table=lookup("tables/{experiment}/{table}", within=settings),
     shell:
         r"""
-        python -m routelmt costs --settings {params.table:q} \
+        python -m routelmt costs --table {wildcards.table} --settings {params.table:q} \
             --predictions {input.predictions:q} --gains {input.gains:q} \
             --small {input.small:q} --large {input.large:q} --rates {input.rates:q} \
             --out {output.table:q} &>{log:q}

@@ -1,12 +1,19 @@
 # Tables from predictions and gains; figures from tables, and from nothing else.
 
 
-def table_predictions(wildcards):
-    return plan.predictions(wildcards.experiment, "test")
+def evaluated(stage):
+    """Files of a stage for all sets that the table is about."""
 
+    def files(wildcards):
+        table = wildcards.get("table", "")
+        roles = plan.evaluated(wildcards.experiment, table)
+        return [
+            p
+            for role in roles
+            for p in getattr(plan, stage)(wildcards.experiment, role)
+        ]
 
-def table_gains(wildcards):
-    return plan.gains(wildcards.experiment, "test")
+    return files
 
 
 def table_other_gains(wildcards):
@@ -14,15 +21,15 @@ def table_other_gains(wildcards):
 
 
 def table_segments(wildcards):
-    if wildcards.table != "breakdown":
+    if wildcards.table not in ("breakdown", configuration.DOMAINS):
         return []
-    return plan.segments(wildcards.experiment, "test")
+    return evaluated("segments")(wildcards)
 
 
 rule evaluate:
     input:
-        predictions=table_predictions,
-        gains=table_gains,
+        predictions=evaluated("predictions"),
+        gains=evaluated("gains"),
         other_gains=table_other_gains,
         segments=table_segments,
         code=plan.code("tables"),
@@ -39,7 +46,9 @@ rule evaluate:
     log:
         "logs/evaluate/{experiment}/{table}.log",
     wildcard_constraints:
-        table="|".join([*configuration.TABLES, configuration.JUDGED]),
+        table="|".join(
+            [*configuration.TABLES, configuration.JUDGED, configuration.DOMAINS]
+        ),
     params:
         table=lookup("tables/{experiment}/{table}", within=settings),
     shell:
@@ -47,6 +56,59 @@ rule evaluate:
         python -m routelmt evaluate --table {wildcards.table} --settings {params.table:q} \
             --predictions {input.predictions:q} --gains {input.gains:q} \
             --other-gains {input.other_gains:q} --segments {input.segments:q} \
+            --out {output.table:q} &>{log:q}
+        """
+
+
+def small_hypotheses(wildcards):
+    return plan.sized_hypotheses(wildcards.experiment, "small", "test")
+
+
+def large_hypotheses(wildcards):
+    return plan.sized_hypotheses(wildcards.experiment, "large", "test")
+
+
+def small_scores(wildcards):
+    return plan.scores(wildcards.experiment, "small")
+
+
+def large_scores(wildcards):
+    return plan.scores(wildcards.experiment, "large")
+
+
+rule evaluate_cases:
+    input:
+        predictions=evaluated("predictions"),
+        gains=evaluated("gains"),
+        segments=test_segments,
+        hypotheses_small=small_hypotheses,
+        hypotheses_large=large_hypotheses,
+        scores_small=small_scores,
+        scores_large=large_scores,
+        code=plan.code("cases"),
+    output:
+        table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
+        csv=report(
+            "results/runs/{experiment}/tables/{table}.csv",
+            category="Tables",
+            labels={"experiment": "{experiment}", "table": "{table}"},
+            caption="../report/table.rst",
+        ),
+        latex="results/runs/{experiment}/tables/{table}.tex",
+        markdown="results/runs/{experiment}/tables/{table}.md",
+    log:
+        "logs/evaluate_cases/{experiment}/{table}.log",
+    wildcard_constraints:
+        table=configuration.CASES,
+    params:
+        cases=lookup("tables/{experiment}/{table}", within=settings),
+    shell:
+        r"""
+        python -m routelmt evaluate-cases --settings {params.cases:q} \
+            --predictions {input.predictions:q} --gains {input.gains:q} \
+            --segments {input.segments:q} --hypotheses-small {input.hypotheses_small:q} \
+            --hypotheses-large {input.hypotheses_large:q} \
+            --scores-small {input.scores_small:q} --scores-large {input.scores_large:q} \
             --out {output.table:q} &>{log:q}
         """
 
@@ -117,7 +179,7 @@ def sweep_predictions(wildcards):
 rule evaluate_sweep:
     input:
         predictions=sweep_predictions,
-        gains=table_gains,
+        gains=evaluated("gains"),
         code=plan.code("sweeps"),
     output:
         table=ensure("results/runs/{experiment}/sweeps/{sweep}.parquet", non_empty=True),
@@ -161,4 +223,36 @@ rule plot_sweep:
         r"""
         python -m routelmt plot --figure sweep --tables {input.tables:q} \
             --settings {params.style:q} --out {output.pdf:q} &>{log:q}
+        """
+
+
+# Trained on one domain, tested on another: a sweep over what a router is trained on.
+rule evaluate_sweep_domains:
+    input:
+        predictions=sweep_predictions,
+        gains=evaluated("gains"),
+        segments=test_segments,
+        code=plan.code("sweeps"),
+    output:
+        table=ensure(
+            "results/runs/{experiment}/sweeps/by_domain/{sweep}.parquet",
+            non_empty=True,
+        ),
+        csv=report(
+            "results/runs/{experiment}/sweeps/by_domain/{sweep}.csv",
+            category="Sweeps",
+            labels={"experiment": "{experiment}", "sweep": "{sweep}, by domain"},
+            caption="../report/sweep_domains.rst",
+        ),
+        latex="results/runs/{experiment}/sweeps/by_domain/{sweep}.tex",
+        markdown="results/runs/{experiment}/sweeps/by_domain/{sweep}.md",
+    log:
+        "logs/evaluate_sweep_domains/{experiment}/{sweep}.log",
+    params:
+        sweep=lookup("sweeps/{experiment}/{sweep}-domains", within=settings),
+    shell:
+        r"""
+        python -m routelmt evaluate-sweep --table sweep_domains --settings {params.sweep:q} \
+            --predictions {input.predictions:q} --gains {input.gains:q} \
+            --segments {input.segments:q} --out {output.table:q} &>{log:q}
         """

@@ -67,6 +67,20 @@ def evaluation_tables() -> dict[str, pa.Table]:
              "mean_delta": 5 - quantile, "mean_delta_low": 4 - quantile,
              "mean_delta_high": 6 - quantile}
         )  # fmt: skip
+    guard_costs = [
+        {k: v for k, v in row.items() if k != "oracle"}
+        | {"role": "oracle" if row["oracle"] else "router",
+           "degenerate": row["guard"] != "none" and row["quantile"] == 0.3,
+           "seconds": 30 + 10 * (row["guard"] == "entropy"), "seconds_low": 28.0,
+           "seconds_high": 45.0, "guard_seconds": 5.0, "calibrated_seconds": 33.0, "asked": 0.5,
+           "reason": None}
+        for row in guards
+    ]  # fmt: skip
+    guard_costs += [
+        row | {"router": "random", "role": "random", "mean_delta": 1.0, "mean_delta_low": 0.5,
+               "mean_delta_high": 1.5, "seconds": 25.0}
+        for row in guard_costs if row["guard"] == "none"
+    ]  # fmt: skip
     lengths = {"mean": 20.0, "p05": 4.0, "p25": 9.0, "p50": 16.0, "p75": 25.0, "p95": 60.0}
     datasheet = [
         {
@@ -141,6 +155,7 @@ def evaluation_tables() -> dict[str, pa.Table]:
         "reliability": reliability,
         "drift_paths": paths,
         "costs": costs,
+        "guard_costs": guard_costs,
         "training": training,
         "datasheet": datasheet,
         "routers": routers,

@@ -10,7 +10,7 @@ from router_toys import toy
 
 from routelmt.errors import UserError
 from routelmt.routers.inputs import RouterInputs
-from routelmt.routers.training.rows import training_rows
+from routelmt.routers.training.rows import training_rows, validation_rows
 
 SPEC = {"type": "lora"}
 
@@ -57,6 +57,16 @@ def test_domains_choose_rows() -> None:
     )
     kept = training_rows(SPEC | {"train_domains": ["b"]}, marked)
     assert kept.rows == 10 and pc.unique(kept.segments.column("domain")).to_pylist() == ["b"]
+
+
+def test_a_router_is_chosen_on_rows_of_its_own_kind() -> None:
+    rows = toy(60, 6)
+    direction = rows.directions[0]
+    kept = validation_rows(SPEC | {"train_directions": [direction], "train_rows": 5}, rows)
+    assert set(kept.directions) == {direction}
+    assert kept.rows == rows.directions.count(direction)  # train_rows is not for them
+    assert validation_rows(SPEC | {"train_domains": ["nowhere"]}, rows) is rows
+    assert validation_rows(SPEC, rows) is rows
 
 
 @pytest.mark.parametrize(

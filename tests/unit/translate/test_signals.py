@@ -14,6 +14,7 @@ import scipy.stats
 from routelmt import provenance, tables
 from routelmt.errors import UserError
 from routelmt.states import open_states
+from routelmt.trail.audit import audit
 from routelmt.translate.signals import prefill_signals
 
 FLOAT32 = 2e-5  # sums of some hundred float32 terms
@@ -244,7 +245,7 @@ def test_the_command_writes_both_from_one_pass(
                  "--settings", settings, "--device", "cpu", "--states", str(tmp_path / "s.arrow"),
                  "--out", str(tmp_path / "signals.parquet")]  # fmt: skip
     assert main(arguments) == 0
-    report = provenance.audit([tmp_path / "s.arrow", tmp_path / "signals.parquet"])
+    report = audit([tmp_path / "s.arrow", tmp_path / "signals.parquet"])
     assert report.broken == []
     found = open_states([tmp_path / "s.arrow"], segments)
     signals = tables.read(tmp_path / "signals.parquet", "signals")

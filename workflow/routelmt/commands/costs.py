@@ -1,13 +1,16 @@
-"""Make the table of costs: seconds and money of every router and budget."""
+"""Make a table of costs: of every router and budget, or of the guards."""
 
 import argparse
 from pathlib import Path
 
 from routelmt.commands import add_out, add_settings
 
+TABLES = ("costs", "guard_costs")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.add_argument("--table", choices=TABLES, default=TABLES[0], help="by default costs")
     files = {
         "predictions": "of every router on the test sets",
         "gains": "of every test set",
@@ -17,7 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     }
     for name, about in files.items():
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=about)
-    add_settings(parser, "budgets, bootstrap, and cost {small, large, routers, prices}")
+    add_settings(
+        parser, "budgets, bootstrap, cost {small, large, routers, prices}; risk_edges and guards"
+    )
     add_out(parser)
 
 
@@ -27,10 +32,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     from routelmt import provenance, tables
     from routelmt.evaluate.costs import costs
+    from routelmt.evaluate.guard_costs import guard_costs
     from routelmt.evaluate.render import write_renderings
     from routelmt.evaluate.requests import evaluated_requests
 
-    settings = arguments.settings
+    name, settings = arguments.table, arguments.settings
     gains = tables.read_all(arguments.gains, "gains")
     predictions = tables.read_all(arguments.predictions, "predictions")
     columns = [*tables.JOIN_KEY, "prompt_tokens", "output_tokens"]
@@ -40,9 +46,10 @@ def run(arguments: argparse.Namespace) -> None:
     }
     rates = pa.concat_tables([tables.read(path, "rates") for path in arguments.rates])
     evaluation = evaluated_requests(predictions, gains, settings.get("routers"))
-    table = costs(settings, evaluation, gains, hypotheses, rates)
+    build = {"costs": costs, "guard_costs": guard_costs}[name]
+    table = build(settings, evaluation, gains, hypotheses, rates)
     parents = [p for n in ("predictions", "gains", "small", "large", "rates")
                for p in getattr(arguments, n)]  # fmt: skip
     record = provenance.describe("cost_table", settings, parents)
-    write_renderings(table, "costs", arguments.out)
-    tables.write(table, arguments.out, "costs", record)
+    write_renderings(table, name, arguments.out)
+    tables.write(table, arguments.out, name, record)

@@ -21,6 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     comparisons = tables.read(folder / "comparisons.parquet", "comparisons")
     print(format_summary(routers, comparisons, arguments.focus))
     print(f"\ntables   {folder}/*.parquet (.csv, .tex, .md beside them)")
+    print(f"page     {arguments.run / 'page.html'} (open it in a browser; needs no network)")
     print(f"figures  {arguments.run / 'figures'}/*.pdf (.png beside them)")
     if arguments.report and arguments.report.exists():
-        print(f"report   {arguments.report} (open it in a browser)")
+        print(f"report   {arguments.report} (Snakemake's own, every job with it)")

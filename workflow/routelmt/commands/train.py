@@ -10,6 +10,7 @@ from routelmt.commands import (
     add_settings,
     add_speed,
     json_object,
+    local_files,
     router_inputs,
     speed,
     split_languages,
@@ -44,10 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train."""
-    from routelmt import tables
+    from routelmt import provenance, tables
     from routelmt.routers.inputs import RouterContext
     from routelmt.routers.registry import router_module
-    from routelmt.routers.training.rows import training_rows
+    from routelmt.routers.training.rows import training_rows, validation_rows
 
     spec = arguments.settings
     model, languages = split_languages(arguments.model)
@@ -60,13 +61,23 @@ def run(arguments: argparse.Namespace) -> None:
         "processes": arguments.processes,
         "save_minutes": arguments.save_minutes,
     }
-    importlib.import_module(router_module(spec["type"])).train(
+    module = router_module(spec["type"])
+    parents = [*_files(arguments), *local_files(model)]
+    record = provenance.describe("routers", spec, parents, module)
+    importlib.import_module(module).train(
         spec,
         training_rows(spec, rows["train"]),
-        rows["valid"],
-        RouterContext(model, languages, how, arguments.seed),
+        validation_rows(spec, rows["valid"]),
+        RouterContext(model, languages, how, arguments.seed, provenance=record),
         arguments.out,
     )
+
+
+def _files(arguments: argparse.Namespace) -> list[Path]:
+    """Every table that the training reads."""
+    names = [f"{role}_{table.replace('-', '_')}" for role in ROLES
+             for table in ("segments", "gains", *NEEDS)]  # fmt: skip
+    return [path for name in (*names, "removed") for path in getattr(arguments, name)]
 
 
 def _inputs(arguments: argparse.Namespace, role: str) -> Any:

@@ -12,6 +12,7 @@ from routelmt.errors import UserError
 from routelmt.evaluate import policy_tables, quality_tables
 from routelmt.evaluate.breakdown import breakdown
 from routelmt.evaluate.cross_metric import cross_metric
+from routelmt.evaluate.domains import domains
 from routelmt.evaluate.noise import noise
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.evaluate.router_metrics import router_metrics
@@ -29,6 +30,7 @@ BUILDERS: dict[str, Builder] = {
     "breakdown": breakdown,
     "noise": noise,
     "cross_metric": cross_metric,
+    "domains": domains,
 }
 
 
@@ -43,12 +45,12 @@ def build_table(
     """One of BUILDERS' tables, in the schema of that name.
 
     predictions: every router, seed, test dataset and direction; gains: the same datasets and
-    directions. segments: of the test sets, for `breakdown`; other_gains: of the same requests by
-    other metrics, by name, for `noise` and `cross_metric`. settings: routers (those of the table,
-    in its order; by default all), oracles and random (router names: those that need the
+    directions. segments: of the test sets, for `breakdown` and `domains`; other_gains: of the same
+    requests by other metrics, by name, for `noise` and `cross_metric`. settings: routers (those of
+    the table, in its order; by default all), oracles and random (router names: those that need the
     reference, those that draw by chance), bootstrap {replicates, seed, level}, and where the table
     needs them budgets, risk_edges, guards {rank, signals, quantiles}, metric (name of the gains'
-    own), raters and minimum_requests.
+    own), raters, domains and minimum_requests.
     Raises UserError if predictions and gains do not match, or a budget chooses no request.
     """
     if name not in BUILDERS:

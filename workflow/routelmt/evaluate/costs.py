@@ -82,7 +82,7 @@ def costs(
     the requests contribute; the rates are taken as they are.
     """
     steps = sorted({*STEPS, *settings["budgets"]})
-    tokens = _tokens(evaluation, gains, hypotheses)
+    tokens = tokens_of(evaluation, gains, hypotheses)
     seconds = rates_of(rates)
     prices = settings["cost"].get("prices")
     money = priced(seconds, prices, settings["cost"]) if prices else {}
@@ -146,6 +146,50 @@ def request_costs(
     return Costs(own, translating, wasted, kept, large_cost)
 
 
+class GuardedCosts(NamedTuple):
+    """What requests cost under a guard that none has asked yet, and asking each, (n,).
+
+    unguarded: the router alone. guarded: the same where the guard's signal decides; what asking
+    takes is not in it. asking: the guard's own pass, for every request that it is asked about.
+    """
+
+    unguarded: Costs
+    guarded: Costs
+    asking: FloatArray
+
+
+def guarded_costs(
+    small: Tokens, large: Tokens, cost: Mapping[str, Any], pair: tuple[str, str], rates: Rates
+) -> GuardedCosts:
+    """Costs under pair = (ranking router, guard), in the unit of the rates (METHODS "Guards").
+
+    Asking a guard takes its pass and its quality estimate, as it would as a router. A guard that is
+    another answer of the ranking router's own pass adds none. A guard that reads the small model's
+    translation must be routed after it: the translation of a routed request is wasted, that of a
+    kept one is needed anyway. A prefill that both take from the translation is wasted once.
+    Raises NoRate naming what is missing.
+    """
+    router, guard = pair
+    own, signal = (request_costs(small, large, cost, name, rates) for name in pair)
+    shared = _pass_of(cost, router) == _pass_of(cost, guard)
+    translated = not (own.small_routed.any() and signal.small_routed.any())
+    nothing = np.zeros(len(own.small))
+    wasted = np.maximum(own.router_routed, signal.router_routed)
+    return GuardedCosts(
+        own,
+        own._replace(
+            router_routed=nothing if translated else wasted,
+            small_routed=nothing if translated else own.small_routed,
+        ),
+        nothing if shared else signal.router,
+    )
+
+
+def _pass_of(cost: Mapping[str, Any], router: str) -> str:
+    """The router whose pass over a request a router's answer is read from."""
+    return str(cost["routers"].get(router, {}).get("of") or router)
+
+
 def break_even(costs: Sequence[Costs]) -> tuple[float, str | None]:
     """The budget at which routing costs what all-large does, or NaN and why there is none.
 
@@ -195,7 +239,7 @@ def _rate(rates: Rates, name: str, step: str) -> float:
     return rates[name, step]
 
 
-def _tokens(
+def tokens_of(
     evaluation: Evaluation, gains: pa.Table, hypotheses: Mapping[str, pa.Table]
 ) -> list[tuple[Tokens, Tokens]]:
     """(small, large) of every direction, in the order of its requests."""
@@ -231,7 +275,7 @@ def _ledger(
     bootstrap = settings["bootstrap"]
 
     def spent(fields: Sequence[str], replicates: int = 1) -> RouterFigures:
-        spending = _spending(evaluation.directions, found, fields)
+        spending = spending_of(evaluation.directions, found, fields)
         return _curve(settings, evaluation, router, spending, steps, replicates)
 
     total = spent(Costs._fields, bootstrap["replicates"])
@@ -273,11 +317,11 @@ def _money(
         found = [request_costs(*pair, settings["cost"], router, rates) for pair in tokens]
     except NoRate:
         return np.full((len(evaluation.directions) + 1, len(steps)), np.nan)
-    spending = _spending(evaluation.directions, found, Costs._fields)
+    spending = spending_of(evaluation.directions, found, Costs._fields)
     return _curve(settings, evaluation, router, spending, steps).value
 
 
-def _spending(
+def spending_of(
     directions: Sequence[DirectionData], found: Sequence[Costs], fields: Sequence[str]
 ) -> list[DirectionData]:
     """The directions with costs in the place of quality: they add up over requests as it does."""

@@ -5,14 +5,16 @@ A layout is text without markup; render.py turns it into LaTeX and Markdown.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import AVERAGE, ORACLE, RISK_BUCKETS, ROUTER, labelled
+from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, RISK_BUCKETS, ROUTER, labelled
 
 MISSING = "–"
 METRIC_NAMES = {
@@ -340,7 +342,7 @@ def _sweep(rows: list[Row]) -> list[Block]:
 
 
 # Factor, digits and name of every metric that table `router_metrics` has.
-_ALL_METRICS = {
+ALL_METRICS = {
     "spearman": (1, 2, "Spearman"),
     "hit_rate": (1, 1, "HitRate"),
     "mean_delta": (1, 2, "MeanΔ"),
@@ -364,14 +366,14 @@ _METRICS_NOTE = (
 
 
 def _metric_cell(row: Row) -> Cell:
-    factor, digits, _ = _ALL_METRICS[row["metric"]]
+    factor, digits, _ = ALL_METRICS[row["metric"]]
     return _cell(row, "value", factor, digits)
 
 
 def _metric_column(row: Row) -> tuple[str, str]:
     """Group and label of a metric's column."""
     group = "whole curve" if row["budget"] is None else f"budget {row['budget']:g}"
-    return group, _ALL_METRICS[row["metric"]][2]
+    return group, ALL_METRICS[row["metric"]][2]
 
 
 def _router_metrics(rows: list[Row]) -> list[Block]:
@@ -415,7 +417,7 @@ def _breakdown(rows: list[Row]) -> list[Block]:
                 columns = {r["group"]: ("domain", r["group"]) for r in here}
             if not shown:
                 continue
-            name = _ALL_METRICS[metric][2] + ("" if budget is None else f" at budget {budget:g}")
+            name = ALL_METRICS[metric][2] + ("" if budget is None else f" at budget {budget:g}")
             result.append(
                 Block(
                     f"{name} by {by}, {place}",
@@ -487,7 +489,7 @@ def _cross_metric(rows: list[Row]) -> list[Block]:
             )
             for router, label in labels.items()
         ]
-        heads = tuple((f"judged by {judge}", _ALL_METRICS[m][2]) for judge, m, _ in columns)
+        heads = tuple((f"judged by {judge}", ALL_METRICS[m][2]) for judge, m, _ in columns)
         title = f"Routers judged by several metrics at budget {budget:g}"
         result.append(Block(title, ("Router",), heads, tuple(lines)))
     tau = [row for row in rows if row["router"] is None]
@@ -701,6 +703,195 @@ def _cost_cells(row: Row) -> tuple[Cell, ...]:
     )
 
 
+_CASES = {
+    "severe_loss": "Severe losses",
+    "largest_gain": "Largest gains",
+    "worst_regression": "Worst regressions",
+}
+# Severe losses of a direction that are shown, and the width of a shown text in columns of a
+# terminal: what fits a page. The CSV has all.
+_SHOWN_CASES = 10
+_TEXT_WIDTH = 64
+_CASES_NOTE = (
+    "Texts are cut; the CSV has them whole. Sent by: deployable routers that send the request to "
+    "the large model at the budget, with the share of their seeds."
+)
+
+
+def _cases(rows: list[Row]) -> list[Block]:
+    """Once per budget, kind and direction: a few lines for every case."""
+    result = []
+    for budget, kind, place in _distinct(rows, "budget", "kind", "direction"):
+        own = [r for r in rows if (r["budget"], r["kind"], r["direction"]) == (budget, kind, place)]
+        shown = own[:_SHOWN_CASES] if kind == "severe_loss" else own
+        count = f"{len(shown)} of {own[0]['found']:,}"
+        result.append(
+            Block(
+                f"{_CASES[kind]}, {place}, budget {budget:g} ({count})",
+                ("Case", "Gain", "", "Text"),
+                (("", "score"),),
+                tuple(line for row in shown for line in _case_lines(row)),
+                _CASES_NOTE,
+            )
+        )
+    return result
+
+
+def _case_lines(row: Row) -> list[tuple[tuple[str, ...], tuple[Cell, ...]]]:
+    lines = [("source", row["source"], ""), ("reference", row["reference"], "")]
+    for size in ("small", "large"):
+        flags = [flag for flag in ("truncated", "degenerate") if row[f"{flag}_{size}"]]
+        label = ", ".join([size, *flags])
+        lines.append((label, row[f"hypothesis_{size}"], number(row[f"quality_{size}"], 1)))
+        if errors := _errors(row[f"error_spans_{size}"]):
+            lines.append(("errors", errors, ""))
+    senders = [
+        router if share == 1 else f"{router} ({share:.0%})"
+        for router, share in zip(row["routed_by"], row["seed_shares"], strict=True)
+    ]
+    by = ", ".join([*senders, *(labelled(oracle, ORACLE) for oracle in row["oracles"])])
+    lines.append(("sent by", by or "none", ""))
+    heads = [(f"{row['rank']}", f"{row['gain']:+z.1f}"), *(("", "") for _ in lines[1:])]
+    return [
+        ((*head, what, _cut(text)), (Cell(score),))
+        for head, (what, text, score) in zip(heads, lines, strict=True)
+    ]
+
+
+def _errors(spans: str | None) -> str:
+    """The errors that a metric marks, each with its severity."""
+    found = json.loads(spans) if spans else []
+    return "; ".join(f"{span['text'].strip()} ({span['severity']})" for span in found)
+
+
+def _cut(text: str) -> str:
+    """The text on one line, with an ellipsis where it is too wide."""
+    line, width = " ".join(text.split()), 0
+    for at, character in enumerate(line):
+        width += 2 if east_asian_width(character) in "WF" else 1
+        if width > _TEXT_WIDTH:
+            return f"{line[: at - 1]}…"
+    return line
+
+
+_GUARD_COSTS_NOTE = (
+    "Seconds for 1000 requests, at the rates of the rates table. All asked: the guard's signal is "
+    "made for every request; of these, guard: what it adds for the same routed requests. "
+    "Calibrated: a threshold tells who is eligible, so only the best by rank are asked until the "
+    "budget is spent; asked: which share that is."
+)
+
+
+def _guard_costs(rows: list[Row]) -> list[Block]:
+    """Once per budget and direction: a line per ranking router, guard and quantile."""
+    columns = [("routed requests", "severe loss %"), ("routed requests", "MeanΔ")]
+    columns += [("seconds, all asked", "all"), ("seconds, all asked", "guard")]
+    columns += [("calibrated", "seconds"), ("calibrated", "asked %")]
+    return [
+        Block(
+            f"Guards and their costs at budget {budget:g}, {place}",
+            ("Router", "Guard", "Quantile"),
+            tuple(columns),
+            tuple(
+                (_guard_names(row), _guard_cells(row))
+                for row in rows
+                if (row["budget"], row["direction"]) == (budget, place)
+            ),
+            _GUARD_COSTS_NOTE,
+        )
+        for budget in _distinct(rows, "budget")
+        for place in _average_last(rows)
+    ]
+
+
+def _guard_names(row: Row) -> tuple[str, ...]:
+    if row["role"] == RANDOM:
+        return labelled(row["router"], RANDOM), row["guard"], ""
+    return row["router"], labelled(row["guard"], row["role"]), f"{row['quantile']:g}"
+
+
+def _guard_cells(row: Row) -> tuple[Cell, ...]:
+    return (
+        _cell(row, "severe_loss", 100, 1, "severe_loss_"),
+        _cell(row, "mean_delta", 1, 2, "mean_delta_"),
+        _cell(row, "seconds", 1, 2, "seconds_"),
+        Cell(number(row["guard_seconds"], 2)),
+        Cell(number(row["calibrated_seconds"], 2)),
+        Cell(number(100 * row["asked"], 1)),
+    )
+
+
+_DOMAINS_NOTE = (
+    "Each domain has the budget of its own requests; the average is over the directions that have "
+    "it. Small groups are left undefined, see the reasons in the other files."
+)
+
+
+def _domains(rows: list[Row]) -> list[Block]:
+    """Once per budget and direction: figures by router and domain; then differences to the rest."""
+    return [
+        block
+        for budget in _distinct(rows, "budget")
+        for place in _average_last(rows)
+        for block in _domain_blocks(
+            [r for r in rows if (r["budget"], r["direction"]) == (budget, place)],
+            f"at budget {budget:g}, {place}",
+            ("value", "difference"),
+            ("Routers by domain", "Differences to in-domain"),
+        )
+    ]
+
+
+def _sweep_domains(rows: list[Row]) -> list[Block]:
+    """As the domains: a line per value of the setting, and then the reference lines."""
+    shown = [row | {"router": row["value"] or row["router"]} for row in rows]
+    home = "Differences to the value named as the domain"
+    return [
+        replace(block, index=(rows[0]["setting"],))
+        for budget in _distinct(shown, "budget")
+        for place in _average_last(shown)
+        for block in _domain_blocks(
+            [r for r in shown if (r["budget"], r["direction"]) == (budget, place)],
+            f"at budget {budget:g}, {place}",
+            ("estimate", "difference"),
+            (f"Sweep {rows[0]['sweep']} by domain", home),
+        )
+    ]
+
+
+def _domain_blocks(
+    rows: list[Row], where: str, columns: tuple[str, str], titles: tuple[str, str]
+) -> list[Block]:
+    """A block per column: a line per router, its metrics within every domain that has a value."""
+    labels = {row["router"]: router_name(row) for row in rows}
+    found = {(r["router"], r["domain"], r["metric"]): r for r in rows}
+    blocks_ = []
+    for column, title in zip(columns, titles, strict=True):
+        defined = [row for row in rows if not np.isnan(row[column])]
+        shown = [(d, m) for d in _distinct(defined, "domain") for m in METRIC_NAMES]
+        ends = "difference_" if column == "difference" else ""
+        if shown:
+            blocks_.append(
+                Block(
+                    f"{title} {where}",
+                    ("Router",),
+                    tuple((domain, METRIC_NAMES[metric]) for domain, metric in shown),
+                    tuple(
+                        (
+                            (label,),
+                            tuple(
+                                _cell(found[router, *key], column, *scale_of(key[1]), ends)
+                                for key in shown
+                            ),
+                        )
+                        for router, label in labels.items()
+                    ),
+                    _DOMAINS_NOTE,
+                )
+            )
+    return blocks_
+
+
 _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "routers": _routers,
     "comparisons": _comparisons,
@@ -719,8 +910,12 @@ _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "budgets": _budgets,
     "smallest_budget": _smallest_budget,
     "costs": _costs,
+    "guard_costs": _guard_costs,
     "datasheet": _datasheet,
     "contamination": _contamination,
     "training": _training,
+    "cases": _cases,
     "sweep": _sweep,
+    "domains": _domains,
+    "sweep_domains": _sweep_domains,
 }

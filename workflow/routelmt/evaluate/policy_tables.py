@@ -141,12 +141,12 @@ def _sweeps(guards: dict[str, Any], evaluation: Evaluation, budget: float) -> It
         unguarded = tuple(Policy(column) for column in evaluation.columns[router])
         yield _Sweep(router, UNGUARDED, 1.0, unguarded)
         for guard, quantile in product(guards["signals"], quantiles):
-            seeds = _seed_pairs(evaluation, router, guard)
+            seeds = seed_pairs(evaluation, router, guard)
             policies = tuple(Policy(column, signal, quantile) for column, signal in seeds)
             yield _Sweep(router, guard, quantile, policies)
 
 
-def _seed_pairs(evaluation: Evaluation, router: str, guard: str) -> list[tuple[str, str]]:
+def seed_pairs(evaluation: Evaluation, router: str, guard: str) -> list[tuple[str, str]]:
     """Seed by seed where router and guard have the same seeds, else every combination."""
     ranks, signals = evaluation.columns[router], evaluation.columns[guard]
     seeds = [[name.rsplit("/", 1)[1] for name in names] for names in (ranks, signals)]

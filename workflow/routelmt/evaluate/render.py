@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from routelmt.evaluate.layouts import Block, Cell, blocks
@@ -16,6 +17,7 @@ NOTE = (
     "In brackets: percentile interval of a paired bootstrap over the requests, clustered by group; "
     "budgets, level and replicates are in the config."
 )
+LIST_SEPARATOR = "; "
 EMPTY = "No rows: the experiment has nothing to show here."
 
 _LATEX = {
@@ -35,30 +37,48 @@ _LATEX = {
 _MARKDOWN = {character: f"\\{character}" for character in "\\|*_`<>[]"}
 
 
-def write_renderings(table: pa.Table, name: str, path: str | Path) -> None:
+def write_renderings(
+    table: pa.Table, name: str, path: str | Path, notes: Sequence[str] = ()
+) -> None:
     """Write X.csv, X.tex and X.md beside path, which is X.parquet; each is whole or absent.
 
-    table: the table of that name, one with a layout. The same table gives the same bytes.
+    table: the table of that name, one with a layout; notes: what is said of it as a whole, such as
+    why it has no rows. The same table gives the same bytes.
     """
     path, layout = Path(path), blocks(table, name)
     with atomic_path(path.with_suffix(".csv")) as temporary:
-        csv.write_csv(table, temporary)
-    for suffix, text in ((".tex", latex(layout)), (".md", markdown(layout))):
+        csv.write_csv(_flat(table), temporary)
+    for suffix, text in ((".tex", latex(layout, notes)), (".md", markdown(layout, notes))):
         with atomic_path(path.with_suffix(suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
-def latex(layout: Iterable[Block]) -> str:
-    """One table environment per block; needs booktabs. Intervals stand below the values."""
-    return "\n".join([_latex_block(block) for block in layout] or [f"% {EMPTY}\n"])
+def latex(layout: Iterable[Block], notes: Sequence[str] = ()) -> str:
+    """One table environment per block; needs booktabs. Intervals stand below the values.
+
+    notes: as comments at the end.
+    """
+    comments = [f"% {note}\n" for note in notes]
+    parts = [_latex_block(block) for block in layout] or [f"% {EMPTY}\n"]
+    return "\n".join([*parts, *comments])
 
 
-def markdown(layout: Iterable[Block]) -> str:
-    """One heading and pipe table per block, then their notes."""
+def markdown(layout: Iterable[Block], notes: Sequence[str] = ()) -> str:
+    """One heading and pipe table per block, then their notes and the given ones."""
     shown = list(layout)
-    parts = [_markdown_block(block) for block in shown]
-    notes = dict.fromkeys(f"{_md(note)}\n" for note in map(_note, shown) if note)
-    return "\n".join([*parts, *notes] or [f"{EMPTY}\n"])
+    parts = [_markdown_block(block) for block in shown] or [f"{EMPTY}\n"]
+    said = dict.fromkeys([*(note for note in map(_note, shown) if note), *notes])
+    return "\n".join([*parts, *(f"{_md(note)}\n" for note in said)])
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """The same for CSV, which has no lists: their values joined by LIST_SEPARATOR."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            texts = pc.cast(table.column(index), pa.list_(pa.string()))
+            joined = pc.binary_join(texts, LIST_SEPARATOR)
+            table = table.set_column(index, field.name, joined)
+    return table
 
 
 def _note(block: Block) -> str:

@@ -1,9 +1,10 @@
-"""The table of a sweep: one setting of one router at several values, on the same replicates."""
+"""The tables of a sweep: one setting of one router at several values, on the same replicates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
+from routelmt.evaluate.domains import domains_by_training
+from routelmt.evaluate.requests import evaluated_requests
 from routelmt.evaluate.roles import ROUTER
 
 
@@ -25,9 +28,7 @@ def sweep_table(settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Ta
     Raises UserError for points without predictions, two points of one value, no point at all, and
     for what table `routers` refuses.
     """
-    labels = {router: text_of(value) for router, value in settings["points"].items()}
-    _check_points(settings["sweep"], labels, predictions)
-    asked = settings.get("routers") or [*labels, *_references(settings, predictions)]
+    labels, asked = _labels_and_routers(settings, predictions)
     found = build_table("routers", {**settings, "routers": asked}, predictions, gains)
     routers: list[str] = found.column("router").to_pylist()
     position = {router: index for index, router in enumerate(labels)}
@@ -51,6 +52,50 @@ def sweep_table(settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Ta
             "estimate": found.column("value"),
         },
     )
+
+
+def sweep_domains(
+    settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Table, segments: pa.Table
+) -> pa.Table:
+    """Table `sweep_domains`: every value of the setting tested within every named domain.
+
+    settings: as for `sweep_table`, and domains, as for the table `domains`. Where a value has a
+    domain's name, as in a sweep of train_domains, difference is to that value: what is lost in the
+    domain by a router that was trained elsewhere. Raises UserError as these two do, and without
+    domains.
+    """
+    labels, asked = _labels_and_routers(settings, predictions)
+    if not settings["domains"]:
+        raise UserError(
+            f"sweep '{settings['sweep']}': there are no named domains to test within; name some "
+            "(config key experiments.<name>.domains)."
+        )
+    evaluation = replace(evaluated_requests(predictions, gains, asked), segments=segments)
+    homes = {text: router for router, text in labels.items()}
+    found = domains_by_training({**settings, "routers": asked}, evaluation, homes)
+    routers: list[str] = found.column("router").to_pylist()
+    position = {router: index for index, router in enumerate(labels)}
+    columns = {name: found.column(name) for name in found.column_names if name != "value"}
+    return tables.from_columns(
+        "sweep_domains",
+        {
+            **columns,
+            "sweep": settings["sweep"],
+            "setting": settings["setting"],
+            "value": [labels.get(router) for router in routers],
+            "position": [position.get(router) for router in routers],
+            "estimate": found.column("value"),
+        },
+    )
+
+
+def _labels_and_routers(
+    settings: Mapping[str, Any], predictions: pa.Table
+) -> tuple[dict[str, str], list[str]]:
+    """The text of every point's value, and the routers of the table: points and references."""
+    labels = {router: text_of(value) for router, value in settings["points"].items()}
+    _check_points(settings["sweep"], labels, predictions)
+    return labels, settings.get("routers") or [*labels, *_references(settings, predictions)]
 
 
 def text_of(value: Any) -> str:

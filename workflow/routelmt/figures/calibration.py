@@ -59,7 +59,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         figure.supxlabel(
             "share that the threshold is calibrated for (%)", fontsize=style["font_size"]
         )
-        figure.supylabel("realised - calibrated (percentage points)", fontsize=style["font_size"])
+        figure.supylabel("realised − calibrated (percentage points)", fontsize=style["font_size"])
         handles = [
             Line2D([], [], color=look[router].colour, linestyle=look[router].dashes,
                    linewidth=look[router].width, marker=look[router].marker, markersize=3.2,

@@ -44,7 +44,9 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         budget = min(table.column("budget").to_pylist())
         places = list(dict.fromkeys(table.column("direction").to_pylist()))[:MOST_DIRECTIONS]
         figure = new_figure(style, len(places) * ROW_HEIGHT + ROOM)
-        panels = figure.subplots(len(places), len(SCENARIOS), sharey=True, squeeze=False)
+        panels = figure.subplots(
+            len(places), len(SCENARIOS), sharex="col", sharey=True, squeeze=False
+        )
         for across, place in zip(panels, places, strict=True):
             for panel, scenario in zip(across, SCENARIOS, strict=True):
                 paths = {

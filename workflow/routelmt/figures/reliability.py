@@ -43,7 +43,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
                 _points(panel, rows(table, direction=place, router=router), look[router])
             _diagonal(panel)
         figure.supxlabel("mean predicted gain (points)", fontsize=style["font_size"])
-        figure.supylabel("mean gain (points)", fontsize=style["font_size"])
+        figure.supylabel("mean observed gain (points)", fontsize=style["font_size"])
         handles = [
             Line2D([], [], linestyle="", color=look[router].colour, marker=look[router].marker,
                    markersize=4, label=router)

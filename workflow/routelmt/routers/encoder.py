@@ -210,6 +210,7 @@ def _record(
         "max_length": spec["max_length"],
         "hyperparameters": dict(spec),
         "seed": context.seed,
+        "provenance": dict(context.provenance),
         "rows": {
             "training": run.rows_record(training, found.training),
             "validation": run.rows_record(validation, found.validation),

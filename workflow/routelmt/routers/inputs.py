@@ -150,6 +150,7 @@ class RouterContext:
     model: identity of the small model (path, revision, prompt, ...), as in the config.
     languages: language names by code. speed: batch_tokens, device, threads. seed: of what chance
     decides. notes: what a router has to say about its work, for the record of its predictions.
+    provenance: of the rows that a router is trained on, for its own record.
     """
 
     model: Mapping[str, Any]
@@ -157,3 +158,4 @@ class RouterContext:
     speed: Mapping[str, Any]
     seed: int
     notes: dict[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -168,6 +168,7 @@ def _record(
         "max_length": spec["max_length"],
         "hyperparameters": dict(spec),
         "seed": context.seed,
+        "provenance": dict(context.provenance),
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
 

@@ -199,6 +199,7 @@ def _record(
         "max_length": model["max_prompt_tokens"],
         "hyperparameters": dict(spec),
         "seed": context.seed,
+        "provenance": dict(context.provenance),
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
 

@@ -40,6 +40,22 @@ def training_rows(spec: Mapping[str, Any], inputs: RouterInputs) -> RouterInputs
     return inputs.filter(keep)
 
 
+def validation_rows(spec: Mapping[str, Any], inputs: RouterInputs) -> RouterInputs:
+    """The rows that a router is chosen on: of its own directions and domains.
+
+    Else what is left out of its training would choose the epoch. All rows where none is of those.
+    """
+    keep = np.ones(inputs.rows, dtype=np.bool_)
+    for setting, column in COLUMNS.items():
+        if spec.get(setting) is not None:
+            values = np.array(inputs.segments.column(column).to_pylist(), dtype=object)
+            keep &= np.isin(values, spec[setting])
+    if keep.all() or not keep.any():
+        return inputs
+    print(f"validation: {keep.sum():,} of {inputs.rows:,} rows, of its own kind", file=sys.stderr)
+    return inputs.filter(keep)
+
+
 def _having(
     inputs: RouterInputs, setting: str, column: str, wanted: list[str]
 ) -> npt.NDArray[np.bool_]:

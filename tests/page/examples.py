@@ -1,0 +1,281 @@
+"""Tables as a page reads them: every one it can show, with made-up numbers, of the demo's size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt import provenance, tables
+
+ROLES = {"gain-oracle": "oracle", "routelmt": "router", "routelmt-q": "router", "entropy": "router",
+         "rarity": "router", "length": "router", "probe": "router", "random": "random"}  # fmt: skip
+DEPLOYABLE = [router for router, role in ROLES.items() if role == "router"]
+DIRECTIONS = ("en-zh", "zh-en", "en-ru", "ru-en")
+PLACES = (*DIRECTIONS, "average")
+BUDGETS = (0.3, 0.5)
+POLICIES = ("fixed", "rolling", "controller")
+SCENARIOS = ("same", "shift", "gradual")
+BUCKETS = ("severe_loss", "minor_loss", "tie", "substantial_gain")
+BOOTSTRAP = {"bootstrap": {"replicates": 1000, "seed": 0, "level": 0.95}}
+SETTINGS = {"experiment": "demo", "metric": "chrf", "small": "demo-small", "large": "demo-large",
+            "languages": {"en": "English", "zh": "Chinese", "ru": "Russian"},
+            "palette": "okabe-ito"}  # fmt: skip
+MARKUP = '<img src=x onerror="window.ran = true"></script><script>window.ran = true</script>'
+UNDEFINED = "the priorities are all equal"
+
+Row = dict[str, Any]
+
+
+def ends(value: float, width: float, name: str = "") -> Row:
+    return {f"{name}low": value - width, f"{name}high": value + width}
+
+
+def worth(router: str) -> float:
+    """How good a made-up router is, 0 to 1; routelmt is the best that can be deployed.
+
+    Nothing is made a round number, which would leave the last digit to the way of rounding.
+    """
+    order = ["length", "random", "rarity", "entropy", "routelmt-q", "probe", "routelmt"]
+    return 1.0 if ROLES[router] == "oracle" else order.index(router) / 8.37
+
+
+def runs(budgets: Iterable[float] = BUDGETS) -> Iterable[Row]:
+    for router, place, budget in product(ROLES, PLACES, budgets):
+        yield {"router": router, "direction": place, "budget": budget, "role": ROLES[router]}
+
+
+def quality(router: str, place: str, rate: float) -> float:
+    return 40 + PLACES.index(place) + 20 * rate + 25 * worth(router) * rate * (1 - rate)
+
+
+def routers() -> Iterable[Row]:
+    for run in runs():
+        good = worth(run["router"])
+        for metric, value in (("spearman", good), ("hit_rate", 30 + 70 * good),
+                              ("mean_delta", 10 + 10 * good + run["budget"]), ("headroom", good)):  # fmt: skip
+            undefined = (run["router"], metric) == ("rarity", "spearman")
+            yield run | {
+                "metric": metric, "value": np.nan if undefined else value,
+                **(ends(np.nan, 0) if undefined else ends(value, 0.1 * abs(value) + 0.01)),
+                "seeds": 2, "seed_spread": 0.05, "requests": 4200,
+                "reason": UNDEFINED if undefined else None,
+            }  # fmt: skip
+
+
+def pareto(points: int = 1051) -> Iterable[Row]:
+    for router, place in product(ROLES, PLACES):
+        for rate in np.linspace(0, 1, points):
+            value = quality(router, place, rate)
+            yield {"router": router, "direction": place, "role": ROLES[router], "call_rate": rate,
+                   "quality": value, **ends(value, 0.7)}  # fmt: skip
+
+
+def comparisons() -> Iterable[Row]:
+    for (first, second), place, budget, metric in product(
+        combinations([*DEPLOYABLE, "random"], 2), PLACES, BUDGETS, ("hit_rate", "mean_delta")
+    ):
+        difference = 10 * (worth(first) - worth(second))
+        p = 0.2 if {first, second} == {"routelmt", "probe"} else 1e-5
+        yield {"router": first, "other": second, "direction": place, "budget": budget,
+               "metric": metric, "difference": difference, **ends(difference, 1.5),
+               "p_value": p / 2, "p_holm": p, "detectable": 2.1}  # fmt: skip
+
+
+def risk_buckets() -> Iterable[Row]:
+    for run in runs():
+        severe = 0.08 - 0.06 * worth(run["router"])
+        for bucket, share in zip(BUCKETS, (severe, 0.1, 0.2, 0.7 - severe), strict=True):
+            yield run | {"bucket": bucket, "share": share, **ends(share, 0.01)}
+
+
+def router_metrics() -> Iterable[Row]:
+    for router, place in product(ROLES, (*PLACES, "pooled")):
+        for metric, budget in (("apgr", None), ("auroc", None), ("mean_delta", 0.3), ("pgr", 0.3)):
+            yield {"router": router, "direction": place, "budget": budget, "role": ROLES[router],
+                   "metric": metric, "value": worth(router), **ends(worth(router), 0.02),
+                   "seeds": 1, "seed_spread": np.nan, "requests": 4200, "reason": None}  # fmt: skip
+
+
+def breakdown() -> Iterable[Row]:
+    groups = [("domain", f"package-{i}") for i in range(30)] + [("length", f"q{i}") for i in "1234"]
+    for router, place, (by, group), (metric, budget) in product(
+        ROLES, PLACES, groups, (("spearman", None), ("hit_rate", 0.3), ("mean_delta", 0.3))
+    ):
+        yield {"router": router, "direction": place, "by": by, "group": group, "detail": "",
+               "budget": budget, "role": ROLES[router], "metric": metric, "value": worth(router),
+               **ends(worth(router), 0.2), "requests": 35, "reason": None}  # fmt: skip
+
+
+def cross_metric() -> Iterable[Row]:
+    for judge, router, place in product(("chrf", "bleu"), ROLES, PLACES):
+        yield {"judge": judge, "router": router, "direction": place, "budget": 0.3,
+               "role": ROLES[router], "metric": "mean_delta", "value": worth(router),
+               **ends(worth(router), 0.1), "reason": None}  # fmt: skip
+
+
+def noise() -> Iterable[Row]:
+    for place, router in product(PLACES, (None, "routelmt")):
+        yield {"direction": place, "router": router, "method": "none", "metrics": "chrf",
+               "measure": "noise_share" if router else "reliability", "value": np.nan,
+               **ends(np.nan, 0), "requests": 4200, "reason": "one metric, one rater"}  # fmt: skip
+
+
+def guards() -> Iterable[Row]:
+    for guard, place, budget, share in product(
+        ("none", "routelmt-q"), PLACES, BUDGETS, (0.5, 0.7, 1.0)
+    ):
+        if guard != "none" or share == 1.0:
+            yield {"router": "routelmt", "guard": guard, "oracle": False, "direction": place,
+                   "budget": budget, "quantile": share, "severe_loss": 0.05 * share,
+                   **ends(0.05 * share, 0.01, "severe_loss_"), "mean_delta": 12 * share,
+                   **ends(12 * share, 0.5, "mean_delta_")}  # fmt: skip
+
+
+def streamed(rate: float, alarm: int | None) -> Row:
+    return {"rate": rate, **ends(rate, 0.02, "rate_"), "mean_delta": 12.0,
+            **ends(12, 1, "mean_delta_"), "quality": 55.0, **ends(55, 1, "quality_"),
+            "offline_quality": 55.5, "requests": 4200, "calibration": 1200, "rate_alarm": alarm,
+            "traffic_alarm": alarm, "reason": None}  # fmt: skip
+
+
+def streaming() -> Iterable[Row]:
+    for run, policy in product(runs(), POLICIES):
+        yield run | {"policy": policy, **streamed(run["budget"] + 0.01, None)}
+
+
+def drift() -> Iterable[Row]:
+    moved = {"fixed": 0.15, "rolling": 0.05, "controller": 0.01}
+    for scenario, run, policy in product(SCENARIOS, runs(), POLICIES):
+        away = moved[policy] if scenario != "same" else 0.0
+        yield run | {"scenario": scenario, "policy": policy,
+                     **streamed(run["budget"] + away, 180 if away > 0.1 else None)}  # fmt: skip
+
+
+def drift_paths() -> Iterable[Row]:
+    for scenario, router, place, budget, policy, request in product(
+        SCENARIOS, ROLES, DIRECTIONS, BUDGETS, POLICIES, range(9, 540, 9)
+    ):
+        yield {"scenario": scenario, "router": router, "direction": place, "budget": budget,
+               "role": ROLES[router], "policy": policy, "request": int(request),
+               "rate": budget + request / 5000, "recent_rate": np.nan,
+               **ends(budget, 0.1)}  # fmt: skip
+
+
+def calibration() -> Iterable[Row]:
+    for router, place, target in product(ROLES, PLACES, np.arange(1, 20) / 20):
+        yield {"router": router, "direction": place, "role": ROLES[router], "target": target,
+               "rate": target - 0.01, **ends(target - 0.01, 0.02)}  # fmt: skip
+
+
+def reliability() -> Iterable[Row]:
+    for place, index in product((*DIRECTIONS, "all"), range(10)):
+        yield {"router": "routelmt", "direction": place, "bin": index, "predicted": 4.0 * index,
+               "observed": 3.8 * index, **ends(3.8 * index, 1), "requests": 105}  # fmt: skip
+
+
+def costs() -> Iterable[Row]:
+    for run in runs(sorted({*BUDGETS, *(np.arange(21) / 20)})):
+        share = 0.2 + 0.85 * run["budget"]
+        unknown = run["router"] == "rarity"
+        value = np.nan if unknown else 100 * share
+        yield run | {
+            "quality": quality(run["router"], run["direction"], run["budget"]), "seconds": value,
+            **ends(value, 2, "seconds_"), "router_seconds": 0.05 * value,
+            "small_seconds": 0.2 * value, "large_seconds": 0.75 * value, "mean_seconds": value,
+            "of_all_large": value / 100, "router_share": np.nan if unknown else 0.05,
+            "break_even": np.nan if unknown else 0.94, "money": np.nan, "currency": None,
+            "reason": "no rate of router rarity" if unknown else None,
+        }  # fmt: skip
+
+
+def budgets() -> Iterable[Row]:
+    for run, allocation in product(runs(), ("per_direction", "pooled")):
+        if run["direction"] != "average":
+            yield run | {"allocation": allocation, "rate": run["budget"], "mean_delta": 12.0,
+                         **ends(12, 1, "mean_delta_"), "quality": 55.0, **ends(55, 1, "quality_"),
+                         "behind_oracle": 3.0, **ends(3, 1, "behind_oracle_"),
+                         "reason": None}  # fmt: skip
+
+
+def smallest_budget() -> Iterable[Row]:
+    for router, place, within in product(ROLES, PLACES, (0.5, 1.0)):
+        yield {"router": router, "direction": place, "role": ROLES[router], "within": within,
+               "confidence": 0.95, "budget": 0.95 - 0.1 * within, "calibration_difference": -0.3,
+               "calibration_bound": -0.4, "test_difference": -0.6, **ends(-0.6, 0.2),
+               "held": within == 1.0}  # fmt: skip
+
+
+def cases() -> Iterable[Row]:
+    found = product(("severe_loss", "largest_gain"), DIRECTIONS, BUDGETS, range(1, 31))
+    for at, (kind, direction, budget, rank) in enumerate(found):
+        gain = -10.0 - rank if kind == "severe_loss" else 30.0 - rank
+        first = rank == 1
+        flags = {f"{flag}_{size}": flag == "degenerate" and first
+                 for flag in ("truncated", "degenerate") for size in ("small", "large")}  # fmt: skip
+        yield {
+            "dataset": "software-test", "direction": direction, "segment_id": f"segment{at}",
+            "group_id": f"group{at}", "doc_id": None, "domain": None, "kind": kind,
+            "budget": budget, "rank": rank, "found": 30,
+            "source": MARKUP if first else f"text {at} of some forty characters, or so",
+            "reference": "مرحبا <b>بالعالم</b>" if first else "ein Verweis " * 4,
+            "hypothesis_small": "", "hypothesis_large": "x" * 5000 if rank == 2 else "y" * 40,
+            "quality_small": 50.0, "quality_large": 50.0 + gain, "gain": gain, **flags,
+            "error_spans_small": None, "error_spans_large": MARKUP if first else None,
+            "routed_by": ["routelmt", "entropy"] if rank % 2 else ["routelmt"],
+            "seed_shares": [0.5, 1.0] if rank % 2 else [1.0], "oracles": [],
+        }  # fmt: skip
+
+
+def datasheet() -> Iterable[Row]:
+    statistics = ("mean", "p05", "p25", "p50", "p75", "p95")
+    words = {f"{s}_words_{k}": 9.5 for s in ("source", "reference") for k in statistics}
+    for role, direction, domain in product(("train", "test"), DIRECTIONS, ("all", "one")):
+        yield {"dataset": f"software-{role}", "direction": direction, "domain": domain,
+               "role": role, "segments": 1050, "groups": 1050, "documents": 12, **words,
+               "source_chars_mean": 60.0, "reference_chars_mean": 55.0}  # fmt: skip
+
+
+def contamination() -> Iterable[Row]:
+    for direction in (*DIRECTIONS, "all"):
+        yield {"dataset": "software-train", "role": "train", "held_out": "any", "rows": 2600,
+               "direction": direction, "exact": 0, "near": 5, "group": 0, "removed": 5}  # fmt: skip
+
+
+def training() -> Iterable[Row]:
+    for seed, epoch in product((0, 1), (1, 2, 3)):
+        yield {"router": "routelmt", "seed": seed, "learning_rate": 0.003, "epoch": epoch,
+               "step": 40 * epoch, "train_loss": 1 / epoch, "validation_loss": 1 / epoch,
+               "validation_spearman": 0.4, "epoch_end": True, "kept": epoch == 3}  # fmt: skip
+
+
+MADE = {
+    f.__name__: f
+    for f in (routers, pareto, comparisons, router_metrics, breakdown, cross_metric, noise, guards,
+              risk_buckets, streaming, calibration, reliability, drift, drift_paths, costs, budgets,
+              smallest_budget, cases, datasheet, contamination, training)
+}  # fmt: skip
+
+
+def example(name: str) -> pa.Table:
+    """The made-up table of that name."""
+    rows, schema = list(MADE[name]()), tables.arrow_schema(name)
+    columns = {f.name: pa.array([row[f.name] for row in rows], f.type) for f in schema}
+    return tables.from_columns(name, columns)
+
+
+def write_examples(folder: Path, names: Iterable[str] = tuple(MADE)) -> list[Path]:
+    """The tables of these names as files with provenance."""
+    parent = folder / "parent.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    parent.write_text("what all of them were made from")
+    record = provenance.describe("tables", BOOTSTRAP, [parent])
+    paths = [folder / f"{name}.parquet" for name in names]
+    for path in paths:
+        notes = {"notes": ["en-zh: 60 severe losses, the worst 30 are listed."]}
+        tables.write(example(path.stem), path, path.stem, record | notes)
+    return paths

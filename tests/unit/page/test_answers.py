@@ -1,0 +1,181 @@
+"""Each answer says what its tables say, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from routelmt.page.answers import Answer, answers, percent, value
+from tests.page.examples import MADE, SETTINGS, example, worth
+
+NAMES = ("routers", "pareto", "comparisons", "costs", "risk_buckets", "streaming", "drift",
+         "smallest_budget")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pa.Table]:
+    return {name: example(name) for name in NAMES}
+
+
+def asked(tables: dict[str, pa.Table], budget: float = 0.3) -> dict[str, Answer]:
+    return {answer.question: answer for answer in answers(tables, budget, SETTINGS)}
+
+
+def said(answer: Answer) -> str:
+    return " ".join(answer.sentences)
+
+
+def changed(table: pa.Table, columns: dict[str, Any], **equal: Any) -> pa.Table:
+    """The table with other values where the columns have these ones."""
+    rows = table.to_pylist()
+    for row in rows:
+        if all(row[key] == wanted for key, wanted in equal.items()):
+            row.update(columns)
+    return pa.table({f.name: pa.array([row[f.name] for row in rows], f.type) for f in table.schema})
+
+
+def without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table.column(column), pa.array(list(values)))))
+
+
+def test_the_best_router_its_runner_up_and_chance(tables: dict[str, pa.Table]) -> None:
+    answer = asked(tables)["Which router?"]
+    assert answer.headline == "routelmt" and answer.tables == ("routers",)
+    for router in ("routelmt", "probe", "random"):
+        delta = 10.3 + 10 * worth(router)
+        width = 0.1 * delta + 0.01
+        assert f"{delta:.2f} [{delta - width:.2f}, {delta + width:.2f}]" in said(answer)
+    assert "30 % of the requests" in said(answer) and "runner-up is probe" in said(answer)
+
+
+def test_budgets_have_their_own_answers(tables: dict[str, pa.Table]) -> None:
+    delta = 10.5 + 10 * worth("routelmt")
+    assert f"{delta:.2f} [" in said(asked(tables, 0.5)["Which router?"])
+
+
+def test_what_overlaps_is_called_not_distinguishable(tables: dict[str, pa.Table]) -> None:
+    answer = asked(tables)["Is the difference real?"]
+    difference = 10 * (worth("routelmt") - worth("probe"))
+    assert answer.headline == "not distinguishable from probe"
+    assert f"+{difference:.2f} [{difference - 1.5:.2f}, {difference + 1.5:.2f}]" in said(answer)
+    assert "p = 0.200" in said(answer) and "2.10 points" in said(answer)
+    assert "better than 5 of the 6 routers" in said(answer)
+
+
+def test_what_differs_is_called_better(tables: dict[str, pa.Table]) -> None:
+    sure = changed(tables["comparisons"], {"p_holm": 1e-6})
+    answer = asked(tables | {"comparisons": sure})["Is the difference real?"]
+    assert answer.headline == "better than probe"
+    assert "p < 0.001" in said(answer) and "all 6 routers" in said(answer)
+    undefined = changed(tables["comparisons"], {"p_holm": np.nan, "detectable": np.nan})
+    answer = asked(tables | {"comparisons": undefined})["Is the difference real?"]
+    assert answer.headline == "not distinguishable from probe" and "p undefined" in said(answer)
+
+
+def test_a_comparison_counts_from_either_side(tables: dict[str, pa.Table]) -> None:
+    rows = [
+        row if row["router"] != "routelmt" else row | {
+            "router": row["other"], "other": "routelmt", "difference": -row["difference"],
+            "low": -row["high"], "high": -row["low"],
+        }
+        for row in tables["comparisons"].to_pylist()
+    ]  # fmt: skip
+    turned = pa.Table.from_pylist(rows, tables["comparisons"].schema)
+    question = "Is the difference real?"
+    assert asked(tables | {"comparisons": turned})[question] == asked(tables)[question]
+
+
+def test_risk_is_weighed_against_chance(tables: dict[str, pa.Table]) -> None:
+    question = "What does it risk?"
+    share, chance = (8 - 6 * worth(router) for router in ("routelmt", "random"))
+    answer = asked(tables)[question]
+    assert f"{share:.1f} % [{share - 1:.1f}, {share + 1:.1f}]" in said(answer)
+    assert f"less than the {chance:.1f} %" in said(answer)
+    for low, high, words in (
+        (0.9, 1.0, "more than the"),
+        (0.0, 1.0, "not distinguishable from the"),
+    ):
+        moved = changed(tables["risk_buckets"], {"low": low, "high": high}, router="routelmt")
+        assert words in said(asked(tables | {"risk_buckets": moved})[question])
+
+
+def test_cost_names_seconds_shares_and_break_even(tables: dict[str, pa.Table]) -> None:
+    answer = asked(tables)["What does it cost?"]
+    assert answer.headline == "45.5 % of all-large"  # 0.2 + 0.85 * 0.3
+    for part in ("45.50 [43.50, 47.50] seconds", "5.0 % of these seconds", "p = 94.0 %"):
+        assert part in said(answer)
+    never = {"break_even": np.nan, "reason": "costs more than all-large at any budget"}
+    priced = {"money": 0.0123, "currency": "EUR"}
+    moved = changed(tables["costs"], never | priced, router="routelmt")
+    answer = asked(tables | {"costs": moved})["What does it cost?"]
+    assert never["reason"] in said(answer) and "0.0123 EUR" in said(answer)
+
+
+def test_what_is_undefined_says_why(tables: dict[str, pa.Table]) -> None:
+    nothing = {"seconds": np.nan, "of_all_large": np.nan, "reason": "no decode rate of demo-small"}
+    costs = changed(tables["costs"], nothing, router="routelmt")
+    answer = asked(tables | {"costs": costs})["What does it cost?"]
+    assert (answer.headline, said(answer)) == ("unknown", "Unknown: no decode rate of demo-small.")
+    flat = {"value": np.nan, "low": np.nan, "high": np.nan, "reason": "no headroom"}
+    routers = changed(tables["routers"], flat, router="routelmt", metric="headroom")
+    answer = asked(tables | {"routers": routers})["How much of what is possible?"]
+    assert (answer.headline, said(answer)) == ("undefined", "Undefined: no headroom.")
+
+
+def test_drift_names_every_policy_and_the_alarm(tables: dict[str, pa.Table]) -> None:
+    answer = asked(tables)["How does it drift?"]
+    assert answer.headline == "45.0 % instead of 30 %" and answer.tables == ("streaming", "drift")
+    for part in ("31.0 % [29.0, 33.0] of traffic like", "fixed threshold 45.0 % [43.0, 47.0]",
+                 "rolling quantile 35.0 %", "controller 31.0 %", "after 180 requests"):  # fmt: skip
+        assert part in said(answer)
+    silent = changed(tables["drift"], {"rate_alarm": None})
+    assert "stays silent" in said(asked(tables | {"drift": silent})["How does it drift?"])
+    steady = {name: table for name, table in tables.items() if name != "drift"}
+    assert asked(steady)["How does it drift?"].headline == "31.0 % instead of 30 %"
+
+
+def test_the_smallest_budget_says_whether_it_held(tables: dict[str, pa.Table]) -> None:
+    answer = asked(tables)["How small may p be?"]
+    assert answer.headline == "p = 90 % within 0.5 points"
+    assert "-0.60 [-0.80, -0.40]: missed" in said(answer)
+    assert "p = 85 % to be within 1 point; on the test sets -0.60" in said(answer)
+    assert said(answer).endswith("kept.")
+
+
+def test_quality_is_read_off_the_curve(tables: dict[str, pa.Table]) -> None:
+    curve = tables["pareto"].to_pandas().query("router == 'routelmt' and direction == 'average'")
+    here = curve[curve.call_rate <= 0.3 + 1e-9].iloc[-1]
+    answer = asked(tables)["What quality?"]
+    assert answer.headline == f"{here.quality:.1f} points"
+    for row in (curve.iloc[0], here, curve.iloc[-1]):
+        assert value(row.to_dict(), "quality") in said(answer)
+
+
+def test_without_a_table_there_is_no_answer_from_it(tables: dict[str, pa.Table]) -> None:
+    few = asked({name: tables[name] for name in ("routers", "pareto")})
+    assert list(few) == ["Which router?", "How much of what is possible?", "What quality?"]
+    assert set(NAMES) <= set(MADE)
+
+
+def test_where_none_can_be_deployed_nothing_is_recommended(tables: dict[str, pa.Table]) -> None:
+    routers = tables["routers"].filter(pc.not_equal(tables["routers"].column("role"), "router"))
+    (only,) = answers(tables | {"routers": routers}, 0.3, SETTINGS)
+    assert only.headline == "none"
+    others = {"entropy", "length", "probe", "rarity", "routelmt-q", "random"}
+    alone = without(tables["routers"], "router", others)
+    empty = tables["comparisons"].slice(0, 0)
+    found = asked(tables | {"routers": alone, "comparisons": empty})
+    assert (
+        "runner-up" not in said(found["Which router?"]) and "Is the difference real?" not in found
+    )
+
+
+def test_numbers_are_written_without_needless_digits() -> None:
+    assert [percent(p) for p in (0.3, 0.07, 0.125, 1.0)] == ["30 %", "7 %", "12.5 %", "100 %"]
+    assert percent(-0.0001, 1) == "0.0 %"
+    assert value({"value": -0.001, "low": np.nan, "high": np.nan}) == "0.00"

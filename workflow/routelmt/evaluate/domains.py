@@ -1,0 +1,336 @@
+"""Table `domains`: the routers' figures within named domains of the test data, against the rest.
+
+A named domain is a set of requests by their dataset, their domain, or both (RouteLMT's appendix:
+medical and colloquial test sets). It is evaluated as test data of its own: K = floor(p * n) of its
+own requests in each direction. All requests that no name takes are IN_DOMAIN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routelmt import tables
+from routelmt.errors import UserError
+from routelmt.evaluate import inference
+from routelmt.evaluate.arrays import BoolArray, FloatArray, IntArray
+from routelmt.evaluate.averages import RouterFigures, over_seeds
+from routelmt.evaluate.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
+from routelmt.evaluate.breakdown import MINIMUM_REQUESTS
+from routelmt.evaluate.deployment import subset
+from routelmt.evaluate.metrics import headroom_recovered, undefined_reason
+from routelmt.evaluate.quality_tables import role_of
+from routelmt.evaluate.requests import Evaluation, aligned
+from routelmt.evaluate.roles import AVERAGE
+from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
+
+IN_DOMAIN = "in-domain"
+_COLUMNS = {"datasets": "dataset", "domains": "domain"}
+
+
+class _Part(NamedTuple):
+    """The requests of a domain in one direction, and its place in the bootstrap table."""
+
+    domain: str
+    direction: str
+    requests: DirectionData
+    at: int | None  # None: too few to evaluate
+
+
+class _Place(NamedTuple):
+    """A domain in a direction or on the average, and the rest of the same directions."""
+
+    domain: str
+    direction: str
+    own: list[_Part]
+    rest: list[_Part]
+
+
+_Metrics = dict[str, RouterFigures]  # (1, routers, budgets)
+
+
+def domains(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
+    """Spearman, HitRate, MeanΔ and headroom of every router by named domain, direction and budget.
+
+    settings: as for the table `routers`; domains {name: {datasets: [...], domains: [...]}}, of
+    which either may be left out; minimum_requests, see the table `breakdown`. difference: to the
+    rest in the same directions. The average is over the directions that have the domain. Domain
+    and rest are redrawn in the same replicates, with the same seeds. Raises UserError without
+    segments, for a name that no request has, and for requests that have two.
+    """
+    return _table(settings, evaluation, lambda _, own, rest: _minus(own, rest))
+
+
+def domains_by_training(
+    settings: dict[str, Any], evaluation: Evaluation, homes: Mapping[str, str]
+) -> pa.Table:
+    """As `domains`, where difference is to the router that was trained on the domain itself.
+
+    homes: that router by domain, where there is one; the rest of the requests is left out.
+    """
+    position = {router: index for index, router in enumerate(evaluation.routers)}
+
+    def to_home(place: _Place, own: _Metrics, _: _Metrics | None) -> _Metrics | None:
+        home = position.get(homes.get(place.domain, ""))
+        return None if home is None else _minus(own, _only(own, home))
+
+    found = _table(settings, evaluation, to_home)
+    return found.filter(pc.not_equal(found.column("domain"), IN_DOMAIN))
+
+
+def _table(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    compared: Callable[[_Place, _Metrics, _Metrics | None], _Metrics | None],
+) -> pa.Table:
+    """compared: the differences of a place, from its metrics and those of the rest."""
+    if not settings["domains"]:
+        return tables.arrow_schema("domains").empty_table()
+    evaluation = with_expected_chance(evaluation, settings)
+    smallest = settings.get("minimum_requests", MINIMUM_REQUESTS)
+    needed = max(smallest, int(np.ceil(1 / min(settings["budgets"]) - 1e-9)), 2)
+    parts = list(_parts(settings["domains"], evaluation, needed))
+    large = [part.requests for part in parts if part.at is not None]
+    bootstrap = settings["bootstrap"]
+    drawn = (bootstrap["replicates"], bootstrap["seed"])
+    table = bootstrap_table(large, settings["budgets"], *drawn) if large else None
+    found = []
+    for place in _places(parts):
+        own, rest = (_metrics(settings, evaluation, table, p) for p in (place.own, place.rest))
+        difference = None if own is None else compared(place, own, rest)
+        found += [
+            tables.from_columns("domains", columns)
+            for columns in _columns(settings, evaluation, place, (own, difference), needed)
+        ]
+    return pa.concat_tables(found)
+
+
+def _parts(
+    named: Mapping[str, Mapping[str, Any]], evaluation: Evaluation, needed: int
+) -> Iterator[_Part]:
+    """Named domains in their order and then the rest, each by direction; empty ones left out."""
+    if evaluation.segments is None:
+        raise UserError("named domains are told by the test segments; give --segments.")
+    members: dict[str, list[IntArray]] = {name: [] for name in (*named, IN_DOMAIN)}
+    for segments in aligned(evaluation, evaluation.segments, "segments"):
+        taken = np.zeros(segments.num_rows, dtype=np.int64)
+        for name, spec in named.items():
+            own = _members(spec, segments)
+            members[name].append(np.flatnonzero(own))
+            taken += own
+        _check_disjoint(named, segments, taken)
+        members[IN_DOMAIN].append(np.flatnonzero(taken == 0))
+    at = 0
+    for name, by_direction in members.items():
+        if name in named and not any(len(rows) for rows in by_direction):
+            raise UserError(
+                f"config key 'domains.{name}': no test request is of {_written(named[name])}; "
+                f"there: {_there(evaluation.segments)}."
+            )
+        for direction, rows in zip(evaluation.directions, by_direction, strict=True):
+            if len(rows):
+                enough = len(rows) >= needed
+                yield _Part(name, direction.name, _requests(direction, name, rows),
+                            at if enough else None)  # fmt: skip
+                at += enough
+
+
+def _members(spec: Mapping[str, Any], segments: pa.Table) -> BoolArray:
+    """Which of a direction's requests have one of the datasets, and one of the domains."""
+    own = np.ones(segments.num_rows, dtype=np.bool_)
+    for key, column in _COLUMNS.items():
+        if spec.get(key):
+            values = np.array(segments.column(column).to_pylist(), dtype=object)
+            own &= np.isin(values, np.array(spec[key], dtype=object))
+    return own
+
+
+def _check_disjoint(
+    named: Mapping[str, Mapping[str, Any]], segments: pa.Table, taken: IntArray
+) -> None:
+    twice = np.flatnonzero(taken > 1)
+    if twice.size:
+        first = segments.slice(int(twice[0]), 1)
+        both = [name for name, spec in named.items() if _members(spec, first)[0]]
+        raise UserError(
+            f"config key 'domains': {twice.size:,} requests are in both {' and '.join(both)}, "
+            f"first: {first.column('dataset')[0]}/{first.column('segment_id')[0]}; a request may "
+            "be in one."
+        )
+
+
+def _written(spec: Mapping[str, Any]) -> str:
+    return " and ".join(f"{key} {', '.join(spec[key])}" for key in _COLUMNS if spec.get(key))
+
+
+def _there(segments: pa.Table) -> str:
+    found = {key: sorted(set(filter(None, segments.column(column).unique().to_pylist())))
+             for key, column in _COLUMNS.items()}  # fmt: skip
+    return _written(found)
+
+
+def _requests(direction: DirectionData, domain: str, rows: IntArray) -> DirectionData:
+    return replace(subset(direction, rows), name=f"{direction.name} {domain}")
+
+
+def _places(parts: Sequence[_Part]) -> Iterator[_Place]:
+    """Every part, and after those of a domain the average over them."""
+    rest = {part.direction: part for part in parts if part.domain == IN_DOMAIN}
+    for domain in dict.fromkeys(part.domain for part in parts):
+        own = [part for part in parts if part.domain == domain]
+        against = [rest[p.direction] for p in own if domain != IN_DOMAIN and p.direction in rest]
+        for part in own:
+            here = [other for other in against if other.direction == part.direction]
+            yield _Place(domain, part.direction, [part], here)
+        yield _Place(domain, AVERAGE, own, against if len(against) == len(own) else [])
+
+
+def _metrics(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    table: BootstrapTable | None,
+    parts: Sequence[_Part],
+) -> _Metrics | None:
+    """All metrics, each the mean over the parts; None where one is too small, or there is none."""
+    at = [part.at for part in parts if part.at is not None]
+    if table is None or not at or len(at) < len(parts):
+        return None
+    budgets = len(table.budgets)
+    rho, hits, delta, chance, best = (
+        _mean(estimates, at)
+        for estimates in (table.spearman, table.hit_rate, table.mean_delta,
+                          table.random_mean_delta, table.oracle_mean_delta)
+    )  # fmt: skip
+    found = {
+        "spearman": Estimates(
+            np.repeat(rho.point[..., None], budgets, axis=2),
+            np.repeat(rho.samples[..., None, :], budgets, axis=2),
+        ),
+        "hit_rate": Estimates(100 * hits.point, 100 * hits.samples),
+        "mean_delta": delta,
+        "headroom": Estimates(
+            headroom_recovered(delta.point, chance.point[:, None, None], best.point[:, None]),
+            headroom_recovered(delta.samples, chance.samples[:, None, None], best.samples[:, None]),
+        ),
+    }
+    seed = settings["bootstrap"]["seed"]
+    figures = {
+        name: over_seeds(estimates, table.routers, evaluation.columns, seed)
+        for name, estimates in found.items()
+    }
+    constant = any(np.ptp(part.requests.gain) == 0 for part in parts)
+    expect_no_correlation(
+        figures["spearman"],
+        [router in settings["random"] for router in evaluation.routers],
+        np.full((1, budgets), constant),
+    )
+    return figures
+
+
+def _mean(estimates: Estimates, at: Sequence[int]) -> Estimates:
+    """Over some entries of the first axis, which stays with one."""
+    rows = list(at)
+    return Estimates(
+        estimates.point[rows].mean(axis=0)[np.newaxis],
+        estimates.samples[rows].mean(axis=0)[np.newaxis],
+    )
+
+
+def _columns(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    place: _Place,
+    found: tuple[_Metrics | None, _Metrics | None],
+    needed: int,
+) -> Iterator[dict[str, Any]]:
+    """The columns of each metric, by router and then budget; found: metrics, and differences."""
+    names, budgets = evaluation.routers, settings["budgets"]
+    router, budget = (axis.ravel() for axis in np.indices((len(names), len(budgets))))
+    for metric in ("spearman", "hit_rate", "mean_delta", "headroom"):
+        value, spread = _figure(found[0], metric, len(router))
+        difference, _ = _figure(found[1], metric, len(router))
+        seeds = np.array([_seeds(settings, evaluation, names[r]) for r in router])
+        level = settings["bootstrap"]["level"]
+        yield {
+            "router": [names[r] for r in router],
+            "direction": place.direction,
+            "domain": place.domain,
+            "budget": np.array(budgets)[budget],
+            "role": [role_of(names[r], settings) for r in router],
+            "metric": metric,
+            **_with_interval("", value, level),
+            "seeds": seeds,
+            "seed_spread": np.where(seeds == 0, 0.0, spread),
+            "requests": sum(len(part.requests.gain) for part in place.own),
+            "directions": len(place.own),
+            **_with_interval("difference", difference, level),
+            "reason": [
+                _reason(metric, place.own, evaluation.columns[names[r]], needed)
+                if nothing
+                else None
+                for r, nothing in zip(router, np.isnan(value.point), strict=True)
+            ],
+        }
+
+
+def _minus(own: _Metrics | None, rest: _Metrics | None) -> _Metrics | None:
+    """Differences on the same replicates and seeds."""
+    if own is None or rest is None:
+        return None
+    return {
+        name: RouterFigures(
+            figures.value - rest[name].value,
+            figures.samples - rest[name].samples,
+            np.full(figures.value.shape, np.nan),
+        )
+        for name, figures in own.items()
+    }
+
+
+def _only(metrics: _Metrics, router: int) -> _Metrics:
+    """Those of one router, for all."""
+    return {
+        name: RouterFigures(*(part[:, [router]] for part in figures))
+        for name, figures in metrics.items()
+    }
+
+
+def _figure(metrics: _Metrics | None, name: str, size: int) -> tuple[Estimates, FloatArray]:
+    """By router and budget, (size,): a metric, and its spread over the seeds; NaN for none."""
+    nothing = np.full(size, np.nan)
+    if metrics is None:
+        return Estimates(nothing, nothing[:, None]), nothing
+    figures = metrics[name]
+    samples = figures.samples[0].reshape(size, -1)
+    return Estimates(figures.value[0].ravel(), samples), figures.spread[0].ravel()
+
+
+def _with_interval(name: str, figure: Estimates, level: float) -> dict[str, FloatArray]:
+    low, high = inference.percentile_limits(figure.samples, level)
+    undefined = np.isnan(figure.point)
+    return {
+        name or "value": figure.point,
+        f"{name}_low".strip("_"): np.where(undefined, np.nan, low),
+        f"{name}_high".strip("_"): np.where(undefined, np.nan, high),
+    }
+
+
+def _seeds(settings: dict[str, Any], evaluation: Evaluation, router: str) -> int:
+    return 0 if router in settings["random"] else len(evaluation.columns[router])
+
+
+def _reason(metric: str, own: Sequence[_Part], columns: Sequence[str], needed: int) -> str:
+    for part in own:
+        head = f"{part.direction}: " if len(own) > 1 else ""
+        if part.at is None:
+            return f"{head}{len(part.requests.gain)} requests, {needed} are needed"
+        for column in columns if metric == "spearman" else ():
+            why = undefined_reason(part.requests.priorities[column], part.requests.gain)
+            if why:
+                return f"{head}{why}"
+    return "the gain oracle gains no more than a random router"

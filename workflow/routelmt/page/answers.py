@@ -1,0 +1,329 @@
+"""The questions a reader comes with, answered from the tables at one budget.
+
+Every sentence is put together from values of the tables it names; where a table or a value is
+missing, so is its sentence, or it says why. All values are averages over the directions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routelmt.evaluate.layouts import interval, number
+from routelmt.evaluate.roles import AVERAGE, RANDOM, RISK_BUCKETS, ROUTER
+from routelmt.figures.drift import POLICIES, SCENARIOS
+
+SIGNIFICANCE = 0.05
+SEVERE_LOSS = RISK_BUCKETS[0]
+# Budgets of the tables are the same numbers up to this.
+SAME = 1e-9
+
+Row = dict[str, Any]
+Tables = Mapping[str, pa.Table]
+
+
+class Answer(NamedTuple):
+    """A question, its answer in a few words and in sentences, and the tables these are from."""
+
+    question: str
+    headline: str
+    sentences: tuple[str, ...]
+    tables: tuple[str, ...]
+
+
+class _Case(NamedTuple):
+    """What all answers at a budget are about."""
+
+    tables: Tables
+    budget: float
+    best: str
+    settings: Mapping[str, Any]
+
+    def rows(self, table: str, **equal: Any) -> list[Row]:
+        """Rows of the average over the directions with these values; none without the table."""
+        return _rows(self.tables, table, direction=AVERAGE, **equal)
+
+
+def answers(tables: Tables, budget: float, settings: Mapping[str, Any]) -> list[Answer]:
+    """Which router, how sure, what it buys, costs, risks, how it drifts, and how small p may be.
+
+    tables: by name, at least routers and pareto. settings: experiment, metric, small, large.
+    """
+    ranked = ranking(tables["routers"], budget)
+    if not ranked:
+        text = (
+            "No router that can be deployed has a defined gain at this budget: only chance and "
+            "oracles, which know the outcome, are left to compare."
+        )
+        return [Answer("Which router?", "none", (text,), ("routers",))]
+    case = _Case(tables, budget, ranked[0]["router"], settings)
+    found = (answer(case) for answer in _ANSWERS)
+    return [_which(case, ranked), *(answer for answer in found if answer)]
+
+
+def ranking(routers: pa.Table, budget: float) -> list[Row]:
+    """MeanΔ rows of the deployable routers on average, the best first; undefined ones left out."""
+    rows = _rows({"routers": routers}, "routers", direction=AVERAGE, budget=budget)
+    found = [r for r in rows if (r["role"], r["metric"]) == (ROUTER, "mean_delta")]
+    defined = [row for row in found if not math.isnan(row["value"])]
+    return sorted(defined, key=lambda row: (-row["value"], row["router"]))
+
+
+def _which(case: _Case, ranked: list[Row]) -> Answer:
+    said = [
+        f"The {percent(case.budget)} of the requests that {case.best} sends to the large model "
+        f"gain {value(ranked[0])} points each."
+    ]
+    if len(ranked) > 1:
+        said.append(f"The runner-up is {ranked[1]['router']} with {value(ranked[1])}.")
+    chance = case.rows("routers", metric="mean_delta", budget=case.budget, role=RANDOM)
+    if chance:
+        said.append(f"Requests picked at random gain {value(chance[0])}.")
+    return Answer("Which router?", case.best, tuple(said), ("routers",))
+
+
+def _sure(case: _Case) -> Answer | None:
+    rows = case.rows("comparisons", metric="mean_delta", budget=case.budget)
+    own = [r if r["router"] == case.best else turned(r) for r in rows
+           if case.best in (r["router"], r["other"])]  # fmt: skip
+    if not own:
+        return None
+    against = {row["other"]: row for row in own}
+    ranked = [row["router"] for row in ranking(case.tables["routers"], case.budget)]
+    second = next((router for router in ranked[1:] if router in against), own[0]["other"])
+    row = against[second]
+    beaten = [o for o, r in against.items() if r["p_holm"] < SIGNIFICANCE and r["difference"] > 0]
+    said = [
+        f"{case.best} minus {second}: {value(row, 'difference', sign='+')} points, "
+        f"{p_value(row['p_holm'])} after Holm's correction over all pairs of routers.",
+        _ranks_above(beaten, list(against)),
+    ]
+    if second not in beaten and not math.isnan(row["detectable"]):
+        said.append(
+            f"Of differences of {number(row['detectable'], 2)} points, one in five would go unseen "
+            "here; of smaller ones, more."
+        )
+    said.append("The best was picked on these same requests, which flatters it a little.")
+    verdict = "better than" if second in beaten else "not distinguishable from"
+    headline = f"{verdict} {second}"
+    return Answer("Is the difference real?", headline, tuple(said), ("comparisons", "routers"))
+
+
+def _ranks_above(beaten: list[str], others: list[str]) -> str:
+    rest = [other for other in others if other not in beaten]
+    if not rest:
+        return f"It is better than all {len(others)} routers it was compared with."
+    return (
+        f"It is better than {len(beaten)} of the {len(others)} routers it was compared with, and "
+        f"not distinguishable from {', '.join(rest)}."
+    )
+
+
+def _headroom(case: _Case) -> Answer | None:
+    rows = case.rows("routers", metric="headroom", budget=case.budget, router=case.best)
+    if not rows:
+        return None
+    row, question = rows[0], "How much of what is possible?"
+    if math.isnan(row["value"]):
+        return Answer(question, "undefined", (f"Undefined: {row['reason']}.",), ("routers",))
+    recovered = value(row, scale=100, digits=1, unit=" %")
+    text = (
+        "The gain oracle, which knows the outcome, gains as much as a choice can. Of what it gains "
+        f"over a random choice, {case.best} recovers {recovered}."
+    )
+    return Answer(question, percent(row["value"], 0), (text,), ("routers",))
+
+
+def _quality(case: _Case) -> Answer | None:
+    rows = sorted(case.rows("pareto", router=case.best), key=lambda row: row["call_rate"])
+    if not rows:
+        return None
+    small, large = rows[0], rows[-1]
+    here = [row for row in rows if row["call_rate"] <= case.budget + SAME][-1]
+    names = case.settings
+    text = (
+        f"Mean quality ({names['metric']}) is {value(small, 'quality')} with the small model "
+        f"({names['small']}) alone, {value(here, 'quality')} with {percent(here['call_rate'])} of "
+        f"the requests sent on by {case.best}, and {value(large, 'quality')} with the large model "
+        f"({names['large']}) alone."
+    )
+    return Answer("What quality?", f"{number(here['quality'], 1)} points", (text,), ("pareto",))
+
+
+def _cost(case: _Case) -> Answer | None:
+    rows = case.rows("costs", router=case.best, budget=case.budget)
+    if not rows:
+        return None
+    row, question = rows[0], "What does it cost?"
+    if math.isnan(row["seconds"]):
+        return Answer(question, "unknown", (f"Unknown: {row['reason']}.",), ("costs",))
+    said = [
+        f"1,000 requests take {value(row, 'seconds', ends='seconds_')} seconds of the device, "
+        f"{percent(row['of_all_large'], 1)} of what the large model alone takes; "
+        f"{percent(row['router_share'], 1)} of these seconds are the router's own."
+    ]
+    if not math.isnan(row["break_even"]):
+        even = percent(row["break_even"], 1)
+        said.append(f"Up to p = {even} it costs less than the large model alone.")
+    elif row["reason"]:
+        said.append(f"Break-even: {row['reason']}.")
+    if not math.isnan(row["money"]):
+        said.append(f"In money: {number(row['money'], 4)} {row['currency']}.")
+    headline = f"{percent(row['of_all_large'], 1)} of all-large"
+    return Answer(question, headline, tuple(said), ("costs",))
+
+
+def _risk(case: _Case) -> Answer | None:
+    severe = {"bucket": SEVERE_LOSS, "budget": case.budget}
+    rows = case.rows("risk_buckets", router=case.best, **severe)
+    if not rows:
+        return None
+    said = [
+        f"{_share(rows[0], 'share')} of the requests that {case.best} sends get a severely worse "
+        "translation from the large model than from the small one."
+    ]
+    chance = case.rows("risk_buckets", role=RANDOM, **severe)
+    if chance:
+        said.append(
+            f"That is {_against(rows[0], chance[0])} the {_share(chance[0], 'share')} of a random "
+            "choice, which is also what sending everything to the large model comes to."
+        )
+    headline = f"{percent(rows[0]['share'], 1)} severe losses"
+    return Answer("What does it risk?", headline, tuple(said), ("risk_buckets",))
+
+
+def _drift(case: _Case) -> Answer | None:
+    own = {"router": case.best, "budget": case.budget}
+    said, used, fixed = [], [], None
+    steady = case.rows("streaming", policy="fixed", **own)
+    if steady:
+        used.append("streaming")
+        fixed = steady[0]
+        said.append(
+            f"A threshold set beforehand for {percent(case.budget)} sends on "
+            f"{_share(fixed, 'rate', 'rate_')} of traffic like that it was set on."
+        )
+    changed = {name: case.rows("drift", scenario=name, **own) for name in ("shift", "gradual")}
+    for scenario, rows in changed.items():
+        if rows:
+            each = ", ".join(
+                f"{POLICIES[r['policy']][0]} {_share(r, 'rate', 'rate_')}" for r in rows
+            )
+            alarms = [_alarm(row) for row in rows if row["policy"] == "fixed"]
+            said.append(" ".join([f"With {SCENARIOS[scenario]}: {each}.", *alarms]))
+    if any(changed.values()):
+        used.append("drift")
+        fixed = next((r for r in changed["shift"] if r["policy"] == "fixed"), fixed)
+    if not said or fixed is None:
+        return None
+    headline = f"{percent(fixed['rate'], 1)} instead of {percent(case.budget)}"
+    return Answer("How does it drift?", headline, tuple(said), tuple(used))
+
+
+def _smallest(case: _Case) -> Answer | None:
+    rows = sorted(case.rows("smallest_budget", router=case.best), key=lambda row: row["within"])
+    if not rows:
+        return None
+    said = [
+        f"The smallest share that keeps {case.best} near the large model alone, chosen on "
+        f"validation data with {percent(rows[0]['confidence'])} confidence:"
+    ]
+    for row in rows:
+        outcome = "kept" if row["held"] else "missed"
+        said.append(
+            f"p = {percent(row['budget'])} to be within {_points(row['within'])}; on the test sets "
+            f"{value(row, 'test_difference', sign='+')}: {outcome}."
+        )
+    headline = f"p = {percent(rows[0]['budget'])} within {_points(rows[0]['within'])}"
+    return Answer("How small may p be?", headline, tuple(said), ("smallest_budget",))
+
+
+_ANSWERS: tuple[Callable[[_Case], Answer | None], ...] = (
+    _sure,
+    _headroom,
+    _quality,
+    _cost,
+    _risk,
+    _drift,
+    _smallest,
+)
+
+
+def turned(row: Row) -> Row:
+    """A comparison seen from the other router."""
+    return row | {
+        "router": row["other"],
+        "other": row["router"],
+        "difference": -row["difference"],
+        "low": -row["high"],
+        "high": -row["low"],
+    }
+
+
+def value(
+    row: Row,
+    name: str = "value",
+    scale: float = 1,
+    digits: int = 2,
+    unit: str = "",
+    ends: str = "",
+    sign: str = "",
+) -> str:
+    """'1.23 [1.00, 1.50]' of a row; the interval is left out where it is undefined."""
+    low, high = (row[f"{ends}{end}"] * scale for end in ("low", "high"))
+    shown = row[name] * scale
+    text = f"{shown:{sign}z.{digits}f}{unit}"
+    return " ".join(part for part in (text, interval(low, high, digits)) if part)
+
+
+def percent(share: float, digits: int | None = None) -> str:
+    """'30 %', or with that many digits; by default as many as it takes, one at most."""
+    if digits is None:
+        digits = 0 if abs(100 * share - round(100 * share)) < SAME * 100 else 1
+    return f"{number(100 * share, digits)} %"
+
+
+def p_value(p: float) -> str:
+    """'p = 0.012', never 'p = 0.000'."""
+    if math.isnan(p):
+        return "p undefined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _against(row: Row, other: Row) -> str:
+    if row["high"] < other["low"]:
+        return "less than"
+    return "more than" if row["low"] > other["high"] else "not distinguishable from"
+
+
+def _share(row: Row, name: str, ends: str = "") -> str:
+    return value(row, name, scale=100, digits=1, unit=" %", ends=ends)
+
+
+def _alarm(row: Row) -> str:
+    if row["rate_alarm"] is None:
+        return "The alarm for the fixed threshold's rate stays silent."
+    return f"The alarm for the fixed threshold's rate comes after {row['rate_alarm']:,} requests."
+
+
+def _points(within: float) -> str:
+    return "1 point" if within == 1 else f"{within:g} points"
+
+
+def _rows(tables: Tables, name: str, **equal: Any) -> list[Row]:
+    """Rows of a table with these values; none if the table is not there."""
+    if name not in tables:
+        return []
+    table = tables[name]
+    for column, wanted in equal.items():
+        held = table.column(column)
+        if isinstance(wanted, float):
+            table = table.filter(pc.less(pc.abs(pc.subtract(held, wanted)), SAME))
+        else:
+            table = table.filter(pc.equal(held, wanted))
+    found: list[Row] = table.to_pylist()
+    return found

@@ -1,0 +1,244 @@
+// Which router is best: the answer, the table of all, who beats whom, and further metrics.
+// A section is [element, start], or null where its table is absent; start, if any, runs once the
+// element is on the page.
+const METRIC = ["metric", "Metric", (metric) => data.metrics[metric]?.[0] ?? metric];
+const ENDS = { low: "low", high: "high" };
+const SHARE = { scale: 100, digits: 1 };
+
+const MEANINGS = {
+  mean_delta:
+    "mean gain, in points of the metric, of the requests that the router sends to the large model",
+  hit_rate: "share, in %, of the requests with the largest gains that the router sends too",
+  spearman: "rank correlation of what the router says with the gain",
+  headroom: "share, in %, of the oracle's advantage over a random choice",
+};
+
+/** Questions and answers at one of the experiment's budgets. */
+function answerSection() {
+  const cards = h("div", { class: "cards" });
+  function show(budget) {
+    const found = data.answers[data.budgets.findIndex((own) => same(own, budget))];
+    cards.replaceChildren(
+      ...found.map(({ question, headline, sentences, tables }) =>
+        h(
+          "article",
+          { class: "card" },
+          h("h3", {}, question),
+          h("p", { class: "headline" }, unbroken(headline)),
+          sentences.map((sentence) => h("p", {}, unbroken(sentence))),
+          origin(tables),
+        ),
+      ),
+    );
+  }
+  show(data.budgets[0]);
+  const options = data.budgets.map((budget) => [budget, percent(budget)]);
+  const element = section(
+    "answer",
+    "The answer",
+    options.length > 1
+      ? "Averages over the directions, at the budget p that is chosen here."
+      : "Averages over the directions, when the large model gets " +
+          `p = ${percent(data.budgets[0])} of the requests.`,
+    [],
+    h("div", { class: "controls" }, choice("Budget p", options, data.budgets[0], show)),
+    cards,
+  );
+  return [element];
+}
+
+/** One line per router: all metrics of the main table, with intervals. */
+function routersSection() {
+  const rows = rowsOf("routers");
+  const metric = (key) => {
+    const [label, scale, digits] = data.metrics[key];
+    return {
+      label,
+      numeric: true,
+      title: MEANINGS[key],
+      value: (row) => row[key]?.value ?? null,
+      cell: (row) => {
+        const own = row[key];
+        const scaled = (v) => (v === null ? null : v * scale);
+        return numberCell(
+          scaled(own.value),
+          interval(scaled(own.low), scaled(own.high), digits),
+          digits,
+          own.reason,
+        );
+      },
+    };
+  };
+  const columns = [
+    routerColumn(),
+    metric("mean_delta"),
+    { label: "MeanΔ, interval", cell: (row) => whisker(row.mean_delta, row.router, extent) },
+    metric("hit_rate"),
+    metric("spearman"),
+    metric("headroom"),
+    whole("seeds", "Seeds", "0: all draws averaged exactly"),
+    numeric("spread", "Seed spread", { title: "standard deviation of MeanΔ over the seeds" }),
+    whole("requests", "Requests"),
+  ];
+  const table = grid(columns, { by: "MeanΔ", down: true }, "Routers");
+  let extent = [0, 1]; // of the intervals that are shown
+  function pivoted(chosen) {
+    const here = where(rows, chosen);
+    const drawn = where(here, { metric: "mean_delta" }).filter((row) => row.low !== null);
+    extent = [Math.min(...drawn.map((row) => row.low)), Math.max(...drawn.map((row) => row.high))];
+    return distinct(here, "router").map((router) => {
+      const own = Object.fromEntries(where(here, { router }).map((row) => [row.metric, row]));
+      const { seeds, requests } = own.mean_delta;
+      return { router, ...own, seeds, requests, spread: own.mean_delta.seed_spread };
+    });
+  }
+  const own = choices(rows, [DIRECTION, BUDGET], { direction: AVERAGE }, (chosen) =>
+    table.show(pivoted(chosen)),
+  );
+  table.show(pivoted(own.chosen));
+  return [
+    section(
+      "routers",
+      "All routers",
+      `In brackets: ${percent(data.level)} intervals from ${count(data.replicates)} ` +
+        "resamples of the requests. Click a heading to sort.",
+      ["routers"],
+      own.element,
+      table.element,
+    ),
+  ];
+}
+
+function whisker(row, router, [low, high]) {
+  if (row.value === null || row.low === null) return MISSING;
+  const x = (value) => (4 + (112 * (value - low)) / (high - low || 1)).toFixed(1);
+  const [look, neutral] = [data.looks[router], data.roles[router] !== "router"];
+  const picture = s("svg", { width: 120, height: 14, class: "whisker", "aria-hidden": "true" });
+  picture.append(
+    coloured(
+      s("path", { class: "line", "stroke-width": 2, d: `M${x(row.low)} 7H${x(row.high)}` }),
+      look,
+      neutral,
+    ),
+    coloured(s("circle", { class: "mark", r: 3.5, cx: x(row.value), cy: 7 }), look, neutral),
+  );
+  return picture;
+}
+
+function comparisonsSection() {
+  const rows = rowsOf("comparisons");
+  if (!rows?.length) return null;
+  const both = rows.flatMap((row) => [
+    row,
+    {
+      ...row,
+      router: row.other,
+      other: row.router,
+      difference: -row.difference,
+      low: -row.high,
+      high: -row.low,
+    },
+  ]);
+  const columns = [
+    routerColumn("other", "Compared with"),
+    numeric("difference", "Difference", ENDS),
+    probability("p_value", "p"),
+    probability("p_holm", "p (Holm)", "corrected for the number of pairs"),
+    { label: "Verdict", value: verdict, cell: verdict },
+    numeric("detectable", "Detectable", { title: "smallest difference found with 80 % power" }),
+  ];
+  return [
+    section(
+      "comparisons",
+      "Who beats whom",
+      "Differences between two routers on the same resampled requests; positive " +
+        "where the chosen router is better. A difference counts if p stays below 0.05 " +
+        "after Holm's correction for all pairs.",
+      ["comparisons"],
+      explorer(both, [ROUTER, METRIC, DIRECTION, BUDGET], columns, {
+        sort: { by: "Difference", down: true },
+        start: {
+          router: bestRouter(),
+          direction: AVERAGE,
+          metric: "mean_delta",
+          budget: data.budgets[0],
+        },
+        caption: "Differences",
+      }),
+    ),
+  ];
+}
+
+function verdict(row) {
+  if (row.p_holm === null) return "undefined";
+  if (row.p_holm >= 0.05) return "not distinguishable";
+  return row.difference > 0 ? "better" : "worse";
+}
+
+/** The value of a row that names its metric, in the metric's own unit and digits. */
+function measured() {
+  return {
+    label: "Value",
+    numeric: true,
+    value: (row) => row.value,
+    cell: (row) => {
+      const [, scale, digits] = data.metrics[row.metric] ?? ["", 1, 3];
+      const scaled = (own) => (own === null ? null : own * scale);
+      return numberCell(
+        scaled(row.value),
+        interval(scaled(row.low), scaled(row.high), digits),
+        digits,
+        row.reason,
+      );
+    },
+  };
+}
+
+function metricsSection() {
+  const parts = [];
+  const used = [];
+  const ask = (name, title, filters, columns, options) => {
+    const rows = rowsOf(name);
+    if (!rows?.length) return;
+    used.push(name);
+    parts.push(
+      h("h3", {}, title),
+      explorer(rows, filters, columns, { caption: title, ...options }),
+    );
+  };
+  const value = [measured(), whole("requests", "Requests")];
+  ask("router_metrics", "Every metric", [METRIC, DIRECTION, BUDGET], [routerColumn(), ...value], {
+    start: { direction: AVERAGE, metric: "apgr" },
+    sort: { by: "Value", down: true },
+  });
+  ask(
+    "breakdown",
+    "Within domains and lengths",
+    [ROUTER, ["by", "By"], METRIC, DIRECTION, BUDGET],
+    [text("group", "Group"), text("detail", "Words"), ...value],
+    {
+      start: {
+        router: bestRouter(),
+        direction: AVERAGE,
+        metric: "mean_delta",
+        budget: data.budgets[0],
+      },
+    },
+  );
+  ask(
+    "cross_metric",
+    "Judged by other metrics",
+    [["judge", "Judge"], METRIC, DIRECTION, BUDGET],
+    [routerColumn(), value[0]],
+    { start: { direction: AVERAGE, metric: "mean_delta" }, sort: { by: "Value", down: true } },
+  );
+  ask(
+    "noise",
+    "How much could be noise of the labels",
+    [DIRECTION, ["measure", "Measure"]],
+    [routerColumn(), text("method", "Method"), text("metrics", "Metrics"), ...value],
+    { start: { direction: AVERAGE } },
+  );
+  if (!parts.length) return null;
+  return [section("metrics", "More metrics, domains, other judges", null, used, parts)];
+}

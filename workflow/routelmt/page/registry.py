@@ -1,0 +1,27 @@
+"""The tables that the page of an experiment shows, in the order of its sections."""
+
+from __future__ import annotations
+
+REQUIRED = ("routers", "pareto")
+OPTIONAL = (
+    "comparisons",
+    "router_metrics",
+    "breakdown",
+    "cross_metric",
+    "noise",
+    "guards",
+    "risk_buckets",
+    "streaming",
+    "calibration",
+    "reliability",
+    "drift",
+    "drift_paths",
+    "costs",
+    "budgets",
+    "smallest_budget",
+    "cases",
+    "datasheet",
+    "contamination",
+    "training",
+)
+PAGE_TABLES = (*REQUIRED, *OPTIONAL)

@@ -1,0 +1,177 @@
+"""What the workflow leaves and goes by: tables, trained routers, and files without a record.
+
+Paths in records are relative to the folder that the workflow ran in. They are looked up from the
+child's own folder upwards, so that results can be read from anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from routelmt import stages, tables
+from routelmt.errors import UserError
+from routelmt.provenance import TABLE_SUFFIXES, identity_once
+from routelmt.routers import artifact
+
+ROUTER, FOLDER, FILE = "router", "folder", "file"  # beside the names of tables
+CURRENT, OLDER, UNKNOWN = "current", "older", ""  # states of the code that made it
+# Files that are made from tables and carry no record of their own.
+RENDERINGS = (".csv", ".tex", ".md", ".pdf", ".png", ".html")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What something was made from: where it is now, and the content it had then."""
+
+    path: Path
+    content: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A table, router, folder or file with what its record says; nothing for what has none.
+
+    what: name of a table, or ROUTER, FOLDER, FILE. content: None where it is missing or was not
+    hashed. code: whether the code of its stage is still the same as that of code_hash.
+    """
+
+    path: str
+    what: str
+    content: str | None = None
+    rows: int | None = None
+    stage: str = ""
+    kind: str = ""
+    code: str = UNKNOWN
+    code_hash: str = ""
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    parents: tuple[Parent, ...] = ()
+
+
+def shown(path: str | Path) -> str:
+    """The path as it is printed and known by: relative to the working folder if it is below."""
+    return str(_absolute(path)).removeprefix(f"{Path.cwd()}{os.sep}")
+
+
+def _absolute(path: str | Path) -> Path:
+    """Of a link, not of what it points at: results/ may be a link to another disk."""
+    return Path(os.path.normpath(Path(path).absolute()))
+
+
+def locate(recorded: str, child: str | Path) -> Path:
+    """Where a parent named in a child's record is: below one of the folders the child is in."""
+    path = Path(recorded)
+    if path.is_absolute():
+        return path
+    for folder in _absolute(child).parents:
+        if (folder / path).exists():
+            return Path(shown(folder / path))
+    return path
+
+
+def is_table(path: Path) -> bool:
+    """Whether it is a table of the workflow, readable or not; others' tables are mere files."""
+    return path.suffix in TABLE_SUFFIXES and not tables.is_foreign(path)
+
+
+def is_router(path: Path) -> bool:
+    """Whether it is the folder of a trained router."""
+    return (path / artifact.RECORD).is_file()
+
+
+def open_table(path: Path) -> Artifact:
+    """A table by its record; content is what the record says. UserError if it is none of ours."""
+    record = tables.record_of(path)
+    return Artifact(
+        shown(path), record["table"], record["content"], record["rows"], **_made(record, path)
+    )
+
+
+def open_router(path: Path) -> Artifact:
+    """A router by router.json; content is that of the whole folder. UserError if damaged.
+
+    Its record has what made it if `train` put it there, else only packages and settings.
+    """
+    record = artifact.read_record(path)
+    made = _made(record.get("provenance", {}), path)
+    made["packages"] = made["packages"] or record.get("packages", {})
+    made["settings"] = made["settings"] or record.get("hyperparameters", {})
+    made["stage"] = made["stage"] or "routers"
+    rows = record.get("rows", {}).get("training", {}).get("count")
+    return Artifact(shown(path), ROUTER, identity_once(str(path)), rows, **made)
+
+
+def open_made(path: Path) -> Artifact:
+    """A table or router. Raises UserError for what carries no record, or a damaged one."""
+    if is_router(path):
+        return open_router(path)
+    if path.exists() and path.suffix not in TABLE_SUFFIXES:
+        raise UserError(
+            f"{path}: carries no record. Give a table (.parquet), a router's folder, or a folder "
+            "with such below it."
+        )
+    return open_table(path)
+
+
+def _made(record: Mapping[str, Any], child: Path) -> dict[str, Any]:
+    """Fields of an Artifact that say how it was made."""
+    stage, kind = record.get("stage", ""), record.get("kind", "")
+    found = [Parent(locate(p["path"], child), p["content"]) for p in record.get("parents", [])]
+    return {
+        "stage": stage,
+        "kind": kind,
+        "code": code_state(stage, kind, record["code"]) if "code" in record else UNKNOWN,
+        "code_hash": record.get("code", ""),
+        "packages": record.get("packages", {}),
+        "settings": record.get("settings", {}),
+        "parents": tuple(found),
+    }
+
+
+def code_state(stage: str, kind: str, recorded: str) -> str:
+    """CURRENT if the code of a stage is what a record has; OLDER too where it is no longer here."""
+    try:
+        now = stages.code_hash(stage, kind)
+    except (KeyError, OSError):
+        return OLDER
+    return CURRENT if now == recorded else OLDER
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """Tables and routers' folders below a folder, sorted, hidden ones left out.
+
+    Raises UserError if the folder cannot be read.
+    """
+    for path in _walk(folder):
+        if path.is_dir() or is_table(path):
+            yield path
+
+
+def renderings(folder: Path) -> dict[str, int]:
+    """How many files without a record there are below a folder, by suffix (see RENDERINGS)."""
+    found: dict[str, int] = {}
+    for path in _walk(folder):
+        if path.suffix in RENDERINGS and path.is_file():
+            found[path.suffix] = found.get(path.suffix, 0) + 1
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder, and routers as a whole."""
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"{error.filename}: {error.strerror}; give a folder that can be read.")
+
+    if is_router(folder):
+        yield folder
+        return
+    for name, folders, files in os.walk(folder, onerror=fail):
+        here = Path(name)
+        routers = [f for f in folders if is_router(here / f) and not f.startswith(".")]
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in routers)
+        yield from (here / router for router in sorted(routers))
+        yield from (here / file for file in sorted(files) if not file.startswith("."))
