@@ -28,6 +28,7 @@ def settings() -> dict[str, Any]:
         "random": ["random"],
         "metric": "chrf",
         "minimum_requests": 12,
+        "domains": {"news": {"datasets": ["news"]}},
     }
 
 

@@ -12,6 +12,7 @@ from router_toys import LANGUAGES, PROMPT, SPEED, gains, toy
 
 from routelmt import provenance
 from routelmt.errors import UserError
+from routelmt.evaluate.training_curves import training_table
 from routelmt.routers import deploy, probe
 from routelmt.routers.inputs import RouterContext, RouterInputs
 from routelmt.states import open_states
@@ -72,11 +73,13 @@ def test_a_probe_learns_what_the_states_tell_and_is_deployed_as_it_was_tested(
     rows, context, base, tmp_path, layers
 ):
     training, validation, unseen = rows
-    record = probe.train({**SPEC, "layers": layers}, training, validation, context, tmp_path / "r")
+    out = tmp_path / "r/seed0"
+    record = probe.train({**SPEC, "layers": layers}, training, validation, context, out)
     found = record["result"]
-    history = [json.loads(x) for x in (tmp_path / "r/history.jsonl").read_text().splitlines()]
+    history = training_table([out]).to_pylist()  # as the workflow's table has it
     assert found["validation_loss"] == min(h["validation_loss"] for h in history) < 0.6
-    prediction, priority = probe.predict_trained(tmp_path / "r", unseen, context)
+    assert [h["step"] // h["epoch"] for h in history] == [history[0]["step"]] * len(history)
+    prediction, priority = probe.predict_trained(out, unseen, context)
     assert np.array_equal(prediction, priority) and prediction.dtype == np.float64
     assert spearman(prediction, unseen.gain("gain", "test")) > 0.6
 

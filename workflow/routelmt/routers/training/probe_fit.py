@@ -80,6 +80,7 @@ def fit(
             outputs = predict(probe, validation.features)
             entry = {
                 "epoch": epoch,
+                "step": epoch * math.ceil(len(order) / size),
                 "train_loss": train_loss,
                 **validation_metrics(outputs, held_out, loss, spec["batch_size"]),
                 "seconds": time.monotonic() - start,
