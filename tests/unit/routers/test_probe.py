@@ -83,7 +83,7 @@ def test_a_probe_learns_what_the_states_tell_and_is_deployed_as_it_was_tested(
     assert np.array_equal(prediction, priority) and prediction.dtype == np.float64
     assert spearman(prediction, unseen.gain("gain", "test")) > 0.6
 
-    router = deploy.load_router(tmp_path / "r", speed=SPEED)
+    router = deploy.load_router(out, speed=SPEED)
     requests = [
         deploy.Request(i, d, s)
         for i, (d, s) in enumerate(zip(unseen.directions, unseen.sources, strict=True))
@@ -92,9 +92,9 @@ def test_a_probe_learns_what_the_states_tell_and_is_deployed_as_it_was_tested(
     # States are kept in half precision either way; batches differ in the last float32 bits.
     np.testing.assert_allclose(again, prediction, atol=2e-3 * record["scale"])
     assert np.array_equal(router.answers(unseen.directions, unseen.sources)["gain"], again)
-    moved = probe.open_trained(tmp_path / "r", SPEED, {"path": str(base), "revision": None})
+    moved = probe.open_trained(out, SPEED, {"path": str(base), "revision": None})
     assert np.array_equal(moved.score(unseen.directions, unseen.sources)[0], again)
-    card = (tmp_path / "r/README.md").read_text()
+    card = (out / "README.md").read_text()
     assert "nothing beyond the prefill" in card and "## On the validation rows" in card
 
 
