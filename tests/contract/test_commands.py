@@ -127,7 +127,7 @@ def test_evaluation_writes_every_table_and_rendering(
     settings: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from routelmt.config import DATA_TABLES, TABLES
+    from routelmt.config import DATA_TABLES, DOMAINS, TABLES
     from routelmt.figures.registry import FIGURES
 
     run = world / "runs/tiny"
@@ -141,15 +141,20 @@ def test_evaluation_writes_every_table_and_rendering(
         "metric": "chrf",
         "judge_metrics": [],
         "raters": [],
+        "domains": {
+            "own": {
+                "datasets": [tables.read(chain["segments-test"], "segments")["dataset"][0].as_py()]
+            }
+        },
     }
-    for table in TABLES:
+    for table in (*TABLES, DOMAINS):
         command(
             "evaluate",
             table=table,
             settings=options,
             predictions=list(predictions.values()),
             gains=chain["gains-test"],
-            segments=[chain["segments-test"]] if table == "breakdown" else [],
+            segments=[chain["segments-test"]] if table in ("breakdown", DOMAINS) else [],
             out=run / f"tables/{table}.parquet",
         )
         assert tables.read(run / f"tables/{table}.parquet", table).num_rows

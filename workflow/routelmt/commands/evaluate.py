@@ -8,18 +8,18 @@ from routelmt.commands import add_out, add_settings
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from routelmt.config import JUDGED, TABLES
+    from routelmt.config import DOMAINS, JUDGED, TABLES
 
-    parser.add_argument("--table", choices=[*TABLES, JUDGED], required=True)
+    parser.add_argument("--table", choices=[*TABLES, JUDGED, DOMAINS], required=True)
     parser.add_argument(
         "--predictions", type=Path, nargs="+", required=True, help="of every router"
     )
     parser.add_argument("--gains", type=Path, nargs="+", required=True, help="of every test set")
     parser.add_argument(
-        "--segments", type=Path, nargs="*", default=[], help="of every test set, for breakdown"
+        "--segments", type=Path, nargs="*", default=[], help="of every test set, for domains"
     )
     parser.add_argument(
-        "--other-gains", type=Path, nargs="*", default=[], help="of each metric in judge_metrics"
+        "--other-gains", type=Path, nargs="*", default=[], help="of judge_metrics, then of raters"
     )
     add_settings(parser, "budgets, bootstrap and what else shapes the table")
     add_out(parser)
@@ -36,8 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     gains = tables.read_all(arguments.gains, "gains")
     segments = tables.read_all(arguments.segments, "segments") if arguments.segments else None
     others = [tables.read(path, "gains") for path in arguments.other_gains]
-    judged = gains_by_metric(settings.get("judge_metrics", []), others)
-    table = build_table(name, settings, predictions, gains, segments, judged)
+    metrics = dict.fromkeys([*settings.get("judge_metrics", []), *settings.get("raters", [])])
+    by_metric = gains_by_metric(list(metrics), others)
+    table = build_table(name, settings, predictions, gains, segments, by_metric)
     files = (arguments.predictions, arguments.gains, arguments.segments, arguments.other_gains)
     record = provenance.describe("tables", settings, [path for paths in files for path in paths])
     write_renderings(table, name, arguments.out)
