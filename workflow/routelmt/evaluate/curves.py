@@ -114,6 +114,7 @@ def _metrics(
     requests, total = curve.requests, curve.total
     cpt = [_first_at(curve, level * total) / requests for level in CPT_LEVELS]
     hull = _hull_area(curve.running, curve.routed)
+    low = _area_to(curve, LOW_BUDGET * requests)
     lost = weighted.run_sums(block.in_order * (in_order <= 0), router)
     return np.stack(
         [
@@ -121,9 +122,8 @@ def _metrics(
             *cpt,
             small + weighted.ratio(hull, requests**2),
             _auroc(block, lost),
-            small + weighted.ratio(_area_to(curve, LOW_BUDGET * requests), requests**2)
-            / LOW_BUDGET,
-            small + _middle(curve) / requests,
+            small + weighted.ratio(low, requests**2) / LOW_BUDGET,
+            small + _middle(curve, low) / requests,
             1 - _mean_place_in_band(curve) / requests,
         ]
     )  # fmt: skip
@@ -156,8 +156,8 @@ def _first_at(curve: Curve, level: FloatArray) -> FloatArray:
 
 def _area_to(curve: Curve, k: FloatArray) -> FloatArray:
     """Area under the routed gain up to k copies, (B,); k need not be whole, NaN stays NaN."""
-    ends = np.stack([np.searchsorted(c, end) for c, end in zip(curve.running, k, strict=True)])
-    run = np.minimum(ends, curve.running.shape[1] - 1)
+    end = weighted.first_reaching(curve.running, k[:, np.newaxis])[:, 0]
+    run = np.minimum(end, curve.running.shape[1] - 1)
     row, copies = np.arange(len(run)), k - _before(curve.running, run)
     slope = curve.gain[row, run] / np.maximum(curve.copies[row, run], 1.0)
     rise = _before(curve.routed, run) + slope * copies / 2
@@ -166,11 +166,14 @@ def _area_to(curve: Curve, k: FloatArray) -> FloatArray:
     return area
 
 
-def _middle(curve: Curve) -> FloatArray:
-    """Mean routed gain from LOW_BUDGET to where HIGH_BAND begins, (B,); NaN if that is empty."""
+def _middle(curve: Curve, area: FloatArray) -> FloatArray:
+    """Mean routed gain from LOW_BUDGET to where HIGH_BAND begins, (B,); NaN if that is empty.
+
+    area: under the routed gain up to LOW_BUDGET, (B,).
+    """
     low, high = LOW_BUDGET * curve.requests, _first_at(curve, HIGH_BAND[0] * curve.total)
     width = np.where(high > low, high - low, np.nan)
-    return (_area_to(curve, high) - _area_to(curve, low)) / width
+    return (_area_to(curve, high) - area) / width
 
 
 def _mean_place_in_band(curve: Curve) -> FloatArray:

@@ -59,6 +59,12 @@ def percentile_limits(samples: npt.ArrayLike, level: float = 0.95) -> tuple[Floa
     return low, high
 
 
+def share_limits(samples: npt.ArrayLike, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """percentile_limits of a share: stretched deviations of a few seeds may lead beyond 0 and 1."""
+    low, high = percentile_limits(samples, level)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
 def paired_difference(
     difference: float, samples: npt.ArrayLike, level: float = 0.95
 ) -> PairedDifference:

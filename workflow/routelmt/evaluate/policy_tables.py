@@ -37,7 +37,7 @@ def risk_buckets(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     parts = []
     for budget in progress(settings["budgets"], "risk buckets", "budget"):
         shares = _bucket_shares(settings, evaluation, budget)
-        low, high = inference.percentile_limits(shares.samples, level)
+        low, high = inference.share_limits(shares.samples, level)
         columns = {
             "router": [names[r] for r in router],
             "direction": [places[p] for p in place],
@@ -114,9 +114,13 @@ def _guards_at(
         "budget": budget,
         "quantile": [sweep.quantile for sweep in sweeps] * len(places),
     }
-    for name, estimates in (("severe_loss", severe), ("mean_delta", routed.mean_delta)):
+    figures_and_limits = (
+        ("severe_loss", severe, inference.share_limits),
+        ("mean_delta", routed.mean_delta, inference.percentile_limits),
+    )
+    for name, estimates, limits in figures_and_limits:
         figures = _over_sweeps(estimates, policies, sweeps)
-        low, high = inference.percentile_limits(figures.samples, settings["bootstrap"]["level"])
+        low, high = limits(figures.samples, settings["bootstrap"]["level"])
         columns |= {
             name: figures.value.ravel(),
             f"{name}_low": low.ravel(),

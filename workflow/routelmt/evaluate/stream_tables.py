@@ -87,7 +87,7 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
             for held_out, test in deployment.calibrated()
         ]
         rate = figures_of(settings, streams).rate
-        low, high = inference.percentile_limits(rate.samples, level)
+        low, high = inference.share_limits(rate.samples, level)
         for p, place in enumerate(places):
             for t, target in enumerate(TARGETS):
                 cell = (p, t)
@@ -170,7 +170,9 @@ def policy_rows(
     figures = figures_of(settings, streams)
     level = settings["bootstrap"]["level"]
     limits = {
-        name: inference.percentile_limits(found.samples, level)
+        name: (inference.share_limits if name == "rate" else inference.percentile_limits)(
+            found.samples, level
+        )
         for name, found in figures._asdict().items()
     }
     requests = [len(own[0].requests.gain) for own in streams]

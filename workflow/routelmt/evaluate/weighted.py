@@ -108,12 +108,17 @@ def cuts(block: Routed, column: SortedColumn, k: IntArray | FloatArray) -> Cuts:
 
     k: shape (B, budgets), 0 <= k <= copies of the replicate; it need not be whole.
     """
-    run = np.stack([np.searchsorted(c, wanted) for c, wanted in zip(block.count, k, strict=True)])
-    run = np.minimum(run, block.count.shape[1] - 1)
+    run = np.minimum(first_reaching(block.count, k), block.count.shape[1] - 1)
     copies = np.take_along_axis(block.copies, run, axis=1)
     before = np.take_along_axis(block.count, run, axis=1) - copies
     part = (k - before) / np.maximum(copies, 1.0)
     return Cuts(run, column.starts[run], column.ends()[run], part)
+
+
+def first_reaching(count: FloatArray, k: IntArray | FloatArray) -> IntArray:
+    """Where each row of count, (B, m) and ascending, first reaches k, (B, budgets); m for never."""
+    wanted = k.astype(np.float64)  # else every search would convert it
+    return np.stack([c.searchsorted(w) for c, w in zip(count, wanted, strict=True)])
 
 
 def taken(place: FloatArray, group: IntArray) -> FloatArray:

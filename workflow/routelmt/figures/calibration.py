@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER
-from routelmt.figures.panels import add_legend, panel_grid, places, routers, rows, title
+from routelmt.figures.panels import add_legend, drawn, panel_grid, places, routers, rows, title
 from routelmt.figures.style import applied, looks
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     table = tables["calibration"]
     look = looks(routers(table), style["palette"])
     found = [(router, role) for router, role in routers(table) if role != ORACLE]
+    found = drawn(found, style)
     layers = max(BAND_LAYERS, sum(role == ROUTER for _, role in found))
     with applied(style):
         headings = [title(place) for place in places(table)]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER, labelled
 from routelmt.figures.panels import (
     add_legend,
+    drawn,
     empty_figure,
     panel_grid,
     places,
@@ -38,7 +39,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     budgets = sorted(set(tables["routers"].column("budget").to_pylist()))
     look = looks(routers(table), style["palette"])
     known = {row["router"] for row in table.to_pylist() if not np.isnan(row["of_all_large"])}
-    found = [(router, role) for router, role in routers(table) if router in known]
+    found = drawn([pair for pair in routers(table) if pair[0] in known], style)
     with applied(style):
         if not found:
             return empty_figure(style, EMPTY)

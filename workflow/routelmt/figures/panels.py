@@ -41,6 +41,12 @@ def routers(table: pa.Table) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(names, roles, strict=True)))
 
 
+def drawn(found: list[tuple[str, str]], style: dict[str, Any]) -> list[tuple[str, str]]:
+    """Those of (router, role) that the style wants as curves; all if it names none of them."""
+    chosen = [pair for pair in found if pair[0] in (style.get("curves") or ())]
+    return chosen or found
+
+
 def lines(table: pa.Table) -> tuple[list[tuple[str, float]], list[str]]:
     """(router, budget) of every line of a figure with one line each, and what it is called."""
     budgets = sorted(set(table.column("budget").to_pylist()))

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER, labelled
-from routelmt.figures.panels import add_legend, panel_grid, places, routers, rows, title
+from routelmt.figures.panels import add_legend, drawn, panel_grid, places, routers, rows, title
 from routelmt.figures.style import Look, applied, looks
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     budgets = sorted(set(tables["routers"].column("budget").to_pylist()))
     found = routers(table)
     look = looks(found, style["palette"])
+    found = drawn(found, style)
     deployable = sum(role == ROUTER for _, role in found)
     band = BAND_INK / max(BAND_LAYERS, deployable)
     with applied(style):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt.figures.panels import add_legend, empty_figure, panel_grid, routers, rows
+from routelmt.figures.panels import add_legend, drawn, empty_figure, panel_grid, routers, rows
 from routelmt.figures.style import Look, applied, looks
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
 
     table = tables["reliability"]
     look = looks(routers(tables["routers"]), style["palette"])
-    names = pc.unique(table.column("router")).to_pylist()
+    spoken = pc.unique(table.column("router")).to_pylist()
+    named = drawn([pair for pair in routers(tables["routers"]) if pair[0] in spoken], style)
+    names = [name for name, _ in named]
     directions = pc.unique(table.column("direction")).to_pylist()
     with applied(style):
         if not names:
