@@ -20,7 +20,14 @@ ROUTERS = 5
 HAVE = {*DATA_TABLES, *TABLES}
 FIGURES = [name for name, f in registry.FIGURES.items() if HAVE.issuperset(f.tables)]
 # One dataset, one direction; the two experiments share segments and translations.
-LABELS = {"label_gains": 1, "predict": 2, "evaluate": len(TABLES), "plot": len(FIGURES) - 1}
+LABELS = {
+    "label_gains": 1,
+    "predict": 2,
+    "evaluate": len(TABLES),
+    "evaluate_cases": 1,
+    "plot": len(FIGURES) - 1,
+    "page": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,9 @@ def test_the_example_is_planned_whole(project: Path) -> None:
         "find_overlaps": 2,
         "describe_data": 2 * len(DATA_TABLES),
         "evaluate": 2 * len(TABLES),
+        "evaluate_cases": 2,
         "plot": 2 * len(FIGURES),
+        "page": 2,
     }
 
 

@@ -97,7 +97,7 @@ def test_without_a_token_the_licence_page_is_named_and_the_rest_is_there(
 
 def test_offline_everything_is_read_and_nothing_is_fetched(fetched: Path) -> None:
     planned = run(fetched, "--dry-run", "segments")
-    assert job_counts(planned.stdout + planned.stderr) == {"read_segments": 20}
+    assert job_counts(planned.stdout + planned.stderr) == {"read_segments": 7 * 4}
     done = run(fetched, "--cores", "2", "segments", timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 

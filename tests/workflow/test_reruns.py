@@ -110,7 +110,10 @@ def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
     ("change", "expected"),
     [
         ({"bootstrap": {"replicates": 200}}, TABLES),
-        ({"routers": ["gain-oracle", "routelmt", "routelmt-q", "random"]}, TABLES),
+        (
+            {"routers": ["gain-oracle", "quality-oracle", "routelmt", "routelmt-q", "random"]},
+            TABLES,
+        ),
         (
             {"risk_edges": [-10, -1, 1]},
             {"evaluate": 2, "evaluate_cases": 1, "evaluate_costs": 1, "plot": 3, "page": 1},

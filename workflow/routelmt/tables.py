@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -743,6 +743,12 @@ def from_columns(table: str, columns: Mapping[str, Any]) -> pa.Table:
         raise ValueError(f"columns of {table} and of its schema differ: {sorted(missing)}")
     arrays = [_array(columns[field.name], field, rows) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def from_rows(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Arrow table of the declared schema from rows that have all its columns."""
+    names = arrow_schema(table).names
+    return from_columns(table, {name: [row[name] for row in rows] for name in names})
 
 
 def _is_sequence(value: Any) -> bool:

@@ -64,8 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows += _recorded(arguments.routers)
     if not rows:
         raise UserError("rates: nothing to measure; give --segments, --benchmarks or --routers.")
-    names = tables.arrow_schema("rates").names
-    table = tables.from_columns("rates", {name: [row[name] for row in rows] for name in names})
+    table = tables.from_rows("rates", rows)
     parents = [*arguments.segments, *arguments.hypotheses, *arguments.routers]
     settings = {"model": arguments.settings, "given": arguments.given}
     record = provenance.describe("rates", settings, [*parents, *local_files(arguments.settings)])

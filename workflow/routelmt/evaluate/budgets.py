@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from routelmt import tables
 from routelmt.evaluate import inference, weighted
 from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
 from routelmt.evaluate.averages import over_seeds, with_average
@@ -26,7 +27,7 @@ from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.requests import Evaluation
 from routelmt.evaluate.roles import ORACLE
 from routelmt.evaluate.selection import budget_counts
-from routelmt.evaluate.stream_tables import NOTHING_ROUTED, Row, table_of
+from routelmt.evaluate.stream_tables import NOTHING_ROUTED, Row
 from routelmt.progress import progress
 
 ORACLE_ALLOCATION = "oracle"
@@ -105,7 +106,7 @@ def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
             role = ORACLE if router == ORACLE_ALLOCATION else role_of(router, settings)
             same = {"router": router, "role": role, "budget": budget, "allocation": way}
             found += [same | row for row in _rows(settings, share, best, names)]
-    return table_of("budgets", found)
+    return tables.from_rows("budgets", found)
 
 
 def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
@@ -129,7 +130,7 @@ def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
                 same = {"router": router, "role": role_of(router, settings), "direction": place,
                         "within": within, "confidence": settings["confidence"]}  # fmt: skip
                 found.append(same | _outcome(settings, *sides, within))
-    return table_of("smallest_budget", found)
+    return tables.from_rows("smallest_budget", found)
 
 
 def isotonic(priority: FloatArray, gain: FloatArray, at: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from routelmt import tables
 from routelmt.evaluate import inference
 from routelmt.evaluate.arrays import FloatArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
@@ -23,7 +24,6 @@ from routelmt.evaluate.bootstrap import DirectionData, bootstrap_pareto
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST
 from routelmt.evaluate.requests import Evaluation
-from routelmt.evaluate.stream_tables import Row, table_of
 from routelmt.join import align
 from routelmt.progress import progress
 
@@ -37,6 +37,7 @@ ANSWER_TOKENS = 10
 # Terms of a router type that are a pass of its own, measured together as its rate by request.
 _OWN_PASS = frozenset({"prefill", "encoder", "answer", "samples"})
 
+Row = dict[str, Any]
 Rates = Mapping[tuple[str, str], float]  # seconds, or money, by name and step
 
 
@@ -99,7 +100,7 @@ def costs(
                      "money": spent[p, b], "currency": prices and prices["currency"]}
                     | ledger[p][b]
                 )  # fmt: skip
-    return table_of("costs", found)
+    return tables.from_rows("costs", found)
 
 
 def rates_of(table: pa.Table) -> dict[tuple[str, str], float]:

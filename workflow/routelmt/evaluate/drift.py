@@ -25,7 +25,6 @@ from routelmt.evaluate.stream_tables import (
     offline_quality,
     policy_rows,
     served,
-    table_of,
 )
 from routelmt.progress import progress
 
@@ -61,7 +60,7 @@ def drift(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
                 "role": role_of(router, settings)}  # fmt: skip
         rows = policy_rows(settings, streams, place_names(deployment.test), offline)
         found += [same | row for row in rows]
-    return table_of("drift", found)
+    return tables.from_rows("drift", found)
 
 
 def drift_paths(settings: dict[str, Any], deployment: Deployment) -> pa.Table:

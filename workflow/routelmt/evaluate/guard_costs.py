@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from routelmt import tables
 from routelmt.evaluate import inference
 from routelmt.evaluate.arrays import BoolArray, FloatArray
 from routelmt.evaluate.averages import over_seeds, with_average
@@ -34,6 +35,7 @@ from routelmt.evaluate.costs import (
     GuardedCosts,
     NoRate,
     Rates,
+    Row,
     Tokens,
     guarded_costs,
     rates_of,
@@ -46,7 +48,6 @@ from routelmt.evaluate.quality_tables import place_names
 from routelmt.evaluate.requests import Evaluation
 from routelmt.evaluate.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER
 from routelmt.evaluate.selection import budget_count, eligible_counts, guarded_ranking, ranking
-from routelmt.evaluate.stream_tables import Row, table_of
 from routelmt.progress import progress
 
 _SEVERE = RISK_BUCKETS.index("severe_loss")
@@ -85,7 +86,7 @@ def guard_costs(
     that are missing leave the seconds undefined, with the reason.
     """
     if not settings["guards"]["rank"]:
-        return table_of("guard_costs", [])
+        return tables.from_rows("guard_costs", [])
     tokens, seconds = tokens_of(evaluation, gains, hypotheses), rates_of(rates)
     known = guards(settings, evaluation).to_pylist()
     keys = dict.fromkeys((r["router"], r["guard"], r["budget"], r["quantile"]) for r in known)
@@ -102,7 +103,7 @@ def guard_costs(
     for router in settings["random"]:
         for budget in settings["budgets"] if router in evaluation.columns else ():
             found += _by_chance(settings, evaluation, tokens, seconds, router, budget)
-    return table_of("guard_costs", found)
+    return tables.from_rows("guard_costs", found)
 
 
 def _row(known: Row, spent: _Spent, place: int) -> Row:

@@ -73,7 +73,7 @@ def streaming_table(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
                 same | row
                 for row in policy_rows(settings, streams, place_names(deployment.test), offline)
             ]
-    return table_of("streaming", found)
+    return tables.from_rows("streaming", found)
 
 
 def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
@@ -96,7 +96,7 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
                      "target": target, "rate": rate.value[cell], "low": low[cell],
                      "high": high[cell]}
                 )  # fmt: skip
-    return table_of("calibration", found)
+    return tables.from_rows("calibration", found)
 
 
 def reliability(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
@@ -112,7 +112,7 @@ def reliability(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
             predicted = np.concatenate([d.priorities[column] for d in rows])
             for row in _bins(settings, rows, predicted):
                 found.append({"router": router, "direction": place} | row)
-    return table_of("reliability", found)
+    return tables.from_rows("reliability", found)
 
 
 def served(
@@ -307,9 +307,3 @@ def _bin_means(
         weighted.ratio(gained.point.sum(axis=0), members.point.sum(axis=0)),
         weighted.ratio(gained.samples.sum(axis=0), members.samples.sum(axis=0)),
     )
-
-
-def table_of(name: str, rows: Sequence[Row]) -> pa.Table:
-    """The table of that name from rows that have all its columns."""
-    names = tables.arrow_schema(name).names
-    return tables.from_columns(name, {column: [row[column] for row in rows] for column in names})

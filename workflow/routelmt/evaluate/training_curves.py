@@ -34,8 +34,7 @@ def training_table(folders: Sequence[Path]) -> pa.Table:
     a history that is not one.
     """
     rows = [row for folder in folders for row in _rows(folder)]
-    names = tables.arrow_schema("training").names
-    return tables.from_columns("training", {name: [row[name] for row in rows] for name in names})
+    return tables.from_rows("training", rows)
 
 
 def _rows(folder: Path) -> Iterator[Row]:
