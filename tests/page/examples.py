@@ -136,6 +136,43 @@ def guards() -> Iterable[Row]:
                    **ends(12 * share, 0.5, "mean_delta_")}  # fmt: skip
 
 
+def guard_costs() -> Iterable[Row]:
+    for row in guards():
+        asked = 0.0 if row["guard"] == "none" or row["quantile"] == 1 else 0.9 - row["quantile"] / 2
+        extra = 5.2 * (asked > 0)
+        yield {key: value for key, value in row.items() if key != "oracle"} | {
+            "role": "router", "degenerate": row["guard"] != "none"
+            and row["quantile"] == row["budget"], "seconds": 36.4 + extra,
+            **ends(36.4 + extra, 1.7, "seconds_"), "guard_seconds": extra,
+            "calibrated_seconds": 36.4 + extra * asked, "asked": asked, "reason": None,
+        }  # fmt: skip
+    for place, budget in product(PLACES, BUDGETS):
+        yield {"router": "random", "guard": "none", "direction": place, "budget": budget,
+               "quantile": 1.0, "role": "random", "degenerate": False, "severe_loss": 0.08,
+               **ends(0.08, 0.01, "severe_loss_"), "mean_delta": 9.0,
+               **ends(9, 0.5, "mean_delta_"), "seconds": 32.9, **ends(32.9, 1.7, "seconds_"),
+               "guard_seconds": 0.0, "calibrated_seconds": 32.9, "asked": 0.0,
+               "reason": None}  # fmt: skip
+
+
+def domains() -> Iterable[Row]:
+    """Worse in the first domain, as good in the second, undefined in one direction of it."""
+    for run, (domain, away) in product(
+        runs(), (("medical", -9.3), ("colloquial", 0.4), ("in-domain", 0.0))
+    ):
+        few = (domain, run["direction"]) == ("colloquial", "ru-en")
+        for metric, scale in (("hit_rate", 1.0), ("mean_delta", 0.3), ("spearman", 0.01),
+                              ("headroom", 0.01)):  # fmt: skip
+            value = np.nan if few else scale * (37.3 + 50 * worth(run["router"]) + away)
+            difference = np.nan if few or domain == "in-domain" else scale * away
+            yield run | {
+                "domain": domain, "metric": metric, "value": value, **ends(value, 2 * scale),
+                "seeds": 2, "seed_spread": 0.1 * scale, "requests": 300, "directions": 1,
+                "difference": difference, **ends(difference, 3 * scale, "difference_"),
+                "reason": "3 requests, 30 are needed" if few else None,
+            }  # fmt: skip
+
+
 def streamed(rate: float, alarm: int | None) -> Row:
     return {"rate": rate, **ends(rate, 0.02, "rate_"), "mean_delta": 12.0,
             **ends(12, 1, "mean_delta_"), "quality": 55.0, **ends(55, 1, "quality_"),
@@ -256,6 +293,7 @@ def training() -> Iterable[Row]:
 MADE = {
     f.__name__: f
     for f in (routers, pareto, comparisons, router_metrics, breakdown, cross_metric, noise, guards,
+              guard_costs, domains,
               risk_buckets, streaming, calibration, reliability, drift, drift_paths, costs, budgets,
               smallest_budget, cases, datasheet, contamination, training)
 }  # fmt: skip

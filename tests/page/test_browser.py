@@ -13,6 +13,7 @@ import pytest
 from routelmt.page.build import page as built
 from routelmt.page.registry import REQUIRED
 from routelmt.page.sources import read_sources
+from tests.page import examples
 from tests.page.examples import DIRECTIONS, MARKUP, ROLES, SETTINGS, UNDEFINED, write_examples
 
 CHROMIUM = next(
@@ -107,7 +108,7 @@ def test_it_renders_without_a_word_on_the_console_or_a_request(seen: Seen, file:
     assert seen.requests == [file.as_uri()]
     assert seen.page.title() == "demo: which requests deserve the large model?"
     titles = seen.page.locator("h2").all_inner_texts()
-    assert len(titles) == 15 and titles[0] == "The answer"
+    assert len(titles) == 17 and titles[0] == "The answer"
     assert seen.page.locator("#contents a").all_inner_texts() == titles
     text = seen.page.inner_text("body")
     for nonsense in ("undefined undefined", "NaN", "null", "[object", "Infinity"):
@@ -243,6 +244,72 @@ def test_a_heading_sorts_and_sorts_the_other_way(
     assert cells(seen.page, "routers", len(ROLES) - 1)[0] == "rarity"  # undefined comes last
 
 
+def test_guards_are_shown_with_what_they_cost(seen: Seen, frames: dict[str, pd.DataFrame]) -> None:
+    own = frames["guard_costs"].query("direction == 'average' and budget == 0.3")
+    assert seen.page.locator("#guard-costs tbody tr").count() == len(own)
+    row = own[(own.guard == "routelmt-q") & (own["quantile"] == 0.5)].iloc[0]
+    found = next(c for c in (cells(seen.page, "guard-costs", i) for i in range(len(own)))
+                 if c[:2] == ["routelmt-q", "50"])  # fmt: skip
+    assert found[2].split("\n")[0] == f"{100 * row['severe_loss']:.1f}"
+    assert found[4] == f"{row['calibrated_seconds']:.2f}"
+    assert found[6].split("\n")[1] == f"[{row['seconds_low']:.2f}, {row['seconds_high']:.2f}]"
+    assert cells(seen.page, "guard-costs", len(own) - 1)[0] == "none: random (expectation)"
+    seen.page.locator("#guard-costs select").nth(2).select_option(label="50 %")
+    notes = [cells(seen.page, "guard-costs", i)[-1] for i in range(len(own))]
+    assert notes.count("the guard routes alone") == 1
+    assert "guard_costs.parquet" in seen.page.locator("#guard-costs .origin").inner_text()
+
+
+def test_domains_stand_beside_the_rest(seen: Seen, frames: dict[str, pd.DataFrame]) -> None:
+    frame = frames["domains"].query("direction == 'average' and budget == 0.3")
+    own = frame.query("router == 'routelmt' and metric == 'hit_rate'").set_index("domain")
+    found = next(c for c in (cells(seen.page, "domains", i) for i in range(len(ROLES)))
+                 if c[0] == "routelmt")  # fmt: skip
+    for at, domain in enumerate(("medical", "colloquial", "in-domain"), start=1):
+        row = own.loc[domain]
+        assert found[at].split("\n") == [
+            f"{row['value']:.1f}", f"[{row['low']:.1f}, {row['high']:.1f}]"
+        ]  # fmt: skip
+    assert [text.split("\n")[0] for text in found[4:]] == ["-9.3", "0.4"]
+    seen.page.locator("#domains select").nth(1).select_option(label="ru-en (Russian to English)")
+    assert "undefined: 3 requests, 30 are needed" in cells(seen.page, "domains", 0)[2]
+    assert "domains.parquet" in seen.page.locator("#domains .origin").inner_text()
+
+
+def test_of_many_routers_some_are_drawn_until_all_are_asked_for(
+    browser: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = [f"router-{i}" for i in range(30)]
+    many = ROLES | dict.fromkeys(extra, "router")
+    monkeypatch.setattr(examples, "ROLES", many)
+    usual = examples.worth
+    monkeypatch.setattr(
+        examples, "worth", lambda r: usual(r) if r not in extra else 0.9 - int(r[7:]) / 40
+    )
+    path = folder / "many.html"
+    names = (*REQUIRED, "costs", "calibration")
+    path.write_text(
+        built(read_sources(write_examples(folder / "many", names)), SETTINGS), encoding="utf-8"
+    )
+    found = opened(browser, path)
+    first = {"gain-oracle", "random", "routelmt", "routelmt-q", "entropy", "rarity", "length",
+             *extra[:5]}  # fmt: skip
+    curves = found.page.locator("#pareto .series")
+    shown = curves.evaluate_all("found => found.map(e => e.dataset.series)")
+    assert set(shown) == first and len(many) == 38
+    assert "12 of 38 routers" in found.page.locator("#pareto .note").first.inner_text()
+    found.page.get_by_role("button", name="All routers").click()
+    assert curves.count() == len(many)
+    found.page.get_by_role("button", name="As at first").click()
+    assert curves.count() == len(first)
+    lines = found.page.locator("#streaming .chart .series")
+    assert lines.count() == len(first) - 1  # no oracle
+    found.page.locator("#streaming .chart select").first.select_option(label="all routers")
+    assert lines.count() == len(many) - 1
+    assert found.messages == []
+    found.page.close()
+
+
 def test_texts_that_look_like_markup_are_texts(seen: Seen) -> None:
     assert MARKUP in seen.page.locator("#cases dd").first.inner_text()
     assert seen.page.locator("img").count() == 0
@@ -312,7 +379,8 @@ def test_every_number_leads_to_its_file_and_the_command_that_traces_it(
     for part in ("content", "code"):
         assert source["risk_buckets"].record[part] in text
     record.get_by_text("Made from 1 files").click()
-    assert str(file.parent / "parent.txt") in record.inner_text()
+    # The list is made by an event that comes after the click.
+    record.locator("td", has_text=str(file.parent / "parent.txt")).wait_for()
 
 
 def test_a_page_of_the_required_tables_alone_works(browser: Any, folder: Path) -> None:

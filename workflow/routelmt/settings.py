@@ -90,7 +90,7 @@ def _page_settings(config: Config, experiment: str) -> dict[str, Any]:
         "experiment": experiment,
         **{key: spec[key] for key in ("metric", "small", "large")},
         "languages": config["languages"],
-        "palette": config["figures"]["palette"],
+        **{key: config["figures"][key] for key in ("palette", "curves")},
     }
 
 

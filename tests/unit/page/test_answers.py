@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from routelmt.page.answers import Answer, answers, percent, value
+from routelmt.evaluate import domains, policy_tables
+from routelmt.page.answers import IN_DOMAIN, UNGUARDED, Answer, answers, percent, value
 from tests.page.examples import MADE, SETTINGS, example, worth
 
 NAMES = ("routers", "pareto", "comparisons", "costs", "risk_buckets", "streaming", "drift",
-         "smallest_budget")  # fmt: skip
+         "smallest_budget", "guard_costs", "domains")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,62 @@ def test_risk_is_weighed_against_chance(tables: dict[str, pa.Table]) -> None:
     ):
         moved = changed(tables["risk_buckets"], {"low": low, "high": high}, router="routelmt")
         assert words in said(asked(tables | {"risk_buckets": moved})[question])
+
+
+def test_a_guard_is_weighed_against_none_and_its_price_named(tables: dict[str, pa.Table]) -> None:
+    question = "Does a guard help?"
+    assert (UNGUARDED, IN_DOMAIN) == (policy_tables.UNGUARDED, domains.IN_DOMAIN)
+    answer = asked(tables)[question]
+    # Of 0.5 and 0.7 eligible 0.5 loses less: 2.5 % +- 1 against 5 % +- 1 without a guard.
+    assert answer.headline == "yes" and "routelmt-q with 50 % eligible" in said(answer)
+    assert "2.5 % [1.5, 3.5], less than the 5.0 % [4.0, 6.0] without" in said(answer)
+    assert "MeanΔ is 6.00 [5.50, 6.50] instead of 12.00 [11.50, 12.50]" in said(answer)
+    extra = 5.2 * (0.9 - 0.5 / 2)
+    assert f"{extra:.2f} seconds more" in said(answer)
+    assert f"({36.4 + extra:.2f} instead of 36.40)" in said(answer)
+    wide = changed(tables["guard_costs"], {"severe_loss_high": 0.9}, guard="routelmt-q")
+    answer = asked(tables | {"guard_costs": wide})[question]
+    assert answer.headline == "cannot be told" and "not distinguishable from" in said(answer)
+    unknown = {"calibrated_seconds": np.nan, "seconds": np.nan, "reason": "no rate of routelmt-q"}
+    costs = changed(tables["guard_costs"], unknown, guard="routelmt-q")
+    answer = asked(tables | {"guard_costs": costs})[question]
+    assert "cost is unknown: no rate of routelmt-q." in said(answer)
+
+
+def test_what_routes_alone_or_knows_the_outcome_is_no_guard(tables: dict[str, pa.Table]) -> None:
+    question = "Does a guard help?"
+    at_half = asked(tables, 0.5)[question]  # where 50 % eligible is the guard alone
+    assert "routelmt-q with 70 % eligible" in said(at_half)
+    oracle = changed(tables["guard_costs"], {"role": "oracle"}, guard="routelmt-q")
+    assert question not in asked(tables | {"guard_costs": oracle})
+    other = changed(tables["guard_costs"], {"router": "probe"}, router="routelmt")
+    assert "guards tried with probe" in said(asked(tables | {"guard_costs": other})[question])
+
+
+def test_domains_are_weighed_against_the_rest(tables: dict[str, pa.Table]) -> None:
+    question = "Does it hold in other domains?"
+    answer, rest = asked(tables)[question], 37.3 + 50 * worth("routelmt")
+    assert answer.headline == "worse in 1 of 2 domains"
+    for domain, away, verdict in (("medical", -9.3, "worse"),
+                                  ("colloquial", 0.4, "not distinguishable")):  # fmt: skip
+        found = f"{rest + away:.1f} % [{rest + away - 2:.1f}, {rest + away + 2:.1f}]"
+        ends = f"[{away - 3:.1f}, {away + 3:.1f}]"
+        compared = f"{away:+.1f} {ends} points to the rest of the data: {verdict}."
+        assert f"{domain}: {found}, {compared}" in said(answer)
+    nothing = {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
+    alone = asked(tables | {"domains": changed(tables["domains"], nothing)})[question]
+    assert alone.headline == f"{rest - 9.3:.1f} to {rest + 0.4:.1f} % found"
+    assert "rest" not in said(alone)
+    for low, high, headline in ((1.0, 2.0, "not worse"), (-1.0, 2.0, "cannot be told")):
+        moved = {"difference_low": low, "difference_high": high}
+        found = changed(tables["domains"], moved)
+        assert asked(tables | {"domains": found})[question].headline == headline
+
+
+def test_of_very_many_routers_the_first_are_named(tables: dict[str, pa.Table]) -> None:
+    unsure = changed(tables["comparisons"], {"p_holm": 0.9})
+    text = said(asked(tables | {"comparisons": unsure})["Is the difference real?"])
+    assert "better than 0 of the 6" in text and text.count(" and 2 others.") == 1
 
 
 def test_cost_names_seconds_shares_and_break_even(tables: dict[str, pa.Table]) -> None:

@@ -18,8 +18,20 @@ from routelmt import __main__, stages
 from routelmt.errors import UserError
 from routelmt.figures.style import looks
 from routelmt.page import build
-from routelmt.page.payload import CURVE_POINTS, PATH_POINTS, as_script, encoded, payload, thinned
+from routelmt.page.answers import ranking
+from routelmt.page.payload import (
+    ALL_POINTS,
+    CURVE_POINTS,
+    LETTERS,
+    PATH_POINTS,
+    as_script,
+    encoded,
+    payload,
+    points_of,
+    thinned,
+)
 from routelmt.page.registry import PAGE_TABLES, REQUIRED
+from routelmt.page.selection import BEST, shown_first
 from routelmt.page.sources import read_sources
 from tests.page.examples import MADE, MARKUP, ROLES, SETTINGS, example, write_examples
 
@@ -43,11 +55,17 @@ def page(paths: list[Path]) -> str:
 
 def decoded(table: dict[str, Any]) -> pd.DataFrame:
     """What the page's script makes of a table."""
-    return pd.DataFrame({
-        name: [None if at < 0 else column["texts"][at] for at in column["at"]]
-        if isinstance(column, dict) else column
-        for name, column in table["columns"].items()
-    })  # fmt: skip
+    return pd.DataFrame({name: unpacked(column) for name, column in table["columns"].items()})
+
+
+def unpacked(column: Any) -> list[Any]:
+    if isinstance(column, list):
+        return column
+    at, width = column["at"], column["width"]
+    parts = [at[start : start + width] for start in range(0, len(at), width)]
+    base = len(LETTERS)
+    places = [sum(LETTERS.index(c) * base**i for i, c in enumerate(reversed(p))) for p in parts]
+    return [column["values"][place] for place in places]
 
 
 def test_every_table_of_the_page_has_an_example() -> None:
@@ -60,14 +78,71 @@ def test_tables_come_back_as_they_were(known: dict[str, Any]) -> None:
         found = decoded(known["tables"][name])
         found = found.astype(dict.fromkeys(table.select_dtypes(float).columns, float))
         pd.testing.assert_frame_equal(found, table, check_dtype=False, rtol=1e-7)
-    assert known["tables"]["noise"]["columns"]["value"][0] is None
+    assert unpacked(known["tables"]["noise"]["columns"]["value"])[0] is None
 
 
 def test_nulls_numbers_and_lists_are_told_apart() -> None:
-    table = pa.table({"a": ["x", None, "x"], "b": [0.1 + 0.2, np.nan, 3.0], "c": [[1], [], [2]]})
+    table = pa.table({"a": ["x", None, "x"], "b": [0.1 + 0.2, np.nan, 3.0], "c": [[1], [], [2]],
+                      "d": [True, True, False]})  # fmt: skip
     columns = encoded(table)["columns"]
-    assert columns["a"] == {"texts": ["x"], "at": [0, -1, 0]}
+    assert columns["a"] == {"values": ["x", None], "width": 1, "at": "#$#"}
     assert columns["b"] == [0.3, None, 3] and columns["c"] == [[1], [], [2]]
+    assert unpacked(columns["d"]) == [True, True, False]
+
+
+@pytest.mark.parametrize("distinct", [1, 90, 91, 8100, 8101])
+def test_values_that_recur_are_listed_once(distinct: int) -> None:
+    values = [*map(str, range(distinct)), "0"]
+    column = encoded(pa.table({"a": values}))
+    assert unpacked(column["columns"]["a"]) == values
+    repeated = np.repeat(np.arange(distinct) / 7, 3)
+    found = encoded(pa.table({"a": repeated}))["columns"]["a"]
+    assert len(found["values"]) == distinct
+    assert unpacked(found) == pytest.approx(repeated, rel=1e-7)
+
+
+def test_a_letter_is_one_character_of_the_page() -> None:
+    assert as_script({"a": LETTERS}) == f'{{"a":"{LETTERS}"}}' and len(set(LETTERS)) == 90
+
+
+def test_of_many_routers_the_best_and_the_papers_are_shown_first() -> None:
+    table = example("routers")
+    assert shown_first(table, [0.3, 0.5]) == list(ROLES)
+    rows = table.to_pylist()
+    more = [
+        row | {"router": f"{row['router']}-{i}", "value": row["value"] - i}
+        for i in range(4) for row in rows if row["role"] == "router"
+    ]  # fmt: skip
+    several = pa.Table.from_pylist([*rows, *more], table.schema)
+    found = shown_first(several, [0.3, 0.5])
+    paper = ["routelmt", "routelmt-q", "entropy", "rarity", "length"]
+    best = [row["router"] for row in ranking(several, 0.3)[:BEST]]
+    assert len(best) == 5 and set(best) - set(paper)
+    assert set(found) == {"gain-oracle", "random", *paper, *best}
+    assert shown_first(several, [0.3], ["probe-2", "entropy"]) == ["entropy", "probe-2"]
+    assert shown_first(several, [0.3], ["another"]) == shown_first(several, [0.3])
+    assert shown_first(table, [0.3], ["entropy"]) == list(ROLES)  # few: all
+    without = several.filter(pa.array([row["router"] != "routelmt" for row in [*rows, *more]]))
+    assert "routelmt" not in shown_first(without, [0.3])
+
+
+def test_very_many_curves_have_fewer_points_and_the_same_ends() -> None:
+    table = example("pareto")
+    rows = table.filter(pa.array(np.arange(table.num_rows) % 3 == 0))
+    several = pa.concat_tables(
+        rows.set_column(0, "router", pa.array([f"{r}{i}" for r in rows["router"].to_pylist()]))
+        for i in range(6)
+    )
+    assert points_of(table) == CURVE_POINTS
+    assert points_of(several) == ALL_POINTS // (6 * 8 * 5) < CURVE_POINTS
+    found = thinned(several, [0.3]).to_pandas()
+    for _, curve in found.groupby(["router", "direction"]):
+        whole = rows.to_pandas().query(
+            "router == @curve.router.iloc[0][:-1] and direction == @curve.direction.iloc[0]"
+        )["call_rate"]
+        assert len(curve) <= points_of(several)
+        assert (curve.call_rate.min(), curve.call_rate.max()) == (whole.min(), whole.max())
+        assert whole[whole <= 0.3 + 1e-9].max() in set(curve.call_rate)
 
 
 def test_curves_are_thinned_but_keep_their_ends_and_the_budgets(known: dict[str, Any]) -> None:

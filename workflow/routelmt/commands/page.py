@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="tables of the experiment; routers and pareto are needed, others get a section each",
     )
-    add_settings(parser, "experiment, metric, small, large, languages, palette")
+    add_settings(parser, "experiment, metric, small, large, languages, palette, curves")
     add_out(parser)
 
 

@@ -19,6 +19,10 @@ from routelmt.figures.drift import POLICIES, SCENARIOS
 
 SIGNIFICANCE = 0.05
 SEVERE_LOSS = RISK_BUCKETS[0]
+# As the tables guard_costs and domains call them, whose modules a page has no other need of.
+UNGUARDED, IN_DOMAIN = "none", "in-domain"
+# Of more routers than this a sentence names the first ones and counts the others.
+NAMED = 4
 # Budgets of the tables are the same numbers up to this.
 SAME = 1e-9
 
@@ -119,8 +123,15 @@ def _ranks_above(beaten: list[str], others: list[str]) -> str:
         return f"It is better than all {len(others)} routers it was compared with."
     return (
         f"It is better than {len(beaten)} of the {len(others)} routers it was compared with, and "
-        f"not distinguishable from {', '.join(rest)}."
+        f"not distinguishable from {_listed(rest)}."
     )
+
+
+def _listed(names: list[str]) -> str:
+    """The names, or the first few of very many and how many others there are."""
+    if len(names) <= NAMED + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} others"
 
 
 def _headroom(case: _Case) -> Answer | None:
@@ -196,6 +207,88 @@ def _risk(case: _Case) -> Answer | None:
     return Answer("What does it risk?", headline, tuple(said), ("risk_buckets",))
 
 
+def _guard(case: _Case) -> Answer | None:
+    """The deployable guard with the fewest severe losses, and its price.
+
+    Where the best router is not one of those that guards were tried with, the first of these is.
+    """
+    rows = case.rows("guard_costs", budget=case.budget, role=ROUTER)
+    ranked = [row["router"] for row in rows]
+    if not ranked:
+        return None
+    router = case.best if case.best in ranked else ranked[0]
+    own = [row for row in rows if row["router"] == router]
+    alone = next((row for row in own if row["guard"] == UNGUARDED), None)
+    tried = [row for row in own if row["guard"] != UNGUARDED and row["quantile"] < 1]
+    tried = [row for row in tried if not row["degenerate"]]
+    if alone is None or not tried:
+        return None
+    row = min(tried, key=lambda row: (row["severe_loss"], -row["mean_delta"]))
+    against = _against(row, alone, "severe_loss_")
+    with_it, without = (_share(one, "severe_loss", "severe_loss_") for one in (row, alone))
+    gain, before = (value(one, "mean_delta", ends="mean_delta_") for one in (row, alone))
+    said = [
+        f"Of the guards tried with {router}, {row['guard']} with {percent(row['quantile'])} "
+        f"eligible has the fewest severe losses: {with_it}, {against} the {without} without a "
+        f"guard. MeanΔ is {gain} instead of {before}.",
+        _price(row, alone),
+    ]
+    said.append("It was picked on these same requests, which flatters it.")
+    headline = {"less than": "yes", "more than": "no"}.get(against, "cannot be told")
+    return Answer("Does a guard help?", headline, tuple(said), ("guard_costs",))
+
+
+def _price(row: Row, alone: Row) -> str:
+    added = row["calibrated_seconds"] - alone["calibrated_seconds"]
+    if math.isnan(added):
+        return f"Its cost is unknown: {row['reason'] or alone['reason']}."
+    return (
+        f"It takes {number(abs(added), 2)} seconds {'less' if added < 0 else 'more'} for 1,000 "
+        f"requests ({number(row['calibrated_seconds'], 2)} instead of "
+        f"{number(alone['calibrated_seconds'], 2)})."
+    )
+
+
+def _elsewhere(case: _Case) -> Answer | None:
+    """The share of the best requests found, whose chance level is p in any domain."""
+    rows = case.rows("domains", router=case.best, budget=case.budget, metric="hit_rate")
+    named = [row for row in rows if row["domain"] != IN_DOMAIN and not math.isnan(row["value"])]
+    if not named:
+        return None
+    said = [
+        f"Of the {percent(case.budget)} of the requests that gain most, {case.best} finds (a "
+        f"random choice finds {percent(case.budget)} in any domain):"
+    ]
+    verdicts = [_against_rest(row) for row in named]
+    for row, verdict in zip(named, verdicts, strict=True):
+        rest = f"{value(row, 'difference', digits=1, sign='+', ends='difference_')} points"
+        compared = f", {rest} to the rest of the data: {verdict}" if verdict else ""
+        said.append(f"{row['domain']}: {value(row, digits=1, unit=' %')}{compared}.")
+    return Answer(
+        "Does it hold in other domains?", _holds(named, verdicts), tuple(said), ("domains",)
+    )
+
+
+def _against_rest(row: Row) -> str:
+    """'' where there is no rest to compare with."""
+    low, high = row["difference_low"], row["difference_high"]
+    if math.isnan(row["difference"]) or math.isnan(low):
+        return ""
+    if high < 0:
+        return "worse"
+    return "better" if low > 0 else "not distinguishable"
+
+
+def _holds(named: list[Row], verdicts: list[str]) -> str:
+    known = [verdict for verdict in verdicts if verdict]
+    if not known:
+        found = sorted(row["value"] for row in named)
+        return f"{number(found[0], 1)} to {number(found[-1], 1)} % found"
+    if "worse" in known:
+        return f"worse in {known.count('worse')} of {len(known)} domains"
+    return "cannot be told" if set(known) == {"not distinguishable"} else "not worse"
+
+
 def _drift(case: _Case) -> Answer | None:
     own = {"router": case.best, "budget": case.budget}
     said, used, fixed = [], [], None
@@ -248,6 +341,8 @@ _ANSWERS: tuple[Callable[[_Case], Answer | None], ...] = (
     _quality,
     _cost,
     _risk,
+    _guard,
+    _elsewhere,
     _drift,
     _smallest,
 )
@@ -294,10 +389,11 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _against(row: Row, other: Row) -> str:
-    if row["high"] < other["low"]:
+def _against(row: Row, other: Row, ends: str = "") -> str:
+    if row[f"{ends}high"] < other[f"{ends}low"]:
         return "less than"
-    return "more than" if row["low"] > other["high"] else "not distinguishable from"
+    more = row[f"{ends}low"] > other[f"{ends}high"]
+    return "more than" if more else "not distinguishable from"
 
 
 def _share(row: Row, name: str, ends: str = "") -> str:

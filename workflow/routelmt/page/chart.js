@@ -2,11 +2,13 @@
 const MARGIN = { top: 12, right: 26, bottom: 44, left: 56 };
 const MARKERS = 7; // of a long line
 const MOST_ENDS = 4; // lines beside which the intervals still fit
+const MOST_READ = 14; // lines that are read off at one place
 
 /**
  * A chart. options: label (for those who do not see it), x and y {label, write, tick?, name?, low?,
  * high?}, by ("x": all lines at one place, "point": the nearest), legend (whether to name the
- * lines), height, pick (called with the x of a click).
+ * lines), height, pick (called with the x of a click), routers (whether lines are routers: of many,
+ * those of data.first are drawn until all are asked for).
  *
  * show(series, extra): series {name, label?, look, neutral, points [{x, y, low, high, note}], band
  * or ends (how intervals are drawn)}; extra {rule: an x, level: a y, diagonal, band: points}.
@@ -15,8 +17,11 @@ function chart(options) {
   const picture = s("svg", { tabindex: 0, role: "img", "aria-label": options.label });
   const tip = h("div", { class: "tip", role: "status", hidden: true });
   const legend = h("p", { class: "legend", hidden: !options.legend });
-  const element = h("div", { class: "chart" }, legend, picture, tip);
+  const which = h("div", { class: "controls" });
+  const element = h("div", { class: "chart" }, which, legend, picture, tip);
   let series = [];
+  let every = []; // of which only some may be drawn
+  let all = false;
   let extra = {};
   let frame = null;
   let focus = null; // index of the place, or of the point, that is read off
@@ -32,6 +37,27 @@ function chart(options) {
     picture.replaceChildren(axes(frame, options), ...marks(), cursor);
     frame.cursor = cursor;
     if (focus !== null) point(focus);
+  }
+
+  /** Draw all lines or some, and offer the choice where it is one. */
+  function choose() {
+    const some = every.filter((line) => data.first.includes(line.name));
+    const few = options.routers && some.length && some.length < every.length;
+    series = few && !all ? some : every;
+    const offered = [
+      [false, `${some.length} of ${every.length} routers`],
+      [true, "all routers"],
+    ];
+    const change = (value) => {
+      all = value;
+      hide();
+      choose();
+      which.querySelector("select").focus();
+    };
+    which.replaceChildren(...(few ? [choice("Lines", offered, all, change)] : []));
+    which.hidden = !few;
+    if (options.legend) legend.replaceChildren(...series.map(entry), bandEntry());
+    draw();
   }
 
   function entry(line) {
@@ -112,7 +138,7 @@ function chart(options) {
   }
 
   function marked(line) {
-    if (line.ends || line.points.length <= MARKERS) return line.points;
+    if (line.ends || line.points.length <= MARKERS + 5) return line.points;
     const step = (line.points.length - 1) / MARKERS;
     return Array.from({ length: MARKERS }, (_, i) => line.points[Math.round((i + 0.5) * step)]);
   }
@@ -193,12 +219,13 @@ function chart(options) {
 
   function say(x, head, lines, foot) {
     const ends = (p) => p.low !== null && p.low !== undefined && lines.length <= MOST_ENDS;
+    const rest = lines.length - MOST_READ;
     tip.replaceChildren(
       h("strong", {}, head),
       h(
         "table",
         {},
-        lines.map(([line, p]) =>
+        lines.slice(0, MOST_READ).map(([line, p]) =>
           h(
             "tr",
             {},
@@ -213,6 +240,7 @@ function chart(options) {
           ),
         ),
       ),
+      rest > 0 ? h("div", {}, `and ${rest} below`) : "",
       foot ? h("div", {}, foot) : "",
     );
     tip.hidden = false;
@@ -251,10 +279,9 @@ function chart(options) {
   return {
     element,
     show(found, more = {}) {
-      series = found;
+      every = found;
       extra = more;
-      if (options.legend) legend.replaceChildren(...found.map(entry), bandEntry());
-      draw();
+      choose();
     },
   };
 }

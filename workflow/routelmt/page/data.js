@@ -21,9 +21,17 @@ function rowsOf(name) {
   return decoded.get(name);
 }
 
+/** Values that recur are listed once; each row has letters that say which one. */
 function unpacked(column) {
   if (Array.isArray(column)) return column;
-  return column.at.map((at) => (at < 0 ? null : column.texts[at]));
+  const { values, width, at } = column;
+  const place = (row) => {
+    let found = 0;
+    for (let i = 0; i < width; i += 1)
+      found = found * data.letters.length + data.letters.indexOf(at[row * width + i]);
+    return found;
+  };
+  return Array.from({ length: at.length / width }, (_, row) => values[place(row)]);
 }
 
 /** Rows that have these values; numbers are the same up to rounding. */

@@ -11,6 +11,7 @@ function costsSection() {
     },
     y: { label: `mean quality (${data.settings.metric}, points)`, write: (v) => number(v, 2) },
     by: "point",
+    routers: true,
   });
   const columns = [
     routerColumn(),
@@ -132,6 +133,7 @@ function calibrationChart(rows) {
     y: { label: "realised − asked for (percentage points)", write: (v) => number(v, 1) },
     by: "x",
     legend: true,
+    routers: true,
     height: 300,
   });
   const show = (chosen) => {
@@ -162,6 +164,7 @@ function reliabilityChart(rows) {
     y: { label: "mean observed gain (points)", write: (v) => number(v, 1) },
     by: "point",
     legend: true,
+    routers: true,
     height: 300,
   });
   const show = (chosen) => {
@@ -228,7 +231,7 @@ function driftSection() {
         h(
           "p",
           { class: "note" },
-          "Deployable routers, at most 24 moments a line: " +
+          `${ofRouters(paths, "Deployable routers")}, at most 24 moments a line: ` +
             `${count(data.tables.drift_paths.rows)} of the table's ` +
             `${count(data.tables.drift_paths.of)} rows.`,
         ),

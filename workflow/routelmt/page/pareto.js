@@ -7,9 +7,10 @@ function paretoSection() {
   const state = {
     direction: distinct(rows, "direction").includes(AVERAGE) ? AVERAGE : rows[0].direction,
     p: data.budgets[0],
-    shown: new Set(names),
+    shown: new Set(data.first),
     lit: bestRouter(),
   };
+  const few = data.first.length < names.length;
   const picture = chart({
     label:
       "Mean quality against the share of requests sent to the large model. The list " +
@@ -59,7 +60,7 @@ function paretoSection() {
   function box(name) {
     const input = h("input", {
       type: "checkbox",
-      checked: true,
+      checked: state.shown.has(name),
       "data-router": name,
       "aria-label": `show ${routerLabel(name)}`,
       change: () => {
@@ -153,6 +154,13 @@ function paretoSection() {
       h(
         "span",
         { class: "buttons" },
+        few
+          ? h(
+              "button",
+              { type: "button", click: () => only((name) => data.first.includes(name)) },
+              "As at first",
+            )
+          : null,
         h("button", { type: "button", click: () => only(() => true) }, "All routers"),
         h(
           "button",
@@ -163,6 +171,7 @@ function paretoSection() {
       ),
     ),
     h("div", { class: "beside" }, h("div", {}, picture.element, readout), list.element),
+    few ? h("p", { class: "note" }, firstNote(names)) : null,
     h("p", { class: "note" }, thinningNote()),
   );
   list.element.addEventListener("pointerover", (event) => {
@@ -185,8 +194,28 @@ function thinningNote() {
     "in the list.";
   return rows === of
     ? band
-    : `${band} The table has ${count(of)} points; ${count(rows)} of them are drawn, at most 300 ` +
+    : `${band} The table has ${count(of)} points; ${count(rows)} of them are drawn, at most ${data.points} ` +
         "a curve, with the ends and the experiment's budgets among them.";
+}
+
+/** Which routers are drawn where there are too many to tell their lines apart. */
+function firstNote(names) {
+  const named = data.first.every((name) => data.settings.curves?.includes(name));
+  const which = named
+    ? "those that the printed figures draw as curves"
+    : "oracles and random, those that the RouteLMT paper compares, and the best that can be deployed";
+  return (
+    `At first ${data.first.length} of ${names.length} routers are drawn, here and in the charts ` +
+    `below: ${which}. They have the brightest colours, which may differ from the printed ` +
+    "figures. Tick others in the list."
+  );
+}
+
+/** 'Routers drawn at first' where a table has these alone. */
+function ofRouters(rows, otherwise) {
+  const shown = new Set(data.first);
+  const few = data.first.length < Object.keys(data.roles).length;
+  return few && rows.every((row) => shown.has(row.router)) ? "Routers drawn at first" : otherwise;
 }
 
 /** The deployable router with the largest MeanΔ on average at the first budget. */

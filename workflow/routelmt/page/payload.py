@@ -20,14 +20,19 @@ from routelmt.figures.risk_buckets import BUCKETS
 from routelmt.figures.style import PALETTES, Look, looks
 from routelmt.page.answers import answers
 from routelmt.page.registry import PAGE_TABLES
+from routelmt.page.selection import shown_first
 
 # More digits only make the file larger; with fewer, what is shown could round to another number.
 SIGNIFICANT = 8
 CURVE_POINTS = 300
+# Of all curves together; ends and budgets come on top where there are very many.
+ALL_POINTS = 20_000
 PATH_POINTS = 24
 TEXT_CHARACTERS = 1500
 # A budget of 0.3 finds the call rate 0.3 in spite of both being binary fractions.
 RATE_ROUNDING = 1e-9
+# In the order of their codes, without those that JSON or as_script would write as several.
+LETTERS = "".join(map(chr, (c for c in range(35, 127) if c not in map(ord, "<\\"))))
 CASE_TEXTS = ("source", "reference", "hypothesis_small", "hypothesis_large")
 
 
@@ -43,12 +48,17 @@ def payload(sources: Mapping[str, Source], settings: Mapping[str, Any]) -> dict[
     """Everything that the page's script reads; JSON-ready, undefined numbers are None.
 
     sources: by name of the table, at least page.registry.REQUIRED. settings: experiment, metric,
-    small, large (names), languages (names by code) and palette.
+    small, large (names), languages (names by code), palette, and curves if the figures name some.
     """
     data = {name: source.table for name, source in sources.items()}
     budgets = pc.unique(data["routers"].column("budget")).to_pylist()
-    shown = {name: _SHOWN.get(name, _all)(table, budgets) for name, table in data.items()}
     palette = settings["palette"]
+    first = shown_first(data["routers"], budgets, settings.get("curves"))
+    known = looks(_in_order(data["routers"], first), palette)
+    shown = {
+        name: _SHOWN.get(name, _all)(_of_first(name, table, first), budgets)
+        for name, table in data.items()
+    }
     return {
         "settings": dict(settings),
         "level": sources["routers"].record["settings"]["bootstrap"]["level"],
@@ -58,8 +68,11 @@ def payload(sources: Mapping[str, Source], settings: Mapping[str, Any]) -> dict[
             [answer._asdict() for answer in answers(data, b, settings)] for b in budgets
         ],
         "metrics": {m: [name, factor, digits] for m, (factor, digits, name) in METRICS.items()},
-        "looks": {r: _look(look) for r, look in looks(routers(data["routers"]), palette).items()},
+        "looks": {router: _look(look) for router, look in known.items()},
         "roles": dict(routers(data["routers"])),
+        "first": first,
+        "letters": LETTERS,
+        "points": points_of(data["pareto"]),
         "policies": {
             name: [label, _look(Look(PALETTES[palette][colour], dashes, "", width))]
             for name, (label, colour, dashes, width) in POLICIES.items()
@@ -82,21 +95,36 @@ def as_script(found: Mapping[str, Any]) -> str:
 
 
 def encoded(table: pa.Table) -> dict[str, Any]:
-    """Number of rows, and columns by name: texts as {texts, at: index of each row, -1 if null}."""
+    """Number of rows, and columns by name: a list, or where values recur {values, at: letters}."""
     columns = {name: _encoded(table.column(name)) for name in table.column_names}
     return {"rows": table.num_rows, "columns": columns}
 
 
 def _encoded(column: pa.ChunkedArray) -> Any:
-    if pa.types.is_string(column.type):
-        values = column.to_pylist()
-        texts = {
-            text: at for at, text in enumerate(dict.fromkeys(v for v in values if v is not None))
-        }
-        return {"texts": list(texts), "at": [-1 if v is None else texts[v] for v in values]}
+    """Each row's value as a place among the distinct ones, written with LETTERS in a fixed width.
+
+    The shorter form wins, but texts are always named by their place.
+    """
+    values = column.to_pylist()
     if pa.types.is_floating(column.type):
-        return [rounded(value) for value in column.to_pylist()]
-    return column.to_pylist()
+        values = [rounded(value) for value in values]
+    if pa.types.is_nested(column.type):
+        return values
+    places = {value: at for at, value in enumerate(dict.fromkeys(values))}
+    width = 1 if len(places) <= len(LETTERS) else 2 if len(places) <= len(LETTERS) ** 2 else 3
+    if not pa.types.is_string(column.type) and 2 * len(places) > len(values):
+        return values
+    return {
+        "values": list(places),
+        "width": width,
+        "at": "".join(_letters(places[value], width) for value in values),
+    }
+
+
+def _letters(place: int, width: int) -> str:
+    """The place in base len(LETTERS), the last letter for the smallest part."""
+    base = len(LETTERS)
+    return "".join(LETTERS[place // base**at % base] for at in reversed(range(width)))
 
 
 def rounded(value: float | None) -> float | int | None:
@@ -107,13 +135,20 @@ def rounded(value: float | None) -> float | int | None:
     return int(short) if short.is_integer() else short
 
 
+def points_of(table: pa.Table) -> int:
+    """How many points a Pareto curve may have: CURVE_POINTS, or fewer where there are many."""
+    curves = sum(1 for _ in _runs(table, ("router", "direction")))
+    return min(CURVE_POINTS, max(2, ALL_POINTS // max(1, curves)))
+
+
 def thinned(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
-    """Pareto curves of at most CURVE_POINTS points, with their ends and what stands at budgets."""
+    """Pareto curves of at most points_of points, with their ends and what stands at budgets."""
     rate = table.column("call_rate").to_numpy()
     keep = np.zeros(table.num_rows, dtype=bool)
+    points = points_of(table)
     for rows in _runs(table, ("router", "direction")):
         rows = rows[np.argsort(rate[rows], kind="stable")]
-        even = np.linspace(0, len(rows) - 1, max(2, CURVE_POINTS - len(budgets)))
+        even = np.linspace(0, len(rows) - 1, max(2, points - len(budgets)))
         at = np.searchsorted(rate[rows], np.array(budgets) + RATE_ROUNDING) - 1
         keep[rows[np.rint(even).astype(int)]] = True
         keep[rows[np.maximum(at, 0)]] = True
@@ -122,6 +157,21 @@ def thinned(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
 
 def _all(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
     return table
+
+
+def _in_order(table: pa.Table, first: Sequence[str]) -> list[tuple[str, str]]:
+    """(router, role), those shown at first before the others: colours are bright while they last.
+
+    Of few routers all are shown, so that they look as in the printed figures.
+    """
+    return sorted(routers(table), key=lambda known: known[0] not in first)
+
+
+def _of_first(name: str, table: pa.Table, first: Sequence[str]) -> pa.Table:
+    """Of the tables with very many rows a router only those of the routers shown at first."""
+    if name not in _OF_FIRST:
+        return table
+    return table.filter(pc.is_in(table.column("router"), pa.array(first, pa.string())))
 
 
 def _paths(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
@@ -147,6 +197,10 @@ def _kept_epochs(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
     return table.filter(pc.and_(table.column("epoch_end"), table.column("kept")))
 
 
+def _shares(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
+    return table.drop_columns([f"{what}_seconds" for what in ("router", "small", "large", "mean")])
+
+
 def _cut_texts(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
     for name in CASE_TEXTS:
         column = table.column(name)
@@ -158,12 +212,14 @@ def _cut_texts(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
     return table
 
 
+_OF_FIRST = ("breakdown", "drift_paths")
 _SHOWN: dict[str, Callable[[pa.Table, Sequence[float]], pa.Table]] = {
     "pareto": thinned,
     "drift_paths": _paths,
     "datasheet": _whole_datasets,
     "training": _kept_epochs,
     "cases": _cut_texts,
+    "costs": _shares,
 }
 
 

@@ -225,6 +225,15 @@ function metricsSection() {
       },
     },
   );
+  const { rows: kept, of } = data.tables.breakdown ?? {};
+  if (kept < of)
+    parts.push(
+      h(
+        "p",
+        { class: "note" },
+        `Routers drawn at first: ${count(kept)} of the table's ${count(of)} rows.`,
+      ),
+    );
   ask(
     "cross_metric",
     "Judged by other metrics",
@@ -241,4 +250,77 @@ function metricsSection() {
   );
   if (!parts.length) return null;
   return [section("metrics", "More metrics, domains, other judges", null, used, parts)];
+}
+
+/** One line per router: a metric within each named domain, and its difference to the rest. */
+function domainsSection() {
+  const rows = rowsOf("domains");
+  if (!rows?.length) return null;
+  const inDomain = (domain) => domain === "in-domain";
+  const defined = distinct(
+    rows.filter((row) => !inDomain(row.domain) || row.value !== null),
+    "domain",
+  );
+  const names = defined.sort((a, b) => inDomain(a) - inDomain(b));
+  const compared = names.filter((domain) =>
+    rows.some((row) => row.domain === domain && row.difference !== null),
+  );
+  const cellOf = (row, key, ends) => {
+    if (!row) return MISSING;
+    const [, scale, digits] = data.metrics[row.metric];
+    const scaled = (value) => (value === null ? null : value * scale);
+    const written = interval(scaled(row[`${ends}low`]), scaled(row[`${ends}high`]), digits);
+    return numberCell(scaled(row[key]), written, digits, key === "value" ? row.reason : null);
+  };
+  const column = (domain, label, key, ends, title) => ({
+    label,
+    title,
+    numeric: true,
+    value: (row) => row[domain]?.[key] ?? null,
+    cell: (row) => cellOf(row[domain], key, ends),
+  });
+  const columns = [
+    routerColumn(),
+    ...names.map((domain) =>
+      column(domain, inDomain(domain) ? "all other requests" : domain, "value", ""),
+    ),
+    ...compared.map((domain) =>
+      column(domain, `${domain} − other`, "difference", "difference_", "on the same resamples"),
+    ),
+  ];
+  const table = grid(columns, { by: names[0], down: true }, "Routers by domain");
+  const tally = h("p", { class: "readout", role: "status" });
+  function show(chosen) {
+    const here = where(rows, chosen);
+    const sizes = names
+      .map((domain) => [domain, where(here, { domain })[0]])
+      .filter(([, row]) => row)
+      .map(([domain, row]) => `${inDomain(domain) ? "other" : domain} ${count(row.requests)}`);
+    tally.textContent = `Requests: ${sizes.join(", ")}.`;
+    table.show(
+      distinct(here, "router").map((router) => ({
+        router,
+        ...Object.fromEntries(where(here, { router }).map((row) => [row.domain, row])),
+      })),
+    );
+  }
+  const start = { direction: AVERAGE, metric: "hit_rate", budget: data.budgets[0] };
+  const own = choices(rows, [METRIC, DIRECTION, BUDGET], start, show);
+  show(own.chosen);
+  return [
+    section(
+      "domains",
+      "In other domains",
+      "The same routers within named domains of the test data, each with the budget of its own " +
+        "requests. MeanΔ also depends on how much the large model helps there at all; a random " +
+        "choice has the same HitRate everywhere. " +
+        (compared.length
+          ? "A difference counts if its interval leaves zero out."
+          : "Too few requests, or none, are outside these domains to compare with."),
+      ["domains"],
+      own.element,
+      tally,
+      table.element,
+    ),
+  ];
 }

@@ -140,6 +140,105 @@ function guardsSection() {
   return [element, () => show(own.chosen)];
 }
 
+/** What the guards save, and what they take. */
+function guardCostsSection() {
+  const rows = rowsOf("guard_costs");
+  if (!rows?.length) return null;
+  const ranked = rows.filter((row) => row.role !== "random");
+  const guards = distinct(ranked, "guard").sort((a, b) => (a === "none") - (b === "none"));
+  const picture = chart({
+    label: "Severe losses against seconds for 1,000 requests, a line per guard",
+    x: { label: "seconds for 1,000 requests, asked by rank", write: (v) => number(v, 2) },
+    y: {
+      label: "severe losses of the routed requests (%)",
+      write: (v) => number(v, 2),
+    },
+    by: "point",
+    legend: true,
+    height: 320,
+  });
+  const table = grid(
+    [
+      {
+        label: "Guard",
+        value: guardName,
+        cell: (row) => h("span", { class: "router" }, guardName(row)),
+      },
+      numeric("quantile", "Eligible %", { scale: 100, digits: 0 }),
+      numeric("severe_loss", "Severe losses %", {
+        ...SHARE,
+        low: "severe_loss_low",
+        high: "severe_loss_high",
+      }),
+      numeric("mean_delta", "MeanΔ", { low: "mean_delta_low", high: "mean_delta_high" }),
+      numeric("calibrated_seconds", "Seconds, asked by rank", {
+        title: "per 1,000 requests; a threshold tells who is eligible, the best are asked first",
+      }),
+      numeric("asked", "Asked so %", SHARE),
+      numeric("seconds", "Seconds, all asked", { low: "seconds_low", high: "seconds_high" }),
+      numeric("guard_seconds", "Of these, the guard's"),
+      { label: "Note", value: guardNote, cell: guardNote },
+    ],
+    null,
+    "Costs of guards",
+  );
+  function show(chosen) {
+    const { direction, budget } = chosen;
+    const here = where(ranked, chosen);
+    const chance = where(rows, { role: "random", direction, budget });
+    table.show([...here, ...chance]);
+    const series = guards.map((guard) => {
+      const own = where(here, { guard }).sort((a, b) => a.quantile - b.quantile);
+      const name = guard === "none" ? chosen.router : guard;
+      return {
+        name: guard,
+        label: guard === "none" ? "no guard" : routerLabel(guard),
+        look: data.looks[name] ?? { colour: "#777777", dashes: [], marker: "o", width: 1.2 },
+        neutral: (data.roles[name] ?? "router") !== "router",
+        points: own
+          .filter((row) => row.calibrated_seconds !== null)
+          .map((row) => ({
+            x: row.calibrated_seconds,
+            y: 100 * row.severe_loss,
+            low: 100 * row.severe_loss_low,
+            high: 100 * row.severe_loss_high,
+            note: [guard === "none" ? "no guard" : `${percent(row.quantile)} eligible`]
+              .concat(row.degenerate ? ["the guard routes alone"] : [])
+              .join(": "),
+          })),
+      };
+    });
+    picture.show(series.filter((line) => line.points.length));
+  }
+  const own = choices(ranked, [ROUTER, DIRECTION, BUDGET], { direction: AVERAGE }, show);
+  const element = section(
+    "guard-costs",
+    "What the guards cost",
+    "A guard's signal takes time for every request that is asked. With a threshold from held-out " +
+      "data the requests are asked one by one, the best by rank first, until the budget is " +
+      "spent. Down and to the left is better; where intervals overlap, the requests do not show " +
+      "whether a guard saves anything.",
+    ["guard_costs"],
+    own.element,
+    picture.element,
+    table.element,
+  );
+  return [element, () => show(own.chosen)];
+}
+
+function guardName(row) {
+  if (row.role === "random") return `none: ${routerLabel(row.router)}`;
+  return row.guard === "none" ? "none" : routerLabel(row.guard);
+}
+
+function guardNote(row) {
+  const said = [];
+  if (row.role === "oracle") said.push("needs the reference; its signal counts as free");
+  if (row.degenerate) said.push("the guard routes alone");
+  if (row.seconds === null && row.reason) said.push(`no seconds: ${row.reason}`);
+  return said.join("; ");
+}
+
 function deployable(row) {
   return row.oracle ? "no: needs the reference" : "yes";
 }
