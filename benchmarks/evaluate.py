@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,73 +24,164 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate.build import build_table
+from routelmt.evaluate import build, deployment_tables, streaming
+from routelmt.evaluate.cases import cases
+from routelmt.evaluate.costs import costs
+from routelmt.evaluate.deployment import read_deployment
+from routelmt.evaluate.guard_costs import guard_costs
+from routelmt.evaluate.requests import evaluated_requests
 
-TABLES = (
-    "routers", "comparisons", "pareto", "risk_buckets", "guards",
-    "router_metrics", "breakdown", "noise", "cross_metric",
-)  # fmt: skip
+DEPLOYED = tuple(deployment_tables.BUILDERS)
+COSTS = {"costs": costs, "guard_costs": guard_costs}
+TABLES = (*build.BUILDERS, "cases", *DEPLOYED, *COSTS)
 DOMAINS = ("literary", "news", "social", "speech")
 JUDGES = ("comet", "bleu")
+# Every sixth router rates in whole numbers, as many do: large ties.
+ROUNDED = 6
+Parts = dict[str, list[pa.Table]]  # by kind, the table of every direction
 
 
-def make(folder: Path, directions: int, requests: int, routers: int) -> None:
-    """Files of predictions, gains, other gains and segments, as many as there are directions."""
+def make(folder: Path, directions: int, requests: int, routers: int, calibration: int) -> None:
+    """Files of the test sets and of the validation sets, and the rates of the models."""
     generator = np.random.default_rng(0)
-    for d in range(directions):
-        ids = [f"{i:07d}" for i in range(requests)]
-        key = {"dataset": "test", "direction": f"en-l{d}", "segment_id": ids}
-        gain = np.where(generator.random(requests) < 0.2, 0, generator.normal(3, 10, requests))
-        small = generator.uniform(40, 90, requests)
-        for metric in ("own", *JUDGES):
-            error = 0 if metric == "own" else generator.normal(0, 5, requests)
-            columns = {"group_id": ids, "quality_small": small, "quality_large": small + gain,
-                       "gain": gain + error}  # fmt: skip
-            save(folder / metric / f"{d}.parquet", "gains", {**key, **columns})
-        words = ["word " * n for n in generator.integers(1, 60, requests)]
-        domain = [DOMAINS[i] for i in generator.integers(0, len(DOMAINS), requests)]
-        about = {"group_id": ids, "doc_id": None, "domain": domain, "split": "test",
-                 "source": words, "reference": "any"}  # fmt: skip
-        save(folder / "segments" / f"{d}.parquet", "segments", {**key, **about})
-        for r in range(routers):
-            noise = generator.normal(0, 15, requests)
-            # Every sixth router rates in whole numbers, as many do: large ties.
-            priority = np.round(noise / 5) if r % 6 == 0 else gain + noise
-            run = {"router": f"router-{r}", "seed": 0, "prediction": priority, "priority": priority}
-            save(folder / "predictions" / f"{d}-{r}.parquet", "predictions", {**key, **run})
+    for role, size in (("test", requests), ("valid", calibration)):
+        made: Parts = {}
+        for d in range(directions):
+            add_direction(made, generator, f"en-l{d}", size, routers)
+        for kind, parts in made.items():
+            table, router = ("predictions", kind) if kind.isdecimal() else (kind, "")
+            for d, part in enumerate([pa.concat_tables(parts)] if router else parts):
+                # As the workflow's: predictions have a file for all sets, the rest one for each.
+                name = f"{router or d}.parquet"
+                save(folder / role / table / name, OF_KIND.get(table, table), part)
+    rates = [("s", "prefill", 1e-4), ("s", "decode", 1e-3), ("l", "prefill", 1e-3),
+             ("l", "decode", 1e-2)]  # fmt: skip
+    name, step, seconds = zip(*rates, strict=True)
+    about = {"low": np.nan, "high": np.nan, "origin": "given", "device": "any", "date": None}
+    columns = {"name": name, "step": step, "seconds": seconds, **about, "measurements": 0}
+    save(folder / "rates.parquet", "rates", tables.from_columns("rates", columns))
 
 
-def save(path: Path, name: str, columns: dict[str, Any]) -> None:
+# Kinds of files that are not named as their table is.
+OF_KIND = {
+    **dict.fromkeys(JUDGES, "gains"),
+    **{
+        f"{table}_{size}": table
+        for table in ("hypotheses", "scores")
+        for size in ("small", "large")
+    },
+}
+
+
+def add_direction(
+    made: Parts, generator: np.random.Generator, direction: str, requests: int, routers: int
+) -> None:
+    """Made-up tables of one direction, added by kind; the kind of predictions is the router."""
+    ids = [f"{i:07d}" for i in range(requests)]
+    key = {"dataset": "test", "direction": direction, "segment_id": ids}
+
+    def add(kind: str, table: str, columns: dict[str, Any]) -> None:
+        made.setdefault(kind, []).append(tables.from_columns(table, {**key, **columns}))
+
+    gain = np.where(generator.random(requests) < 0.2, 0, generator.normal(3, 10, requests))
+    small = generator.uniform(40, 90, requests)
+    for metric in ("gains", *JUDGES):
+        error = 0 if metric == "gains" else generator.normal(0, 5, requests)
+        columns = {"group_id": ids, "quality_small": small, "quality_large": small + gain}
+        add(metric, "gains", columns | {"gain": gain + error})
+    words = generator.integers(1, 60, requests)
+    domain = [DOMAINS[i] for i in generator.integers(0, len(DOMAINS), requests)]
+    add("segments", "segments", {
+        "group_id": ids, "doc_id": None, "domain": domain, "split": "test",
+        "source": ["word " * n for n in words], "reference": "any",
+    })  # fmt: skip
+    for size, score in (("small", small), ("large", small + gain)):
+        add(f"hypotheses_{size}", "hypotheses", {
+            "model": size[0], "hypothesis": ["Wort " * n for n in words],
+            "prompt_tokens": words + 20,
+            "output_tokens": words + generator.integers(0, 9, requests),
+            "finish_reason": "stop", "mean_logprob": -1.0, "degenerate": False,
+        })  # fmt: skip
+        add(f"scores_{size}", "scores", {
+            "metric": "own", "model": size[0], "score": score, "truncated": False,
+            "error_spans": None,
+        })  # fmt: skip
+    for r in range(routers):
+        noise = generator.normal(0, 15, requests)
+        priority = np.round(noise / 5) if r % ROUNDED == 0 else gain + noise
+        run = {"router": f"router-{r}", "seed": 0, "prediction": priority, "priority": priority}
+        add(str(r), "predictions", run)
+
+
+def save(path: Path, name: str, table: pa.Table) -> None:
     """One file of the workflow's."""
-    tables.write(tables.from_columns(name, columns), path, name, {"stage": "benchmark"})
+    tables.write(table, path, name, {"stage": "benchmark"})
 
 
-def read(folder: Path, kind: str, name: str) -> pa.Table:
+def read(folder: Path, kind: str, role: str = "test", columns: list[str] | None = None) -> pa.Table:
     """All files of a kind."""
-    return tables.read_all(sorted((folder / kind).glob("*.parquet")), name)
+    paths = sorted((folder / role / kind).glob("*.parquet"))
+    return tables.read_all(paths, OF_KIND.get(kind, kind), columns)
 
 
 def settings(routers: int, replicates: int) -> dict[str, Any]:
     """Those of an experiment with one oracle and one guard."""
+    names = [f"router-{r}" for r in range(routers)]
+    terms: dict[str, Any] = {name: {"terms": ["prefill"]} for name in names}
     return {
         "bootstrap": {"replicates": replicates, "seed": 0, "level": 0.95},
         "budgets": [0.3],
         "risk_edges": [-5, -0.5, 0.5],
-        "oracles": [f"router-{routers - 1}"],
+        "oracles": names[-1:],
         "random": [],
         "metric": "own",
-        "guards": {"rank": ["router-1"], "signals": ["router-2"], "quantiles": [0.4, 0.6, 0.8, 1]},
-    }
+        "guards": {"rank": names[1:2], "signals": names[2:3], "quantiles": [0.4, 0.6, 0.8, 1]},
+        "domains": {"talk": {"domains": ["social", "speech"]}},
+        "gain_routers": [n for r, n in enumerate(names[:-1]) if r % ROUNDED],
+        "stream": {"seed": 0, "window": streaming.WINDOW, "correction": streaming.CORRECTION,
+                   "false_alarms": streaming.FALSE_ALARMS},
+        "drift": {"from": None, "to": None},
+        "within": [1.0],
+        "confidence": 0.95,
+        "bins": 10,
+        "cost": {"small": "s", "large": "l", "routers": terms, "prices": None},
+    }  # fmt: skip
 
 
-def build(folder: Path, name: str, routers: int, replicates: int) -> dict[str, Any]:
-    """Build one table from the files; what this whole process took."""
-    segments = read(folder, "segments", "segments") if name == "breakdown" else None
+def reader(folder: Path, name: str, asked: dict[str, Any]) -> Callable[[], pa.Table]:
+    """Read what the table's command reads; what then builds it."""
+    predictions, gains = read(folder, "predictions"), read(folder, "gains")
+    if name in DEPLOYED:
+        held_out = read(folder, "predictions", "valid"), read(folder, "gains", "valid")
+        segments = read(folder, "segments", columns=[*tables.JOIN_KEY, "domain"])
+        return lambda: deployment_tables.build_deployment_table(
+            name, asked, read_deployment(predictions, gains, *held_out, segments)
+        )
+    if name in COSTS:
+        tokens = [*tables.JOIN_KEY, "prompt_tokens", "output_tokens"]
+        hypotheses = {
+            size: read(folder, f"hypotheses_{size}", columns=tokens) for size in ("small", "large")
+        }
+        rates = tables.read(folder / "rates.parquet", "rates")
+        return lambda: COSTS[name](
+            asked, evaluated_requests(predictions, gains), gains, hypotheses, rates
+        )
+    if name == "cases":
+        kinds = ("segments", *(k for k in OF_KIND if k not in JUDGES))
+        given = {"gains": gains, **{kind: read(folder, kind) for kind in kinds}}
+        return lambda: cases(asked, evaluated_requests(predictions, gains), given).table
+    needed = name in ("breakdown", "domains")
+    segments = read(folder, "segments") if needed else None
     judged = name in ("noise", "cross_metric")
-    others = {judge: read(folder, judge, "gains") for judge in JUDGES} if judged else {}
-    predictions, gains = read(folder, "predictions", "predictions"), read(folder, "own", "gains")
+    others = {judge: read(folder, judge) for judge in JUDGES} if judged else {}
+    return lambda: build.build_table(name, asked, predictions, gains, segments, others)
+
+
+def built(folder: Path, name: str, routers: int, replicates: int) -> dict[str, Any]:
+    """Build one table from the files; what this whole process took."""
+    make_table = reader(folder, name, settings(routers, replicates))
     began = time.process_time()
-    table = build_table(name, settings(routers, replicates), predictions, gains, segments, others)
+    table = make_table()
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "table": name,
@@ -107,18 +199,21 @@ def main() -> None:
     parser.add_argument("--directions", type=int, default=4)
     parser.add_argument("--routers", type=int, default=13)
     parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--calibration", type=int, default=1000, help="requests of each direction")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--out", type=Path, help="JSON file to add the result to")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.folder is not None:
         (name,) = arguments.tables
-        result = build(arguments.folder, name, arguments.routers, arguments.replicates)
+        result = built(arguments.folder, name, arguments.routers, arguments.replicates)
         print(json.dumps(result))
         return
-    sizes = {k: getattr(arguments, k) for k in ("requests", "directions", "routers", "replicates")}
+    names = ("requests", "directions", "routers", "replicates", "calibration")
+    sizes = {name: getattr(arguments, name) for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder), arguments.directions, arguments.requests, arguments.routers)
+        made = ("directions", "requests", "routers", "calibration")
+        make(Path(folder), **{key: sizes[key] for key in made})
         found = [measured(folder, name, sizes) for name in arguments.tables]
     total = round(sum(row["cpu_seconds"] for row in found), 2)
     print(f"all: {total} CPU seconds, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
