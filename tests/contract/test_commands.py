@@ -313,7 +313,7 @@ def test_a_deployment_is_calibrated_timed_and_drawn(
         "evaluate", table="routers", settings=common, predictions=used, gains=chain["gains-test"],
         out=run / "tables/routers.parquet",
     )  # fmt: skip
-    for figure in ("calibration", "reliability", "drift", "cost_pareto"):
+    for figure in ("calibration", "reliability", "drift", "cost_pareto", "router_costs"):
         command(
             "plot",
             figure=figure,

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
 
+from routelmt import tables
 from routelmt.figures.registry import FIGURES
 
 
@@ -72,6 +73,31 @@ def test_the_cost_curves_leave_out_whose_cost_is_unknown(
     unknown = table.set_column(at, "of_all_large", pa.array([float("nan")] * table.num_rows))
     none = drawn("cost_pareto", evaluation_tables | {"costs": unknown}, style)
     assert "No rates" in texts(none)
+
+
+def test_routers_stand_where_their_costs_and_gains_are(
+    evaluation_tables: dict[str, pa.Table], style: dict[str, Any]
+) -> None:
+    costs, quality = (evaluation_tables[name].to_pylist() for name in ("costs", "routers"))
+    for row in costs:
+        row["seconds"] = float("nan") if row["router"] == "length" else row["seconds"]
+    table = tables.from_rows("costs", costs)
+    figure = drawn("router_costs", evaluation_tables | {"costs": table}, style)
+    budget = min(row["budget"] for row in quality)
+    where = {
+        (row["router"], "x"): row["seconds"]
+        for row in costs
+        if (row["direction"], row["budget"]) == ("average", budget)
+    } | {
+        (row["router"], "y"): row["value"]
+        for row in quality
+        if (row["direction"], row["budget"], row["metric"]) == ("average", budget, "mean_delta")
+    }
+    known = {r for r, axis in where if axis == "x" and where[r, "x"] == where[r, "x"]}
+    expected = {(where[r, "x"], where[r, "y"]) for r in known if (r, "y") in where}
+    points = {tuple(line.get_xydata()[0]) for line in figure.axes[0].lines}
+    assert points == expected and len(points) > 1
+    assert "length" not in texts(figure)  # its cost is unknown
 
 
 def test_the_policies_of_a_drift_differ_without_colour() -> None:

@@ -24,6 +24,7 @@ FIGURES: dict[str, FigureType] = {
     "reliability": FigureType("routelmt.figures.reliability", ("reliability", "routers")),
     "drift": FigureType("routelmt.figures.drift", ("drift_paths",)),
     "cost_pareto": FigureType("routelmt.figures.cost_pareto", ("costs", "routers")),
+    "router_costs": FigureType("routelmt.figures.router_costs", ("costs", "routers")),
     "guard_costs": FigureType("routelmt.figures.guard_costs", ("guard_costs", "routers")),
 }
 
