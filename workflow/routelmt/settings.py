@@ -170,7 +170,7 @@ def _cost(config: Config, experiment: Config) -> Config:
             "terms": sorted(terms),
             "of": spec.get("of"),
             "metric": spec.get("metric"),
-            "samples": drawn.get("count"),
+            "samples": drawn.get("count") if "samples" in terms else None,
         }
     sizes = {size: experiment[size] for size in ("small", "large")}
     return {**sizes, "routers": routers, "prices": config["prices"]}
