@@ -18,6 +18,7 @@ import yaml
 
 from routelmt.data.registry import READERS
 from routelmt.errors import UserError
+from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
 from routelmt.routers.registry import RouterType, needs_of, router_type
 from routelmt.score.registry import METRICS
 from routelmt.translate.registry import ENGINES
@@ -50,7 +51,7 @@ DEPLOYMENT_TABLES = (
 COST_TABLES = ("costs", "guard_costs")  # need rates of both models, the second guards too
 DOMAINS = "domains"  # the table that needs named domains
 CASES = "cases"
-RESERVED_DOMAINS = ("in-domain", "average")
+RESERVED_DOMAINS = (IN_DOMAIN, AVERAGE)
 DATA_TABLES = ("datasheet", "contamination")
 ROLES = ("train", "valid", "test")
 ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about

@@ -14,10 +14,11 @@ from routelmt import tables
 from routelmt.__main__ import main
 from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
-from routelmt.evaluate.domains import IN_DOMAIN, domains
+from routelmt.evaluate.domains import domains
 from routelmt.evaluate.layouts import blocks
 from routelmt.evaluate.render import write_renderings
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
+from routelmt.evaluate.roles import IN_DOMAIN
 from routelmt.evaluate.sweeps import sweep_domains
 
 METRICS = ("spearman", "hit_rate", "mean_delta", "headroom")

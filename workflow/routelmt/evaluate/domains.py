@@ -26,10 +26,9 @@ from routelmt.evaluate.deployment import subset
 from routelmt.evaluate.metrics import headroom_recovered, undefined_reason
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.requests import Evaluation, aligned
-from routelmt.evaluate.roles import AVERAGE
+from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
 from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
 
-IN_DOMAIN = "in-domain"
 _COLUMNS = {"datasets": "dataset", "domains": "domain"}
 
 

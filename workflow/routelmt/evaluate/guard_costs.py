@@ -43,10 +43,10 @@ from routelmt.evaluate.costs import (
     spending_of,
     tokens_of,
 )
-from routelmt.evaluate.policy_tables import UNGUARDED, guards, seed_pairs
+from routelmt.evaluate.policy_tables import guards, seed_pairs
 from routelmt.evaluate.quality_tables import place_names
 from routelmt.evaluate.requests import Evaluation
-from routelmt.evaluate.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER
+from routelmt.evaluate.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER, UNGUARDED
 from routelmt.evaluate.selection import budget_count, eligible_counts, guarded_ranking, ranking
 from routelmt.progress import progress
 

@@ -21,10 +21,9 @@ from routelmt.evaluate.bootstrap import (
 )
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.requests import Evaluation
-from routelmt.evaluate.roles import RISK_BUCKETS
+from routelmt.evaluate.roles import RISK_BUCKETS, UNGUARDED
 from routelmt.progress import progress
 
-UNGUARDED = "none"
 _SEVERE = RISK_BUCKETS.index("severe_loss")
 
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 AVERAGE = "average"
 # The direction that stands for the requests of all directions under one budget.
 POOLED = "pooled"
+# The guard of a router that has none, and the domain of requests that no name takes.
+UNGUARDED = "none"
+IN_DOMAIN = "in-domain"
 ROUTER, RANDOM, ORACLE = "router", "random", "oracle"
 # What becomes of a routed request, from worst to best.
 RISK_BUCKETS = ("severe_loss", "minor_loss", "tie", "substantial_gain")

@@ -80,7 +80,7 @@ def _values(found: dict[tuple[str, str], Row], router: str) -> Iterator[str]:
 
 
 def _differences(chosen: str | None, rows: list[Row]) -> Iterator[str]:
-    own = [row if row["router"] == chosen else _turned(row) for row in rows
+    own = [row if row["router"] == chosen else turned(row) for row in rows
            if chosen in (row["router"], row["other"])]  # fmt: skip
     if not own:
         return
@@ -99,7 +99,8 @@ def _p_value(p: float) -> str:
     return f"p {shown} (Holm){verdict}"
 
 
-def _turned(row: Row) -> Row:
+def turned(row: Row) -> Row:
+    """A comparison seen from the other router."""
     return row | {
         "router": row["other"],
         "other": row["router"],

@@ -31,7 +31,6 @@ def sweep_table(settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Ta
     labels, asked = _labels_and_routers(settings, predictions)
     found = build_table("routers", {**settings, "routers": asked}, predictions, gains)
     routers: list[str] = found.column("router").to_pylist()
-    position = {router: index for index, router in enumerate(labels)}
     strangers = sorted({r for r, role in zip(routers, found.column("role").to_pylist(), strict=True)
                         if role == ROUTER and r not in labels})  # fmt: skip
     if strangers:
@@ -39,19 +38,8 @@ def sweep_table(settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Ta
             f"sweep '{settings['sweep']}': router {', '.join(strangers)} is neither one of its "
             "points nor a reference (random or an oracle)."
         )
-    columns = {name: found.column(name) for name in found.column_names if name != "value"}
-    return tables.from_columns(
-        "sweep",
-        {
-            **columns,
-            "sweep": settings["sweep"],
-            "setting": settings["setting"],
-            "value": [labels.get(router) for router in routers],
-            "position": [position.get(router) for router in routers],
-            "number": np.array([number_of(labels.get(router)) for router in routers]),
-            "estimate": found.column("value"),
-        },
-    )
+    numbers = np.array([number_of(labels.get(router)) for router in routers])
+    return tables.from_columns("sweep", _of_points(settings, labels, found) | {"number": numbers})
 
 
 def sweep_domains(
@@ -73,20 +61,24 @@ def sweep_domains(
     evaluation = replace(evaluated_requests(predictions, gains, asked), segments=segments)
     homes = {text: router for router, text in labels.items()}
     found = domains_by_training({**settings, "routers": asked}, evaluation, homes)
+    return tables.from_columns("sweep_domains", _of_points(settings, labels, found))
+
+
+def _of_points(
+    settings: Mapping[str, Any], labels: Mapping[str, str], found: pa.Table
+) -> dict[str, Any]:
+    """Columns of a table by router, with the value of the setting that each router stands for."""
     routers: list[str] = found.column("router").to_pylist()
     position = {router: index for index, router in enumerate(labels)}
     columns = {name: found.column(name) for name in found.column_names if name != "value"}
-    return tables.from_columns(
-        "sweep_domains",
-        {
-            **columns,
-            "sweep": settings["sweep"],
-            "setting": settings["setting"],
-            "value": [labels.get(router) for router in routers],
-            "position": [position.get(router) for router in routers],
-            "estimate": found.column("value"),
-        },
-    )
+    return {
+        **columns,
+        "sweep": settings["sweep"],
+        "setting": settings["setting"],
+        "value": [labels.get(router) for router in routers],
+        "position": [position.get(router) for router in routers],
+        "estimate": found.column("value"),
+    }
 
 
 def _labels_and_routers(

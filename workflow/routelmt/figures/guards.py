@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from routelmt.evaluate.roles import ORACLE, ROUTER, labelled
+from routelmt.evaluate.roles import ORACLE, ROUTER, UNGUARDED, labelled
 from routelmt.figures.panels import add_legend, empty_figure, panel_grid, places, rows, title
 from routelmt.figures.style import Look, applied, looks
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-UNGUARDED = "none"
 PANEL_HEIGHT = 2.15
 EMPTY = "This experiment has no guards (config key experiments.<name>.guards)."
 

@@ -14,13 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt.evaluate.layouts import interval, number
-from routelmt.evaluate.roles import AVERAGE, RANDOM, RISK_BUCKETS, ROUTER
+from routelmt.evaluate.roles import (
+    AVERAGE,
+    IN_DOMAIN,
+    RANDOM,
+    RISK_BUCKETS,
+    ROUTER,
+    UNGUARDED,
+)
+from routelmt.evaluate.summary import turned
 from routelmt.figures.drift import POLICIES, SCENARIOS
 
 SIGNIFICANCE = 0.05
 SEVERE_LOSS = RISK_BUCKETS[0]
-# As the tables guard_costs and domains call them, whose modules a page has no other need of.
-UNGUARDED, IN_DOMAIN = "none", "in-domain"
 # Of more routers than this a sentence names the first ones and counts the others.
 NAMED = 4
 # Budgets of the tables are the same numbers up to this.
@@ -346,17 +352,6 @@ _ANSWERS: tuple[Callable[[_Case], Answer | None], ...] = (
     _drift,
     _smallest,
 )
-
-
-def turned(row: Row) -> Row:
-    """A comparison seen from the other router."""
-    return row | {
-        "router": row["other"],
-        "other": row["router"],
-        "difference": -row["difference"],
-        "low": -row["high"],
-        "high": -row["low"],
-    }
 
 
 def value(
