@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
+from routelmt.__main__ import without_pandas
 from routelmt.evaluate import build, deployment_tables, streaming
 from routelmt.evaluate.cases import cases
 from routelmt.evaluate.costs import costs
@@ -205,6 +206,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.folder is not None:
+        without_pandas()  # as every command of the workflow
         (name,) = arguments.tables
         result = built(arguments.folder, name, arguments.routers, arguments.replicates)
         print(json.dumps(result))

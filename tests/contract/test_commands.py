@@ -511,3 +511,16 @@ def test_a_reader_that_stops_early_is_no_error(chain: dict[str, Path]) -> None:
         check=False,
     )
     assert piped.returncode == 0 and "Traceback" not in piped.stderr
+
+
+def test_no_command_waits_for_pandas(chain: dict[str, Path]) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-X", "importtime", "-m", "routelmt", "audit"]
+    done = subprocess.run(
+        [*command, chain["gains-test"]], capture_output=True, text=True, check=True
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pyarrow" in imported
+    assert "pandas._libs" not in imported  # its name alone is there: it was asked for

@@ -7,6 +7,7 @@ import errno
 import importlib
 import os
 import sys
+from typing import Any
 
 import routelmt
 from routelmt.environments import enter
@@ -113,5 +114,32 @@ def _explain(error: OSError, parsed: argparse.Namespace) -> str:
     return f"{file}: {reason}. {REMEDIES.get(error.errno or 0, 'Check the path and the disk')}."
 
 
+class _NoPandas:
+    """A finder of modules that finds no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        """Refuse pandas, leave all else to the other finders."""
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def without_pandas() -> None:
+    """Let pyarrow, which asks once in a process whether there is pandas, believe that there is not.
+
+    Its first conversion of a list would load it: a quarter of a second for each of the workflow's
+    jobs, none of which uses it. Whoever imports pandas itself still gets it.
+    """
+    import pyarrow
+
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pyarrow.array([None])
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        without_pandas()
     sys.exit(main())

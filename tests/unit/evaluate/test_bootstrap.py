@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from routelmt.evaluate import bootstrap, metrics, selection, weighted
+from routelmt.evaluate import bootstrap, loops, metrics, selection, weighted
 from routelmt.evaluate.bootstrap import DirectionData, Policy
 
 # The same sums in another order, of values up to 100.
@@ -315,19 +315,49 @@ def test_weights_of_any_kind_give_the_metrics_of_copied_rows(data: st.DataObject
     by_gain = weighted.sorted_column(gain, selection.ranking(gain, keys))
     by_priority = weighted.sorted_column(priority, selection.ranking(priority, keys))
     block = weights[np.newaxis]
-    in_order = weighted.routed(block, by_priority)
-    rho = weighted.spearman(in_order, by_priority, weighted.gain_ranks(block, by_gain))[0]
+    rho = weighted.spearman(block, by_priority, weighted.gain_ranks(block, by_gain))[0]
     if len(rows) == 0 or np.ptp(gain[rows]) == 0 or np.ptp(priority[rows]) == 0:
         assert np.isnan(rho)
     else:
         assert rho == pytest.approx(spearmanr(priority[rows], gain[rows]).statistic, abs=ROUNDING)
-    group = by_gain.group_of_row()[by_priority.order]
-    for k in range(1, len(rows) + 1):
-        oracle = weighted.cuts(weighted.routed(block, by_gain), by_gain, np.array([[k]]))
-        cut = weighted.cuts(in_order, by_priority, np.array([[k]]))
-        hits = weighted.sums_of_first(in_order.in_order * weighted.taken(oracle.place, group), cut)
-        expected = share_of(priority[rows], k) @ share_of(gain[rows], k)
-        assert hits[0, 0] == pytest.approx(expected, abs=ROUNDING)
+    label = np.arange(n) % 2
+    for k in range(len(rows) + 1):
+        count = np.array([[k]])
+        share = share_of(priority[rows], k)
+        oracle = weighted.places_of(block, by_gain, count)
+        run = by_gain.run_of_row()
+        hits = weighted.common_to_first(block, by_priority, run, oracle, count)
+        assert hits[0, 0] == pytest.approx(share @ share_of(gain[rows], k), abs=ROUNDING)
+        won = weighted.sums_of_first(block, by_priority, gain, count)
+        assert won[0, 0] == pytest.approx(share @ gain[rows], abs=ROUNDING)
+        parts = weighted.first_by_label(block, by_priority, label, gain, count[0], 2)[0]
+        for side in (0, 1):
+            inside = share * (label[rows] == side)
+            assert parts[:, side] == pytest.approx([inside.sum(), inside @ gain[rows]], abs=1e-9)
+
+
+def test_loops_are_compiled_without_a_folder_to_keep_them_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, asked = loops.numba.njit, []
+
+    def refusing(**options: object) -> object:
+        asked.append(options.get("cache", False))
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(loops.numba, "njit", refusing)
+    twice = loops.compiled(lambda x: 2 * x)
+    assert twice(21) == 42 and asked == [True, False]
+
+
+def test_budgets_may_come_in_any_order(directions: list[DirectionData]) -> None:
+    table = bootstrap.bootstrap_table(directions, (0.5, 0.1, 0.3), REPLICATES, 0)
+    ascending = bootstrap.bootstrap_table(directions, (0.1, 0.3, 0.5), REPLICATES, 0)
+    for figure in ("hit_rate", "mean_delta"):
+        samples = getattr(table, figure).samples[:, :, [1, 2, 0]]
+        np.testing.assert_array_equal(samples, getattr(ascending, figure).samples)
 
 
 @pytest.mark.filterwarnings("error")

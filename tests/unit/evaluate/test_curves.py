@@ -154,9 +154,8 @@ def test_a_plateau_at_the_level_is_reached_at_its_beginning() -> None:
     assert found[curves.CURVE_METRICS.index("cpt_50")] == pytest.approx(0.2)
 
 
-def test_a_late_jump_over_a_concave_curve_is_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_jump_is_above_all_of_a_concave_curve() -> None:
     gain = np.append(np.linspace(3, 1, 200), 900.0)
-    monkeypatch.setattr(curves, "HULL_PASSES", 2)
     found = curves.bootstrap_curves([direction_of(gain, -np.arange(201.0))], 3)
     x, y = polyline(gain, -np.arange(201.0))
     at = curves.CURVE_METRICS.index("aiq")

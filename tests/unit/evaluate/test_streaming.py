@@ -57,6 +57,12 @@ def test_rates_of_0_and_1_route_nothing_and_everything() -> None:
         assert threshold_of([0.0], 1.0).routes(value, 0.999)
 
 
+def test_infinite_calibration_values_are_values() -> None:
+    inf = float("inf")
+    assert threshold_of([-inf, -inf, 0.0, 1.0], 0.75) == Threshold(-inf, 0.5)
+    assert threshold_of([0.0, 1.0, inf, inf], 0.25) == Threshold(inf, 0.5)
+
+
 def test_equal_values_everywhere_are_routed_by_their_draw() -> None:
     constant = make_policy("fixed", [5.0] * 10, Settings(0.3))
     routed, _ = run(constant, np.full(2000, 5.0), uniforms(map(str, range(2000)), 0))
@@ -71,17 +77,17 @@ def test_draws_are_uniform_and_depend_on_request_and_seed_alone() -> None:
     assert uniform("en:1", 0) == pytest.approx(uniform("en:1", 0))
 
 
-@given(VALUES, VALUES, st.integers(1, 12), RATES)
+@given(VALUES, VALUES, st.integers(1, 12), RATES, st.floats(0, 1, exclude_max=True))
 def test_the_rolling_threshold_is_that_of_the_last_requests(
-    calibration: list[float], traffic: list[float], window: int, rate: float
+    calibration: list[float], traffic: list[float], window: int, rate: float, draw: float
 ) -> None:
     own = Settings(rate, window=window)
     policy = make_policy("rolling", sorted(calibration), own)
     seen = list(policy.state()["values"])
     assert len(seen) == min(window, len(calibration))
     for value in traffic:
-        assert policy.threshold() == threshold_of(sorted(seen[-window:]), rate)
-        policy.observe(value, True)
+        threshold = threshold_of(sorted(seen[-window:]), rate)
+        assert policy.decide(value, draw) == (threshold.routes(value, draw), threshold.value)
         seen.append(value)
 
 

@@ -12,6 +12,7 @@ decide in two steps, break ties by key as a deployed router must.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +37,13 @@ from routelmt.evaluate.selection import (
 )
 
 MINIMUM_REPLICATES = 1000
-# Speed and memory only: a block of one direction stays within the processor's cache.
-REQUESTS_PER_BLOCK = 2**17
+# Speed and memory only: replicates at a time, and copies of a direction's columns.
+REQUESTS_PER_BLOCK = 2**19
 REPLICATES_PER_BLOCK = 128
-# Bytes just below the largest block that glibc still takes from its heap once one was freed.
-REUSED_BYTES = 31 * 2**20
 # Weights up to this need one byte each.
 SMALL_WEIGHT = 255
+# Memory only: draws of no more groups than that, in all replicates, are kept for the next figure.
+KEPT_COUNTS = 2**25
 
 # What is computed from the weights of a block, (B, n): arrays whose last axis is B.
 Kernel = Callable[[AnyArray], tuple[FloatArray, ...]]
@@ -172,13 +173,25 @@ def replicate_weights(
         raise ValueError("group_ids: no request to resample")
     if replicates < 1 or block < 1:
         raise ValueError(f"replicates and block must be positive, found {replicates} and {block}")
+    few = groups.size * replicates <= KEPT_COUNTS
+    counts = (_kept_counts if few else _group_counts)(groups.size, replicates, seed, block)
+    for drawn in counts:
+        yield drawn.take(group_of_request, axis=1)
+
+
+def _group_counts(groups: int, replicates: int, seed: int, block: int) -> Iterator[AnyArray]:
+    """How often each replicate draws each group, blocks of (<= block, groups)."""
     generator = np.random.default_rng(seed)
     for first in range(0, replicates, block):
-        drawn = generator.integers(groups.size, size=(min(block, replicates - first), groups.size))
-        counts = np.stack([np.bincount(draw, minlength=groups.size) for draw in drawn])
-        if counts.max() <= SMALL_WEIGHT:
-            counts = counts.astype(np.uint8)
-        yield counts.take(group_of_request, axis=1)
+        drawn = generator.integers(groups, size=(min(block, replicates - first), groups))
+        counts = np.stack([np.bincount(draw, minlength=groups) for draw in drawn])
+        yield counts.astype(np.uint8) if counts.max() <= SMALL_WEIGHT else counts
+
+
+@lru_cache(maxsize=4)
+def _kept_counts(groups: int, replicates: int, seed: int, block: int) -> list[AnyArray]:
+    """The same, kept: most tables bootstrap the same requests again and again."""
+    return list(_group_counts(groups, replicates, seed, block))
 
 
 def bootstrap_table(
@@ -245,20 +258,17 @@ def bootstrap_estimates(
     kernels: Sequence[Kernel],
     replicates: int,
     seed: int,
-    per_block: int = REQUESTS_PER_BLOCK,
 ) -> list[Estimates]:
     """What the kernels, one per direction, compute from the requests and from every replicate."""
-    # Speed only: freeing one large block makes glibc keep the blocks of the kernels from here on
-    # (its thresholds adapt), instead of returning each to the system and clearing its pages again.
-    np.empty(REUSED_BYTES, dtype=np.uint8)
     ends = np.cumsum([len(direction.gain) for direction in directions])
     group_ids = np.concatenate([direction.group_ids for direction in directions])
     largest = max(len(direction.gain) for direction in directions)
-    block = max(1, min(REPLICATES_PER_BLOCK, per_block // largest))
+    block = max(1, min(REPLICATES_PER_BLOCK, REQUESTS_PER_BLOCK // largest))
     blocks = []
     for weights in replicate_weights(group_ids, replicates, seed, block):
-        blocks.append(_stacked(kernels, np.split(weights, ends[:-1], axis=1)))
-    as_they_are = _stacked(kernels, [np.ones((1, len(d.gain))) for d in directions])
+        own = [np.ascontiguousarray(part) for part in np.split(weights, ends[:-1], axis=1)]
+        blocks.append(_stacked(kernels, own))
+    as_they_are = _stacked(kernels, [np.ones((1, len(d.gain)), np.uint8) for d in directions])
     return [
         Estimates(point[..., 0], np.concatenate(samples, axis=-1))
         for point, *samples in zip(as_they_are, *blocks, strict=True)
@@ -272,43 +282,41 @@ def _stacked(kernels: Sequence[Kernel], weights: Sequence[AnyArray]) -> list[Flo
 
 def _table_kernel(direction: DirectionData, budgets: Sequence[float]) -> Kernel:
     gain = sorted_by(direction, direction.gain)
-    group = gain.group_of_row()
+    run = gain.run_of_row()
     routers = [sorted_by(direction, priority) for priority in direction.priorities.values()]
+    ascending, asked = np.unique(budgets, return_inverse=True)
 
     def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
-        k = budget_cells(weights, budgets)
+        requests = weights.sum(axis=1)
+        k = _budget_counts(requests, ascending)
         ranks = weighted.gain_ranks(weights, gain)
-        best_first = weighted.routed(weights, gain)
-        oracle = weighted.cuts(best_first, gain, k)
-        hits, delta, rho = [], [], []
-        for router in routers:
-            block = weighted.routed(weights, router)
-            cut = weighted.cuts(block, router, k)
-            hits.append(_hit_rates(block, cut, group[router.order], oracle, k))
-            delta.append(_means_of_first(block, cut, direction.gain[router.order], k))
-            rho.append(weighted.spearman(block, router, ranks))
-        everyone = weighted.ratio(weights @ direction.gain, weights.sum(axis=1))
-        best = _means_of_first(best_first, oracle, direction.gain[gain.order], k)
-        rate = weighted.ratio(k.T.astype(np.float64), weights.sum(axis=1))
-        return np.stack(hits), np.stack(delta), np.stack(rho), everyone, best, rate
+        oracle = weighted.places_of(weights, gain, k)
+        hits = [weighted.common_to_first(weights, column, run, oracle, k) for column in routers]
+        sums = [
+            weighted.sums_of_first(weights, column, direction.gain, k)
+            for column in (*routers, gain)
+        ]
+        hit_rate = weighted.ratio(np.stack(hits), k.T)[:, asked]
+        delta = weighted.ratio(np.stack(sums), k.T)[:, asked]
+        rho = [weighted.spearman(weights, column, ranks) for column in routers]
+        everyone = weighted.ratio(weights @ direction.gain, requests)
+        rate = weighted.ratio(k.T.astype(np.float64), requests)[asked]
+        return hit_rate, delta[:-1], np.stack(rho), everyone, delta[-1], rate
 
     return kernel
 
 
 def _pareto_kernel(direction: DirectionData, call_rates: Sequence[float]) -> Kernel:
     routers = [sorted_by(direction, values) for values in direction.priorities.values()]
-
-    def routed_gain(weights: AnyArray, router: weighted.SortedColumn, k: IntArray) -> FloatArray:
-        block = weighted.routed(weights, router)
-        gain = weighted.run_sums(block.in_order * direction.gain[router.order], router)
-        return weighted.mass_of_first(block, router, np.cumsum(gain, axis=1), k).T
+    ascending, asked = np.unique(call_rates, return_inverse=True)
 
     def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
-        k = budget_cells(weights, call_rates)
-        requests = weights.sum(axis=1)
-        small = weighted.ratio(weights @ direction.quality_small, requests)
-        gains = [routed_gain(weights, router, k) for router in routers]
-        return (small + weighted.ratio(np.stack(gains), requests),)
+        copies = weights.astype(np.float64)  # else every product would convert them
+        requests = copies.sum(axis=1)
+        k = _budget_counts(requests, ascending)
+        small = weighted.ratio(copies @ direction.quality_small, requests)
+        gains = [weighted.sums_of_first(weights, c, direction.gain, k) for c in routers]
+        return (small + weighted.ratio(np.stack(gains)[:, asked], requests),)
 
     return kernel
 
@@ -325,33 +333,30 @@ def _policy_kernel(
     in_bucket = [bucket == index for index in range(len(RISK_BUCKETS))]
     figures = np.stack([direction.gain, *in_bucket], axis=1)
 
+    def routed(
+        weights: AnyArray,
+        requests: AnyArray,
+        policy: Policy,
+        column: weighted.SortedColumn,
+        k: IntArray,
+    ) -> FloatArray:
+        """Sums of the figures over the requests a policy routes: (figures, B)."""
+        if policy.guard is None or policy.quantile == 1:
+            sums = [weighted.sums_of_first(weights, column, f, k) for f in figures.T]
+            return np.concatenate(sums)
+        eligible = eligible_counts(policy.quantile, requests)
+        guard = guards[policy.guard]
+        return weighted.guarded_sums(weights, column.order, guard, eligible, figures, k[:, 0]).T
+
     def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
-        k = budget_cells(weights, [budget])
-        guarded = {name: weighted.guarded(weights, order) for name, order in guards.items()}
-        sums = []
-        for policy, router in zip(policies, routers, strict=True):
-            if policy.guard is None or policy.quantile == 1:
-                sums.append(_sums_of_routed(weights, router, figures, k))
-            else:
-                guard = guarded[policy.guard]
-                passed = _guarded_copies(weights, router.order, guard, policy.quantile, k)
-                sums.append((passed @ figures[router.order]).T)
+        requests = weights.sum(axis=1)
+        k = _budget_counts(requests, [budget])
+        chosen = zip(policies, routers, strict=True)
+        sums = [routed(weights, requests, policy, column, k) for policy, column in chosen]
         means = weighted.ratio(np.stack(sums), k[:, 0])
         return means[:, 0], means[:, 1:]
 
     return kernel
-
-
-def _sums_of_routed(
-    weights: AnyArray, router: weighted.SortedColumn, figures: FloatArray, k: IntArray
-) -> FloatArray:
-    """Sums of the figures, (n, figures), over the first k copies: (figures, B); k: (B, 1)."""
-    block = weighted.routed(weights, router)
-    cut = weighted.cuts(block, router, k)
-    last = int(cut.end.max())
-    in_order = figures[router.order[:last]].T
-    sums = [weighted.sums_of_first(block.in_order[:, :last] * f, cut)[:, 0] for f in in_order]
-    return np.stack(sums)
 
 
 def _policy_column(direction: DirectionData, policy: Policy) -> weighted.SortedColumn:
@@ -372,59 +377,14 @@ def _guard_order(direction: DirectionData, guard: str) -> IntArray:
     return ranking(direction.guard_signals[guard], direction.tie_keys)
 
 
-def _guarded_copies(
-    weights: AnyArray,
-    order: IntArray,
-    guard: weighted.Guarded,
-    quantile: float,
-    k: IntArray,
-) -> FloatArray:
-    """Copies of each request that a guarded router routes, in its order, (B, n); k: (B, 1)."""
-    eligible = eligible_counts(quantile, weights.sum(axis=1))[:, np.newaxis]
-    passed = guard.first_copies(eligible, order)
-    routed = weighted.first_copies(passed, k)
-    if np.all(eligible >= k):
-        return routed
-    others = weights.take(order, axis=1) - passed
-    return routed + weighted.first_copies(others, np.maximum(k - eligible, 0))
-
-
-def _hit_rates(
-    block: weighted.Routed,
-    cut: weighted.Cuts,
-    group: IntArray,
-    oracle: weighted.Cuts,
-    k: IntArray,
-) -> FloatArray:
-    """(budgets, B); group: the run of equal gains of every row, in the router's order."""
-    last = int(cut.end.max())
-    hits = [
-        weighted.sums_of_first(
-            weighted.taken(oracle.place[:, [p]], group[:last]) * block.in_order[:, :last],
-            cut.only(p),
-        )[:, 0]
-        for p in range(k.shape[1])
-    ]
-    return weighted.ratio(np.stack(hits), k.T)
-
-
-def _means_of_first(
-    block: weighted.Routed, cut: weighted.Cuts, values: FloatArray, k: IntArray
-) -> FloatArray:
-    """Mean value of the first k copies, (budgets, B), NaN where k is 0; values: in routed order."""
-    last = int(cut.end.max())
-    sums = weighted.sums_of_first(block.in_order[:, :last] * values[:last], cut)
-    return weighted.ratio(sums.T, k.T)
-
-
-def budget_cells(weights: AnyArray, fractions: Sequence[float]) -> IntArray:
-    """selection.budget_counts of every replicate's own requests, (B, budgets).
+def _budget_counts(requests: AnyArray, fractions: npt.ArrayLike) -> IntArray:
+    """selection.budget_counts of every replicate's own requests, (B,), for all: (B, budgets).
 
     fractions: checked before, since this runs for every block.
     """
-    products = np.multiply.outer(weights.sum(axis=1), np.asarray(fractions))
-    cells: IntArray = np.floor(products + ROUNDING_SLACK).astype(np.int64)
-    return cells
+    products = np.multiply.outer(requests, np.asarray(fractions))
+    counts: IntArray = np.floor(products + ROUNDING_SLACK).astype(np.int64)
+    return counts
 
 
 def sorted_by(direction: DirectionData, values: FloatArray) -> weighted.SortedColumn:

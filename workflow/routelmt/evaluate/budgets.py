@@ -34,8 +34,6 @@ ORACLE_ALLOCATION = "oracle"
 ALL = "all"
 # Replicates at a time: speed and memory only.
 BLOCK = 32
-# Of the deviations of the number of copies in some rows; beyond, all rows are looked at.
-MARGIN = 6
 # Budgets that the smallest one is looked for among, from all requests down to none.
 STEPS = tuple(step / 100 for step in range(100, -1, -1))
 
@@ -57,18 +55,6 @@ class _Way(NamedTuple):
 
     values: FloatArray
     apart: bool
-
-
-class _Column(NamedTuple):
-    """Requests in the order in which they are chosen, (n,).
-
-    run: the run of equal values that each is in; figures: whether it is of each direction and its
-    gain there, (n, 2 directions).
-    """
-
-    column: weighted.SortedColumn
-    run: IntArray
-    figures: FloatArray
 
 
 class _Share(NamedTuple):
@@ -224,28 +210,21 @@ def _allocated(
     found: dict[_Name, list[FloatArray]] = {name: [] for name in ways}
     chosen = {name: [_columns(requests, way) for way in seeds] for name, seeds in ways.items()}
     blocks = replicate_weights(requests.groups, bootstrap["replicates"], bootstrap["seed"], BLOCK)
-    for block in (np.ones((1, requests.gain.size)), *blocks):
+    for block in (np.ones((1, requests.gain.size), np.uint8), *blocks):
         sizes, small = _by_direction(requests, block)
         k = np.stack([budget_counts(budget, n) for n in sizes.T], axis=1)
         for name, seeds in chosen.items():
-            sums = [_routed(block, columns, k) for columns in seeds]
+            sums = [_routed(requests, block, columns, k) for columns in seeds]
             found[name].append(np.mean([_figures(s, sizes, small) for s in sums], axis=0))
     return {name: _Share(*np.concatenate(parts, axis=-1)) for name, parts in found.items()}
 
 
-def _columns(requests: _Requests, way: _Way) -> list[_Column]:
+def _columns(requests: _Requests, way: _Way) -> list[weighted.SortedColumn]:
     """All requests in the order in which they are chosen, or those of each direction."""
     order = np.argsort(-way.values, kind="stable").astype(np.int64)
-    directions = np.arange(requests.direction[-1] + 1)
+    directions = range(requests.direction[-1] + 1)
     parts = [order[requests.direction[order] == d] for d in directions] if way.apart else [order]
-    found = []
-    for rows in parts:
-        column = weighted.sorted_column(way.values, rows)
-        inside = (requests.direction[rows, np.newaxis] == directions).astype(np.float64)
-        gained = inside * requests.gain[rows, np.newaxis]
-        run = np.repeat(np.arange(column.starts.size), column.ends() - column.starts)
-        found.append(_Column(column, run, np.concatenate((inside, gained), axis=1)))
-    return found
+    return [weighted.sorted_column(way.values, rows) for rows in parts]
 
 
 def _by_direction(requests: _Requests, weights: AnyArray) -> tuple[FloatArray, FloatArray]:
@@ -255,31 +234,25 @@ def _by_direction(requests: _Requests, weights: AnyArray) -> tuple[FloatArray, F
     return copies @ inside, copies @ (inside * requests.quality_small[:, np.newaxis])
 
 
-def _routed(weights: AnyArray, columns: Sequence[_Column], k: IntArray) -> FloatArray:
+def _routed(
+    requests: _Requests,
+    weights: AnyArray,
+    columns: Sequence[weighted.SortedColumn],
+    k: IntArray,
+) -> FloatArray:
     """Routed copies and their gain by direction, (B, 2, directions); k: (B, directions).
 
     columns: one of all requests for the total of k, or one for each direction's own.
     """
     totals = [k.sum(axis=1)] if len(columns) == 1 else list(k.T)
-    sums = np.zeros((len(weights), 2 * k.shape[1]))
-    for (column, run, figures), wanted in zip(columns, totals, strict=True):
-        first = _beginning(column, wanted)
-        block = weighted.routed(weights, first)
-        if np.any(block.count[:, -1] < wanted):
-            block, first = weighted.routed(weights, column), column
-        cut = weighted.cuts(block, first, wanted[:, np.newaxis])
-        rows = int(cut.end.max())
-        copies = block.in_order[:, :rows] * weighted.taken(cut.place, run[:rows])
-        sums += copies @ figures[:rows]
-    return sums.reshape(len(weights), 2, -1)
-
-
-def _beginning(column: weighted.SortedColumn, wanted: IntArray) -> weighted.SortedColumn:
-    """What is likely to hold the first `wanted` copies: requests have one copy on average."""
-    reach = int(wanted.max() + MARGIN * column.order.size**0.5)
-    runs = int(np.searchsorted(column.starts, reach)) or 1
-    rows = column.starts[runs] if runs < column.starts.size else column.order.size
-    return weighted.SortedColumn(column.order[:rows], column.starts[:runs])
+    parts = [
+        weighted.first_by_label(
+            weights, column, requests.direction, requests.gain, wanted, k.shape[1]
+        )
+        for column, wanted in zip(columns, totals, strict=True)
+    ]
+    sums: FloatArray = np.sum(parts, axis=0)
+    return sums
 
 
 def _figures(routed: FloatArray, sizes: FloatArray, small: FloatArray) -> FloatArray:

@@ -6,8 +6,9 @@ the same one. No text (group) is on both sides of calibration and traffic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +19,13 @@ from routelmt.evaluate import streaming
 from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.deployment import Deployment, subset
-from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.stream_tables import (
     Row,
     Stream,
-    offline_quality,
+    Streams,
+    all_served,
     policy_rows,
-    served,
 )
 from routelmt.progress import progress
 
@@ -52,15 +53,14 @@ def drift(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     test datasets and B the others; of one dataset, A is its largest domains up to half of the
     requests and B the other domains, in every direction.
     """
-    found: list[Row] = []
-    for router, budget, scenario, streams in _all_streams(settings, deployment):
-        columns = deployment.test.columns[router]
-        offline = [offline_quality(own[0].requests, columns, budget) for own in streams]
-        same = {"scenario": scenario, "router": router, "budget": budget,
-                "role": role_of(router, settings)}  # fmt: skip
-        rows = policy_rows(settings, streams, place_names(deployment.test), offline)
-        found += [same | row for row in rows]
-    return tables.from_rows("drift", found)
+    rows: dict[tuple[str, float, str], list[Row]] = {}
+    for (budget, scenario), streams in _all_streams(settings, deployment):
+        for router, own in policy_rows(settings, streams, deployment.test, budget).items():
+            same = {"scenario": scenario, "router": router, "budget": budget,
+                    "role": role_of(router, settings)}  # fmt: skip
+            rows[router, budget, scenario] = [same | row for row in own]
+    order = product(_deployable(settings, deployment), settings["budgets"], SCENARIOS)
+    return tables.from_rows("drift", [row for key in order for row in rows.get(key, [])])
 
 
 def drift_paths(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
@@ -69,23 +69,34 @@ def drift_paths(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     rate: over all requests so far; recent_rate: over the last RECENT of them (NaN before there are
     so many); low, high: the band of the rate so far.
     """
-    parts: list[pa.Table] = []
-    for router, budget, scenario, streams in _all_streams(settings, deployment):
-        for own in streams:
-            stream, policies = own[0], streaming.POLICIES
-            band = streaming.Band(budget, stream.calibration, settings["stream"]["false_alarms"])
-            moments = _moments(len(stream.routed))
-            limits = np.array([_limits(band, int(moment)) for moment in moments])
-            for q, policy in enumerate(policies):
-                columns = {
-                    "scenario": scenario, "router": router, "role": role_of(router, settings),
-                    "direction": stream.requests.name, "budget": budget, "policy": policy,
-                    "request": moments, "rate": _rates(stream.routed[:, q], moments),
-                    "recent_rate": _recent(stream.routed[:, q], moments),
-                    "low": limits[:, 0], "high": limits[:, 1],
-                }  # fmt: skip
-                parts.append(tables.from_columns("drift_paths", columns))
-    return pa.concat_tables(parts) if parts else tables.arrow_schema("drift_paths").empty_table()
+    parts: dict[tuple[str, float, str], list[pa.Table]] = {}
+    for (budget, scenario), streams in _all_streams(settings, deployment):
+        for router, directions in streams.items():
+            same = {"scenario": scenario, "router": router, "budget": budget,
+                    "role": role_of(router, settings)}  # fmt: skip
+            paths = [_path(settings, own[0]) for own in directions]
+            parts[router, budget, scenario] = [
+                tables.from_columns("drift_paths", same | columns)
+                for of_direction in paths
+                for columns in of_direction
+            ]
+    order = product(_deployable(settings, deployment), settings["budgets"], SCENARIOS)
+    found = [part for key in order for part in parts.get(key, [])]
+    return pa.concat_tables(found) if found else tables.arrow_schema("drift_paths").empty_table()
+
+
+def _path(settings: dict[str, Any], stream: Stream) -> Iterator[dict[str, Any]]:
+    """The columns of each policy."""
+    band = streaming.Band(stream.rate, stream.calibration, settings["stream"]["false_alarms"])
+    moments = _moments(len(stream.routed))
+    limits = np.array([_limits(band, int(moment)) for moment in moments])
+    for q, policy in enumerate(streaming.POLICIES):
+        yield {
+            "direction": stream.requests.name, "policy": policy,
+            "request": moments, "rate": _rates(stream.routed[:, q], moments),
+            "recent_rate": _recent(stream.routed[:, q], moments),
+            "low": limits[:, 0], "high": limits[:, 1],
+        }  # fmt: skip
 
 
 def parts_of(
@@ -155,8 +166,8 @@ def _draws(rows: IntArray, test: DirectionData, seed: int) -> FloatArray:
 
 def _all_streams(
     settings: dict[str, Any], deployment: Deployment
-) -> Iterator[tuple[str, float, str, list[list[Stream]]]]:
-    """(router, budget, scenario, streams by direction and seed) of all deployable routers."""
+) -> Iterator[tuple[tuple[float, str], dict[str, Streams]]]:
+    """By budget and scenario, the streams of every deployable router."""
     parts = [
         parts_of(settings, test, datasets, domains)
         for test, datasets, domains in zip(
@@ -166,34 +177,30 @@ def _all_streams(
     whole = [found for found in parts if found is not None]
     if len(whole) < len(parts):
         return
-    routers = [r for r in deployment.test.routers if r not in settings["oracles"]]
-    for router in progress(routers, "drift", "router"):
-        for budget in settings["budgets"]:
-            for scenario in SCENARIOS:
-                yield (
-                    router,
-                    budget,
-                    scenario,
-                    _streams(settings, deployment, whole, (router, budget, scenario)),
+    apart, seed = (
+        list(zip(deployment.test.directions, whole, strict=True)),
+        settings["stream"]["seed"],
+    )
+    held_out = [subset(test, own.calibrating) for test, own in apart]
+    arriving = {
+        scenario: [subset(test, order_of(scenario, own, test, seed)) for test, own in apart]
+        for scenario in SCENARIOS
+    }
+    routers = _deployable(settings, deployment)
+    for budget, (scenario, tests) in product(settings["budgets"], arriving.items()):
+        yield (
+            (budget, scenario),
+            {
+                router: all_served(
+                    settings, held_out, tests, deployment.test.columns[router], budget
                 )
+                for router in progress(routers, f"drift, {scenario}", "router")
+            },
+        )
 
 
-def _streams(
-    settings: dict[str, Any],
-    deployment: Deployment,
-    parts: Sequence[Parts],
-    asked: tuple[str, float, str],
-) -> list[list[Stream]]:
-    router, budget, scenario = asked
-    found = []
-    for test, own in zip(deployment.test.directions, parts, strict=True):
-        order = order_of(scenario, own, test, settings["stream"]["seed"])
-        held_out = subset(test, own.calibrating)
-        found.append(
-            [served(settings, held_out, test, column, budget, order)
-             for column in deployment.test.columns[router]]
-        )  # fmt: skip
-    return found
+def _deployable(settings: dict[str, Any], deployment: Deployment) -> list[str]:
+    return [r for r in deployment.test.routers if r not in settings["oracles"]]
 
 
 @cache

@@ -136,10 +136,9 @@ def _correlation_kernel(direction: DirectionData) -> Kernel:
         ranks = [weighted.gain_ranks(weights, column) for column in columns]
         found = np.ones((len(columns), len(columns), len(weights)))
         for b, second in enumerate(columns):
-            block = weighted.routed(weights, second)
             for a, first in enumerate(ranks):
                 if a != b:
-                    found[a, b] = weighted.spearman(block, second, first)
+                    found[a, b] = weighted.spearman(weights, second, first)
         return (found,)
 
     return kernel
@@ -152,7 +151,7 @@ def _router_kernel(direction: DirectionData) -> Kernel:
 
     def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
         ranks = weighted.gain_ranks(weights, gain)
-        rho = [weighted.spearman(weighted.routed(weights, c), c, ranks) for c in columns]
+        rho = [weighted.spearman(weights, column, ranks) for column in columns]
         return (np.stack(rho),)
 
     return kernel

@@ -6,8 +6,9 @@ Thresholds come from calibration data, decisions are made in the order of arriva
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,17 +16,18 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.evaluate import inference, streaming, weighted
-from routelmt.evaluate.arrays import BoolArray, FloatArray, IntArray
+from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
 from routelmt.evaluate.bootstrap import (
     DirectionData,
     Kernel,
     bootstrap_estimates,
-    bootstrap_pareto,
 )
 from routelmt.evaluate.deployment import Deployment, subset
 from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.requests import Evaluation
 from routelmt.evaluate.roles import AVERAGE
+from routelmt.evaluate.selection import budget_count
 from routelmt.progress import progress
 
 # Rates at which the calibration of every router is looked at.
@@ -44,8 +46,12 @@ class Stream(NamedTuple):
     rate: float
 
 
+# Of one router: by direction, then seed.
+Streams = Sequence[Sequence[Stream]]
+
+
 class StreamFigures(NamedTuple):
-    """By direction (the average last) and policy: means over a router's seeds."""
+    """By direction (the average last), router and policy: means over a router's seeds."""
 
     rate: RouterFigures
     mean_delta: RouterFigures
@@ -58,22 +64,21 @@ def streaming_table(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
     Requests arrive in a random order, the same for every router. offline_quality: that of the top
     share of the test set, which only who sees all requests at once can choose.
     """
-    found: list[Row] = []
-    for router in progress(deployment.test.routers, "streams", "router"):
-        for budget in settings["budgets"]:
-            streams = [
-                [served(settings, held_out, test, column, budget, arrival(test, settings))
-                 for column in deployment.test.columns[router]]
-                for held_out, test in deployment.calibrated()
-            ]  # fmt: skip
-            columns = deployment.test.columns[router]
-            offline = [offline_quality(own[0].requests, columns, budget) for own in streams]
+    tests = [arriving(d, settings["stream"]["seed"]) for d in deployment.test.directions]
+    held_out = [calibrating for calibrating, _ in deployment.calibrated()]
+    rows: dict[tuple[str, float], list[Row]] = {}
+    for budget in settings["budgets"]:
+        streams = {
+            router: all_served(settings, held_out, tests, columns, budget)
+            for router, columns in progress(
+                list(deployment.test.columns.items()), "streams", "router"
+            )
+        }
+        for router, own in policy_rows(settings, streams, deployment.test, budget).items():
             same = {"router": router, "budget": budget, "role": role_of(router, settings)}
-            found += [
-                same | row
-                for row in policy_rows(settings, streams, place_names(deployment.test), offline)
-            ]
-    return tables.from_rows("streaming", found)
+            rows[router, budget] = [same | row for row in own]
+    order = product(deployment.test.routers, settings["budgets"])
+    return tables.from_rows("streaming", [row for key in order for row in rows[key]])
 
 
 def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
@@ -86,11 +91,11 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
             [_at_targets(settings, held_out, test, column) for column in columns]
             for held_out, test in deployment.calibrated()
         ]
-        rate = figures_of(settings, streams).rate
+        rate = figures_of(settings, {router: streams}).rate
         low, high = inference.share_limits(rate.samples, level)
         for p, place in enumerate(places):
             for t, target in enumerate(TARGETS):
-                cell = (p, t)
+                cell = (p, 0, t)
                 found.append(
                     {"router": router, "direction": place, "role": role_of(router, settings),
                      "target": target, "rate": rate.value[cell], "low": low[cell],
@@ -115,26 +120,35 @@ def reliability(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     return tables.from_rows("reliability", found)
 
 
-def served(
+def all_served(
     settings: dict[str, Any],
-    held_out: DirectionData,
-    test: DirectionData,
-    column: str,
+    held_out: Sequence[DirectionData],
+    tests: Sequence[DirectionData],
+    columns: Sequence[str],
     rate: float,
-    order: IntArray,
-) -> Stream:
-    """The requests of `test` in this order, decided by every policy calibrated on `held_out`.
+) -> Streams:
+    """The requests of every direction as they come, decided by every policy; see Streams.
 
-    column: the router and seed, in the priorities of both.
+    held_out: what calibrates each direction; tests: in the order of arrival; columns: the seeds of
+    a router, in the priorities of both.
     """
+    return [
+        [_served(settings, calibrating, test, column, rate) for column in columns]
+        for calibrating, test in zip(held_out, tests, strict=True)
+    ]
+
+
+def _served(
+    settings: dict[str, Any], held_out: DirectionData, test: DirectionData, column: str, rate: float
+) -> Stream:
     own = stream_settings(settings, rate)
     ascending = streaming.ascending_values(held_out.priorities[column])
-    values, draws = test.priorities[column][order], _draws(test, own.seed)[order]
+    values, draws = test.priorities[column], _draws(test, own.seed)
     decisions = [
         streaming.run(streaming.make_policy(policy, ascending, own), values, draws)[0]
         for policy in streaming.POLICIES
     ]
-    return Stream(subset(test, order), len(ascending), np.stack(decisions, axis=1), rate)
+    return Stream(test, len(ascending), np.stack(decisions, axis=1), rate)
 
 
 def stream_settings(settings: dict[str, Any], rate: float) -> streaming.Settings:
@@ -142,12 +156,10 @@ def stream_settings(settings: dict[str, Any], rate: float) -> streaming.Settings
     return streaming.Settings(rate, **settings["stream"])
 
 
-def arrival(test: DirectionData, settings: dict[str, Any]) -> IntArray:
-    """Rows in a random order that depends on the requests and the seed alone."""
-    seed = settings["stream"]["seed"]
+def arriving(test: DirectionData, seed: int) -> DirectionData:
+    """The requests in a random order that depends on the requests and the seed alone."""
     place = streaming.uniforms((f"arrival {key}" for key in test.tie_keys.tolist()), seed)
-    order: IntArray = np.argsort(place, kind="stable").astype(np.int64)
-    return order
+    return subset(test, np.argsort(place, kind="stable").astype(np.int64))
 
 
 def offline_quality(requests: DirectionData, columns: Sequence[str], rate: float) -> float:
@@ -155,74 +167,106 @@ def offline_quality(requests: DirectionData, columns: Sequence[str], rate: float
 
     columns: priorities of the seeds, of which it is the mean.
     """
-    own = replace(requests, priorities={c: requests.priorities[c] for c in columns})
-    quality: float = bootstrap_pareto([own], [rate], replicates=1).point.mean()
-    return quality
+    k = budget_count(rate, len(requests.gain))
+    won = [_first_gain(requests.priorities[c], requests.gain, k) for c in columns]
+    return float(requests.quality_small.mean() + np.mean(won) / len(requests.gain))
+
+
+def _first_gain(priority: FloatArray, gain: FloatArray, k: int) -> float:
+    """Gain of the k requests of highest priority, of those at the boundary the expectation."""
+    if k == 0:
+        return 0.0
+    last = np.partition(priority, -k)[-k]
+    above, at = priority > last, priority == last
+    return float(gain[above].sum() + gain[at].mean() * (k - above.sum()))
 
 
 def policy_rows(
-    settings: dict[str, Any],
-    streams: Sequence[Sequence[Stream]],
-    places: Sequence[str],
-    offline: Sequence[Any],
-) -> Iterator[Row]:
-    """Rows of one router and budget by place and policy; streams: by direction, then seed."""
-    figures = figures_of(settings, streams)
+    settings: dict[str, Any], streams: Mapping[str, Streams], test: Evaluation, rate: float
+) -> dict[str, list[Row]]:
+    """By router, its rows by place and policy; streams: of every router, at one rate."""
+    figures = figures_of(settings, streams)._asdict()
     level = settings["bootstrap"]["level"]
     limits = {
         name: (inference.share_limits if name == "rate" else inference.percentile_limits)(
             found.samples, level
         )
-        for name, found in figures._asdict().items()
+        for name, found in figures.items()
     }
-    requests = [len(own[0].requests.gain) for own in streams]
+    rows: dict[str, list[Row]] = {}
+    for r, (router, own) in enumerate(streams.items()):
+        rows[router] = list(_outcomes(settings, own, test, test.columns[router], rate))
+        for row, cell in zip(rows[router], _cells(own, r), strict=True):
+            for name, found in figures.items():
+                low, high = limits[name]
+                row |= {name: found.value[cell], f"{name}_low": low[cell],
+                        f"{name}_high": high[cell]}  # fmt: skip
+            row["reason"] = NOTHING_ROUTED if np.isnan(row["mean_delta"]) else None
+    return rows
+
+
+def _cells(streams: Streams, router: int) -> Iterator[tuple[int, int, int]]:
+    """(place, router, policy) of a router's rows."""
+    return product(range(len(streams) + 1), [router], range(len(streaming.POLICIES)))
+
+
+def _outcomes(
+    settings: dict[str, Any],
+    streams: Streams,
+    test: Evaluation,
+    columns: Sequence[str],
+    rate: float,
+) -> Iterator[Row]:
+    """What needs no replicates, of each place and policy of one router."""
+    offline = [offline_quality(own[0].requests, columns, rate) for own in streams]
     alarms = [[_alarms(settings, own, p) for p in range(len(streaming.POLICIES))]
               for own in streams]  # fmt: skip
-    for p, place in enumerate(places):
+    for p, place in enumerate(place_names(test)):
         here = range(len(streams)) if place == AVERAGE else [p]
         for q, policy in enumerate(streaming.POLICIES):
-            row: Row = {"direction": place, "policy": policy}
-            for name, found in figures._asdict().items():
-                low, high = limits[name]
-                row |= {name: found.value[p, q], f"{name}_low": low[p, q],
-                        f"{name}_high": high[p, q]}  # fmt: skip
-            row |= {
+            yield {
+                "direction": place,
+                "policy": policy,
                 "offline_quality": float(np.mean([offline[i] for i in here])),
-                "requests": sum(requests[i] for i in here),
+                "requests": sum(len(streams[i][0].requests.gain) for i in here),
                 "calibration": sum(streams[i][0].calibration for i in here),
                 "rate_alarm": _earliest(alarms[i][q][0] for i in here),
                 "traffic_alarm": _earliest(alarms[i][q][1] for i in here),
-                "reason": NOTHING_ROUTED if np.isnan(row["mean_delta"]) else None,
             }
-            yield row
 
 
-def figures_of(settings: dict[str, Any], streams: Sequence[Sequence[Stream]]) -> StreamFigures:
-    """Rate, MeanΔ and quality on the bootstrap replicates; streams: by direction, then seed."""
-    bootstrap = settings["bootstrap"]
-    requests = [own[0].requests for own in streams]
-    routed = [np.stack([stream.routed for stream in own]) for own in streams]
+def figures_of(settings: dict[str, Any], streams: Mapping[str, Streams]) -> StreamFigures:
+    """Rate, MeanΔ and quality of every router's streams of the same requests, with replicates."""
+    bootstrap, first = settings["bootstrap"], next(iter(streams.values()))
+    requests = [own[0].requests for own in first]
+    routed = [
+        np.stack([stream.routed for router in streams.values() for stream in router[d]])
+        for d in range(len(requests))
+    ]
     kernels = [_kernel(d, z) for d, z in zip(requests, routed, strict=True)]
     found = bootstrap_estimates(requests, kernels, bootstrap["replicates"], bootstrap["seed"])
-    seeds = [str(seed) for seed in range(len(streams[0]))]
-    # (directions + 1, 1 router, policies): the one router is dropped.
-    means = (over_seeds(with_average(e), seeds, {"": seeds}) for e in found)
-    return StreamFigures(*(RouterFigures(*(part[:, 0] for part in m)) for m in means))
+    columns = {
+        router: [f"{router}/seed{seed}" for seed in range(len(own[0]))]
+        for router, own in streams.items()
+    }
+    names = [name for seeds in columns.values() for name in seeds]
+    return StreamFigures(*(over_seeds(with_average(e), names, columns) for e in found))
 
 
 def _kernel(requests: DirectionData, routed: BoolArray) -> Kernel:
-    """Rate, MeanΔ and quality, each (seeds, policies, B), from weights (B, requests).
+    """Rate, MeanΔ and quality, each (streams, policies, B), from weights (B, requests).
 
-    routed: (seeds, requests, policies).
+    routed: (streams, requests, policies).
     """
     shape = (routed.shape[0], routed.shape[2])
     chosen = np.moveaxis(routed, 1, 0).reshape(routed.shape[1], -1).astype(np.float64)
     gained = chosen * requests.gain[:, np.newaxis]
 
     def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
-        served = weights.sum(axis=1)
-        count, sums = (weights @ chosen).T, (weights @ gained).T
-        small = weighted.ratio(weights @ requests.quality_small, served)
+        copies = weights.astype(np.float64)  # else every product would convert them
+        served = copies.sum(axis=1)
+        count, sums = (copies @ chosen).T, (copies @ gained).T
+        small = weighted.ratio(copies @ requests.quality_small, served)
         figures = (weighted.ratio(count, served), weighted.ratio(sums, count),
                    small + weighted.ratio(sums, served))  # fmt: skip
         return tuple(figure.reshape(*shape, -1) for figure in figures)
@@ -243,6 +287,7 @@ def _at_targets(
     return Stream(test, len(ascending), np.stack(decisions, axis=1), float("nan"))
 
 
+@lru_cache(maxsize=64)  # the same for every router
 def _draws(test: DirectionData, seed: int) -> FloatArray:
     return streaming.uniforms((str(key) for key in test.tie_keys.tolist()), seed)
 
@@ -298,7 +343,13 @@ def _bin_means(
     def sums(direction: DirectionData, of_row: IntArray) -> Kernel:
         inside = (of_row[:, np.newaxis] == np.arange(count)).astype(np.float64)
         gained = inside * direction.gain[:, np.newaxis]
-        return lambda weights: ((weights @ inside).T, (weights @ gained).T)
+        figures = np.concatenate((inside, gained), axis=1)
+
+        def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
+            found = (weights.astype(np.float64) @ figures).T
+            return found[:count], found[count:]
+
+        return kernel
 
     kernels = [sums(d, b) for d, b in zip(rows, bins, strict=True)]
     bootstrap = settings["bootstrap"]

@@ -42,26 +42,45 @@ class Threshold(NamedTuple):
         return priority > self.value or (priority == self.value and uniform < self.at_value)
 
 
+class Decision(NamedTuple):
+    """What becomes of a request, and the threshold that decided it."""
+
+    routed: bool
+    threshold: float
+
+
 def threshold_of(ascending: Sequence[float], rate: float) -> Threshold:
     """The (1 - rate) quantile of calibration values, with the probability at ties (RouteLMT §4).
 
     ascending: sorted values, the smallest first. Of these very values exactly the share `rate` is
     routed, in expectation. A rate of 0 or less routes nothing at all, of 1 or more everything.
     """
+    value, count = _quantile(ascending, rate), len(ascending)
+    if not 0 < rate * count < count:
+        return Threshold(value, 0.0 if rate * count <= 0 else 1.0)
+    above, below = count - bisect_right(ascending, value), bisect_left(ascending, value)
+    return Threshold(value, min(1.0, (rate * count - above) / (count - above - below)))
+
+
+def decide(ascending: Sequence[float], rate: float, priority: float, uniform: float) -> Decision:
+    """What threshold_of decides; the probability at ties is only found for a priority that ties."""
+    value = _quantile(ascending, rate)
+    if priority == value:
+        return Decision(threshold_of(ascending, rate).routes(priority, uniform), value)
+    return Decision(priority > value, value)
+
+
+def _quantile(ascending: Sequence[float], rate: float) -> float:
     count = len(ascending)
     wanted = rate * count
     if wanted <= 0:
-        return Threshold(inf, 0.0)
-    if wanted >= count:
-        return Threshold(-inf, 1.0)
-    value = ascending[count - _place(wanted)]
-    above, below = count - bisect_right(ascending, value), bisect_left(ascending, value)
-    return Threshold(value, min(1.0, (wanted - above) / (count - above - below)))
+        return inf
+    return ascending[count - _place(wanted)] if wanted < count else -inf
 
 
 def _place(wanted: float) -> int:
     """Which value from the top is the threshold, counted from 1."""
-    return max(1, ceil(wanted - ROUNDING_SLACK))
+    return ceil(wanted - ROUNDING_SLACK) or 1
 
 
 def uniform(identifier: str, seed: int) -> float:
@@ -78,11 +97,8 @@ def uniforms(identifiers: Iterable[str], seed: int) -> FloatArray:
 class Policy(Protocol):
     """How one direction's threshold comes about."""
 
-    def threshold(self) -> Threshold:
-        """That of the next request, from what came before it."""
-
-    def observe(self, priority: float, routed: bool) -> None:
-        """What the request was, and what became of it."""
+    def decide(self, priority: float, uniform: float) -> Decision:
+        """Decide for the next request, and take note of it; uniform: its draw, see `uniforms`."""
 
     def state(self) -> dict[str, Any]:
         """What must be kept beside the calibration values, as JSON holds it."""
@@ -92,14 +108,11 @@ class Fixed:
     """The threshold of the calibration values, whatever comes."""
 
     def __init__(self, threshold: Threshold) -> None:
-        self._threshold = threshold
+        self.threshold = threshold
 
-    def threshold(self) -> Threshold:
+    def decide(self, priority: float, uniform: float) -> Decision:
         """See Policy."""
-        return self._threshold
-
-    def observe(self, priority: float, routed: bool) -> None:
-        """See Policy."""
+        return Decision(self.threshold.routes(priority, uniform), self.threshold.value)
 
     def state(self) -> dict[str, Any]:
         """See Policy."""
@@ -115,16 +128,14 @@ class Rolling:
         self._values = deque(values, maxlen=window)
         self._ascending = sorted(self._values)
 
-    def threshold(self) -> Threshold:
+    def decide(self, priority: float, uniform: float) -> Decision:
         """See Policy."""
-        return threshold_of(self._ascending, self._rate)
-
-    def observe(self, priority: float, routed: bool) -> None:
-        """See Policy."""
+        decision = decide(self._ascending, self._rate, priority, uniform)
         if len(self._values) == self._values.maxlen:
             del self._ascending[bisect_left(self._ascending, self._values[0])]
         self._values.append(priority)
         insort(self._ascending, priority)
+        return decision
 
     def state(self) -> dict[str, Any]:
         """See Policy."""
@@ -147,13 +158,11 @@ class Controller:
         self._ascending, self._rate, self._correction = ascending, rate, correction
         self._level = level
 
-    def threshold(self) -> Threshold:
+    def decide(self, priority: float, uniform: float) -> Decision:
         """See Policy."""
-        return threshold_of(self._ascending, self._level)
-
-    def observe(self, priority: float, routed: bool) -> None:
-        """See Policy."""
-        self._level += self._correction * (self._rate - routed)
+        decision = decide(self._ascending, self._level, priority, uniform)
+        self._level += self._correction * (self._rate - decision.routed)
+        return decision
 
     def state(self) -> dict[str, Any]:
         """See Policy."""
@@ -226,13 +235,11 @@ def run(
     """
     values, own = column("priorities", priorities), column("draws", draws)
     if isinstance(policy, Fixed):
-        tau, at_tau = policy.threshold()
+        tau, at_tau = policy.threshold
         return (values > tau) | ((values == tau) & (own < at_tau)), np.full(values.size, tau)
     routed, thresholds = np.zeros(values.size, dtype=np.bool_), np.empty(values.size)
     for i, (priority, draw) in enumerate(zip(values.tolist(), own.tolist(), strict=True)):
-        threshold = policy.threshold()
-        routed[i], thresholds[i] = threshold.routes(priority, draw), threshold.value
-        policy.observe(priority, bool(routed[i]))
+        routed[i], thresholds[i] = policy.decide(priority, draw)
     return routed, thresholds
 
 
@@ -359,13 +366,6 @@ def _log_predicted(beta: tuple[float, float], so_far: Any, served: Any) -> Float
     return predicted
 
 
-class Decision(NamedTuple):
-    """What becomes of a request, and the threshold that decided it."""
-
-    routed: bool
-    threshold: float
-
-
 class DirectionStream:
     """One direction at work: its policy, what it has decided, and its two alarms.
 
@@ -403,14 +403,12 @@ class DirectionStream:
         if isnan(priority):
             raise ValueError("the router's priority is not a number")
         draw = uniform(identifier, self._settings.seed)
-        threshold = self.policy.threshold()
-        routed = threshold.routes(priority, draw)
-        self.policy.observe(priority, routed)
+        decision = self.policy.decide(priority, draw)
         self.served += 1
-        self.routed += routed
+        self.routed += decision.routed
         self.beyond_fixed += self._fixed.routes(priority, draw)
         if self.rate_alarm is None and self.band.left(self.routed, self.served):
             self.rate_alarm = self.served
         if self.traffic_alarm is None and self.band.left(self.beyond_fixed, self.served):
             self.traffic_alarm = self.served
-        return Decision(routed, threshold.value)
+        return decision

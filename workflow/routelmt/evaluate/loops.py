@@ -1,0 +1,220 @@
+"""The loops of `weighted`, compiled: one walk down the order of a replicate for every figure.
+
+Its weights stay in the processor's cache meanwhile; steps over whole arrays would pass over memory
+for each of them. weights: (B, n), order and bounds as in weighted.SortedColumn; what else is by row
+has been put in that order before.
+
+This module loads numba: import it inside functions, or in modules that always need it.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+
+from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray, PlaceArray
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """The function as machine code: made at its first call, kept on disk for later processes.
+
+    Numbers behave as NumPy's do: a division by 0 is infinite or NaN.
+    """
+    try:
+        fast: _Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder can be written to: every process makes its own
+        fast = numba.njit(nogil=True, error_model="numpy")(function)
+    return fast
+
+
+@compiled
+def sums_of_first(
+    weights: AnyArray, order: PlaceArray, bounds: PlaceArray, in_order: FloatArray, k: IntArray
+) -> FloatArray:
+    replicates, budgets = k.shape
+    found = np.zeros((budgets, replicates))
+    tied = bounds.size <= order.size
+    for b in range(replicates):
+        own = weights[b]
+        count, before, run = 0, 0.0, np.uint32(0)
+        copies, mass = 1, 0.0  # of the last run, which a budget may take in part
+        for p in range(budgets):
+            if tied:
+                while count < k[b, p]:
+                    copies, mass = 0, 0.0
+                    for place in range(bounds[run], bounds[run + 1]):
+                        copies += own[order[place]]
+                        mass += own[order[place]] * in_order[place]
+                    count, before, run = count + copies, before + mass, run + np.uint32(1)
+            else:  # a run is a row, and there is time to be saved
+                while count < k[b, p]:
+                    copies = own[order[run]]
+                    mass = copies * in_order[run]
+                    count, before, run = count + copies, before + mass, run + np.uint32(1)
+            found[p, b] = before - (count - k[b, p]) / copies * mass
+    return found
+
+
+@compiled
+def places_of(weights: AnyArray, order: PlaceArray, bounds: PlaceArray, k: IntArray) -> FloatArray:
+    replicates, budgets = k.shape
+    found = np.zeros((replicates, budgets))
+    for b in range(replicates):
+        for p in range(budgets):
+            count, run = 0, 0
+            while count < k[b, p]:
+                copies = 0
+                for place in range(bounds[run], bounds[run + 1]):
+                    copies += weights[b, order[place]]
+                if count + copies >= k[b, p]:
+                    found[b, p] = run + (k[b, p] - count) / copies
+                count += copies
+                run += 1
+    return found
+
+
+@compiled
+def common_to_first(
+    weights: AnyArray,
+    order: PlaceArray,
+    bounds: PlaceArray,
+    other_run: PlaceArray,
+    places: FloatArray,
+    k: IntArray,
+) -> FloatArray:
+    replicates, budgets = k.shape
+    found = np.zeros((budgets, replicates))
+    for b in range(replicates):
+        for p in range(budgets):
+            count, run = 0, 0
+            while count < k[b, p]:
+                copies, common = 0, 0.0
+                for place in range(bounds[run], bounds[run + 1]):
+                    own = weights[b, order[place]]
+                    copies += own
+                    common += own * min(max(places[b, p] - other_run[place], 0.0), 1.0)
+                part = (k[b, p] - count) / copies if count + copies > k[b, p] else 1.0
+                found[p, b] += part * common
+                count += copies
+                run += 1
+    return found
+
+
+@compiled
+def by_label(
+    weights: AnyArray,
+    order: PlaceArray,
+    run: PlaceArray,
+    label: IntArray,
+    in_order: FloatArray,
+    place: FloatArray,
+    labels: int,
+) -> FloatArray:
+    found = np.zeros((place.size, 2, labels))
+    for b in range(place.size):
+        for i in range(order.size):
+            share = min(place[b] - run[i], 1.0)
+            if share <= 0:
+                break
+            taken = share * weights[b, order[i]]
+            found[b, 0, label[i]] += taken
+            found[b, 1, label[i]] += taken * in_order[i]
+    return found
+
+
+@compiled
+def gain_ranks(
+    weights: AnyArray, order: PlaceArray, bounds: PlaceArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    ranks, squares, alone = np.empty(weights.shape), np.empty(len(weights)), np.zeros(len(weights))
+    for b in range(len(weights)):
+        requests = 0
+        for row in range(order.size):
+            own = weights[b, row]
+            requests += own
+            alone[b] += own * own * own
+        count, cubes = 0, 0.0
+        for run in range(bounds.size - 1):
+            copies = 0
+            for place in range(bounds[run], bounds[run + 1]):
+                copies += weights[b, order[place]]
+            # The average rank of the run, less that of all: constants fall out of a covariance.
+            centred = count + copies / 2 - requests / 2
+            for place in range(bounds[run], bounds[run + 1]):
+                ranks[b, order[place]] = weights[b, order[place]] * centred
+            count += copies
+            cubes += float(copies) * copies * copies
+        squares[b] = (float(requests) * requests * requests - cubes) / 12
+    return ranks, squares, alone
+
+
+@compiled
+def spearman(
+    weights: AnyArray,
+    order: PlaceArray,
+    bounds: PlaceArray,
+    gain_ranks: FloatArray,
+    gain_squares: FloatArray,
+    gain_cubes: FloatArray,
+) -> FloatArray:
+    found = np.full(len(weights), np.nan)
+    tied = bounds.size <= order.size
+    for b in range(len(weights)):
+        own, ranks = weights[b], gain_ranks[b]
+        count, cubes, covariance = 0, gain_cubes[b], 0.0
+        if tied:
+            cubes = 0.0
+            for run in range(bounds.size - 1):
+                copies, mass = 0, 0.0
+                for place in range(bounds[run], bounds[run + 1]):
+                    copies += own[order[place]]
+                    mass += ranks[order[place]]
+                covariance += mass * (2 * count + copies)
+                count += copies
+                cubes += float(copies) * copies * copies
+        else:  # a run is a row, and there is time to be saved
+            for place in range(order.size):
+                row = order[place]
+                covariance += ranks[row] * (2 * count + own[row])
+                count += own[row]
+        squares = (float(count) * count * count - cubes) / 12
+        if squares > 0 and gain_squares[b] > 0:
+            found[b] = covariance / 2 / np.sqrt(squares) / np.sqrt(gain_squares[b])
+    return found
+
+
+@compiled
+def guarded_sums(
+    weights: AnyArray,
+    order: PlaceArray,
+    guard_order: PlaceArray,
+    eligible: IntArray,
+    in_order: FloatArray,
+    k: IntArray,
+) -> FloatArray:
+    found = np.zeros((len(weights), in_order.shape[1]))
+    passed = np.empty(order.size, dtype=np.int64)
+    for b in range(len(weights)):
+        own, sums = weights[b], found[b]
+        passed[:] = 0
+        left = eligible[b]
+        for i in range(guard_order.size):
+            if left == 0:
+                break
+            row = guard_order[i]
+            passed[row] = min(left, own[row])
+            left -= passed[row]
+        left = k[b]
+        for others in (False, True):
+            for place in range(order.size):
+                if left == 0:
+                    break
+                row = order[place]
+                taken = min(left, own[row] - passed[row] if others else passed[row])
+                left -= taken
+                for f in range(in_order.shape[1] if taken > 0 else 0):
+                    sums[f] += taken * in_order[place, f]
+    return found
