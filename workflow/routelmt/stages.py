@@ -71,7 +71,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "sample_scores": ("sacrebleu", "unbabel-comet", "torch", "transformers"),
     "gathered": (),
     "gains": (),
-    "routers": ("torch", "transformers", "tokenizers", "peft"),
+    "routers": ("torch", "transformers", "tokenizers", "peft", "numba"),
     "predictions": ("torch", "transformers", "peft", "spacy", "jieba", "wordfreq"),
     "tables": ("numba", "numpy", "pyarrow"),
     "sweeps": ("numba", "numpy", "pyarrow"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from routelmt.evaluate import bootstrap, loops, metrics, selection, weighted
+from routelmt.evaluate import bootstrap, metrics, selection, weighted
 from routelmt.evaluate.bootstrap import DirectionData, Policy
 
 # The same sums in another order, of values up to 100.
@@ -334,22 +334,6 @@ def test_weights_of_any_kind_give_the_metrics_of_copied_rows(data: st.DataObject
         for side in (0, 1):
             inside = share * (label[rows] == side)
             assert parts[:, side] == pytest.approx([inside.sum(), inside @ gain[rows]], abs=1e-9)
-
-
-def test_loops_are_compiled_without_a_folder_to_keep_them_in(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    real, asked = loops.numba.njit, []
-
-    def refusing(**options: object) -> object:
-        asked.append(options.get("cache", False))
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(**options)
-
-    monkeypatch.setattr(loops.numba, "njit", refusing)
-    twice = loops.compiled(lambda x: 2 * x)
-    assert twice(21) == 42 and asked == [True, False]
 
 
 def test_budgets_may_come_in_any_order(directions: list[DirectionData]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from routelmt.compiled import compiled
 from routelmt.evaluate import weighted
 from routelmt.evaluate.arrays import AnyArray, FloatArray, PlaceArray
 from routelmt.evaluate.bootstrap import (
@@ -22,7 +23,6 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_estimates,
     sorted_by,
 )
-from routelmt.evaluate.loops import compiled
 from routelmt.evaluate.metrics import SMALLEST_HEADROOM
 
 CURVE_METRICS = ("apgr", "cpt_50", "cpt_80", "aiq", "auroc", "lpm", "mpm", "hcr")
@@ -158,7 +158,7 @@ def _middle(x: FloatArray, y: FloatArray, total: float, area: float) -> float:
     low, high = LOW_BUDGET * x[-1], _first_at(x, y, HIGH_BAND[0] * total)
     if not high > low:
         return np.nan
-    return (_area_to(x, y, high) - area) / (high - low)
+    return float((_area_to(x, y, high) - area) / (high - low))
 
 
 @compiled

@@ -7,27 +7,10 @@ has been put in that order before.
 This module loads numba: import it inside functions, or in modules that always need it.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 
+from routelmt.compiled import compiled
 from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray, PlaceArray
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def compiled(function: _Function) -> _Function:
-    """The function as machine code: made at its first call, kept on disk for later processes.
-
-    Numbers behave as NumPy's do: a division by 0 is infinite or NaN.
-    """
-    try:
-        fast: _Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder can be written to: every process makes its own
-        fast = numba.njit(nogil=True, error_model="numpy")(function)
-    return fast
 
 
 @compiled

@@ -5,26 +5,23 @@ This module loads torch: import it inside functions.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.distributions import Dirichlet
 
 from routelmt.routers.training.targets import FloatArray
-from routelmt.states import IntArray, Pool, States
+from routelmt.states import HalfArray, IntArray, Pool, States
 
 WEIGHTED = ("mix", "dirichlet", "dirichlet-input")  # the others read one fixed vector a row
 START_TOTAL = 1.0  # b0 at the start: a total concentration of e, draws of one or two layers
 BLOCK_ROWS = 64  # neighbours that are shuffled together where rows are streamed
-LOAD_BYTES = (
-    2**28
-)  # of states in memory at a time; a probe whose states are no more reads them once
-UNIT_PARTS, AHEAD = 4, 4  # batches that are gathered at a time, and how often beforehand
+LOAD_BYTES = 2**28  # of states read at a time; a probe whose states are no more reads them once
 READ_ROWS = 64  # of a pass that does not train: as much as a cache holds
 
 
@@ -57,14 +54,38 @@ class Vectors:
         return rng.permutation(self.rows)
 
 
+@dataclass(frozen=True)
+class HalfRows:
+    """Some rows of states in memory as they are on disk: memory[place] of each place.
+
+    memory: fp16 (m, layers, hidden); places: (n,).
+    """
+
+    memory: HalfArray
+    places: IntArray
+
+    @property
+    def bits(self) -> npt.NDArray[np.uint16]:
+        """The same memory, as compiled loops take it."""
+        return self.memory.view(np.uint16)
+
+    def float(self) -> torch.Tensor:
+        """A float32 copy, (n, layers, hidden)."""
+        return torch.from_numpy(self.memory[self.places]).float()
+
+    def embedding(self) -> torch.Tensor:
+        """A float32 copy of the embedding layer, (n, hidden)."""
+        return torch.from_numpy(self.memory[self.places, 0]).float()
+
+
 class Layers:
     """The states of every layer: kept in memory if they are few, else read in every pass."""
 
     def __init__(self, states: States, pool: Pool) -> None:
         self.states, self.pool = states, pool
         self._load_rows = max(1, LOAD_BYTES // (2 * states.layers * states.hidden))
-        self._memory = np.empty((min(states.rows, self._load_rows), *self.shape), np.float16)
-        self._loaded: IntArray = np.empty(0, np.int64)  # rows whose states are in memory, sorted
+        # The one that is worked on, and the one that the next rows are read into meanwhile.
+        self._memories = [self._memory(0), self._memory(0)]
 
     @property
     def rows(self) -> int:
@@ -76,51 +97,53 @@ class Layers:
         """(layers, hidden)."""
         return self.states.layers, self.states.hidden
 
-    def batches(self, parts: Sequence[IntArray]) -> Iterator[tuple[IntArray, torch.Tensor]]:
-        """(rows, float32 (n, layers, hidden)) of each part, valid until the next one.
+    def batches(self, parts: Sequence[IntArray]) -> Iterator[tuple[IntArray, HalfRows]]:
+        """(rows, their states) of each part, valid until the next one."""
+        for group, loaded, memory in self._loads(parts):
+            for rows in group:
+                yield rows, HalfRows(memory, np.searchsorted(loaded, rows))
 
-        The memory is used again: fresh pages for every batch take longer than reading it.
-        """
-        buffer = torch.empty((max(map(len, parts)), *self.shape))
-        for rows, half in zip(parts, self._halves(parts), strict=True):
-            yield rows, buffer[: len(rows)].copy_(half)
+    def _loads(
+        self, parts: Sequence[IntArray]
+    ) -> Iterator[tuple[Sequence[IntArray], IntArray, HalfArray]]:
+        """(parts, their rows sorted, states of these); a thread reads the next ones meanwhile."""
+        if self.rows <= self._load_rows:
+            everything = np.arange(self.rows)
+            if not len(self._memories[0]):
+                self._read(everything, 0)
+            yield parts, everything, self._memories[0]
+            return
+        groups = list(self._groups(parts))
+        wanted = [np.unique(np.concatenate(group)) for group in groups]
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(self._read, wanted[0], 0)
+            for i, group in enumerate(groups):
+                memory = coming.result()
+                if i + 1 < len(groups):
+                    coming = thread.submit(self._read, wanted[i + 1], (i + 1) % 2)
+                yield group, wanted[i], memory
 
-    def _halves(self, parts: Sequence[IntArray]) -> Iterator[torch.Tensor]:
-        """The states of each part as they are on disk; a thread reads and gathers ahead.
+    def _groups(self, parts: Sequence[IntArray]) -> Iterator[Sequence[IntArray]]:
+        """Parts that are read at a time: as many as there is memory for, at least one."""
+        group: list[IntArray] = []
+        for part in parts:
+            if group and sum(map(len, group)) + len(part) > self._load_rows:
+                yield group
+                group = []
+            group.append(part)
+        if group:
+            yield group
 
-        It does so for several parts at a time, as it waits for Python's lock at every step.
-        """
-        units = [parts[i : i + UNIT_PARTS] for i in range(0, len(parts), UNIT_PARTS)]
-        shape = max(sum(map(len, unit)) for unit in units), *self.shape
-        ring = [torch.empty(shape, dtype=torch.float16) for _ in range(AHEAD + 1)]
+    def _read(self, rows: IntArray, which: int) -> HalfArray:
+        """The states of sorted rows, in one of the memories; neighbours are read in one go."""
+        if len(self._memories[which]) < len(rows):
+            self._memories[which] = self._memory(max(len(rows), min(self.rows, self._load_rows)))
+        memory = self._memories[which][: len(rows)]
+        self.states.take(self.pool, rows, out=memory)
+        return memory
 
-        def gather(i: int) -> torch.Tensor:
-            rows = np.concatenate(units[i])
-            if not np.isin(rows, self._loaded, assume_unique=True).all():
-                self._load(units[i:])
-            places = torch.from_numpy(np.searchsorted(self._loaded, rows))
-            found = ring[i % len(ring)][: len(rows)]
-            return torch.index_select(torch.from_numpy(self._memory), 0, places, out=found)
-
-        for unit, found in zip(units, _ahead(gather, len(units), self._few()), strict=True):
-            yield from found.split([len(rows) for rows in unit])
-
-    def _few(self) -> bool:
-        return self.rows <= self._load_rows
-
-    def _load(self, units: Sequence[Sequence[IntArray]]) -> None:
-        """Read the rows of the next units, as many as memory is for; neighbours in one go."""
-        wanted: list[IntArray] = []
-        count = 0
-        for unit in units:
-            count += sum(map(len, unit))
-            if wanted and count > self._load_rows:
-                break
-            wanted.extend(unit)
-        self._loaded = np.arange(self.rows) if self._few() else np.sort(np.concatenate(wanted))
-        if len(self._loaded) > len(self._memory):  # a single unit that is larger
-            self._memory = np.empty((len(self._loaded), *self.shape), np.float16)
-        self.states.take(self.pool, self._loaded, out=self._memory)
+    def _memory(self, rows: int) -> HalfArray:
+        return np.empty((rows, *self.shape), np.float16)
 
     def order(self, rng: np.random.Generator, batch: int) -> IntArray:
         """All rows, shuffled, for batches of so many.
@@ -128,29 +151,13 @@ class Layers:
         Of streamed rows, blocks of neighbours are shuffled, and then the rows of every load: what
         is read lies together, and a batch has rows of some 70 places (29 layers of 1024).
         """
-        if self._few():
+        if self.rows <= self._load_rows:
             return rng.permutation(self.rows)
         blocks = np.array_split(np.arange(self.rows), max(1, self.rows // BLOCK_ROWS))
         rows = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
-        load = max(1, self._load_rows // (UNIT_PARTS * batch)) * UNIT_PARTS * batch
+        load = max(1, self._load_rows // batch) * batch
         return np.concatenate([rng.permutation(rows[i : i + load])
                                for i in range(0, len(rows), load)])  # fmt: skip
-
-
-def _ahead(
-    work: Callable[[int], torch.Tensor], count: int, at_once: bool
-) -> Iterator[torch.Tensor]:
-    """work(0), work(1), ...; a thread does up to AHEAD of them beforehand, unless `at_once`."""
-    if at_once:
-        yield from map(work, range(count))
-        return
-    with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(work, i) for i in range(min(AHEAD, count)))
-        for i in range(count):
-            found = waiting.popleft().result()
-            if i + AHEAD < count:
-                waiting.append(thread.submit(work, i + AHEAD))
-            yield found
 
 
 def features(states: States, layers: str, pool: Pool) -> Vectors | Layers:
@@ -163,7 +170,7 @@ def features(states: States, layers: str, pool: Pool) -> Vectors | Layers:
             values[torch.from_numpy(rows)] = torch.from_numpy(states.take(pool, rows, -1)).float()
     else:
         for rows, found in Layers(states, pool).batches(runs(states.rows)):
-            values[torch.from_numpy(rows)] = found.mean(dim=1, keepdim=True)
+            values[torch.from_numpy(rows)] = as_float(found).mean(dim=1, keepdim=True)
     return Vectors(values)
 
 
@@ -175,7 +182,8 @@ def moments(data: Vectors | Layers) -> tuple[torch.Tensor, torch.Tensor]:
     """
     sums = torch.zeros((2, *data.shape), dtype=torch.float64)
     reference = None
-    for _, part in data.batches(runs(data.rows)):
+    for _, states in data.batches(runs(data.rows)):
+        part = as_float(states)
         reference = part.mean(dim=0) if reference is None else reference
         part = (part - reference).flatten(1)
         ones = torch.ones(len(part))  # a product of matrices is ten times as fast as a sum
@@ -197,29 +205,46 @@ def runs(rows: int) -> list[IntArray]:
 # --- the probe -----------------------------------------------------------------------------------
 
 
-class LayerDots(torch.autograd.Function):  # type: ignore[misc]
-    """h_l . v_l of each row and layer, (n, layers), of states (n, layers, hidden), heads (layers,
-    hidden); differentiable in the heads. Twice as fast as torch.bmm, which copies the states.
+def as_float(states: torch.Tensor | HalfRows) -> torch.Tensor:
+    """Float32 (n, layers, hidden)."""
+    return states.float() if isinstance(states, HalfRows) else states
+
+
+def layer_dots(states: torch.Tensor | HalfRows, heads: torch.Tensor) -> torch.Tensor:
+    """h_l . v_l of each row and layer, (n, layers), differentiable in the heads v.
+
+    states: of layers h_l, (n, layers, hidden); heads: (layers, hidden), or (1, hidden) for all.
     """
+    if isinstance(states, HalfRows):
+        found: torch.Tensor = _HalfDots.apply(heads, states)
+        return found
+    return (states * heads).sum(2)
+
+
+def _embedding(states: torch.Tensor | HalfRows) -> torch.Tensor:
+    """Of the layer before all others, (n, hidden)."""
+    return states.embedding() if isinstance(states, HalfRows) else states[:, 0]
+
+
+class _HalfDots(torch.autograd.Function):  # type: ignore[misc]
+    """layer_dots of rows that stay as they are on disk."""
 
     @staticmethod
-    def forward(context: Any, states: torch.Tensor, heads: torch.Tensor) -> torch.Tensor:
+    def forward(context: Any, heads: torch.Tensor, rows: HalfRows) -> torch.Tensor:
         """The products."""
-        context.save_for_backward(states)
-        found = states.new_empty((states.shape[1], len(states)))
-        for layer, head in enumerate(heads):
-            torch.mv(states[:, layer], head, out=found[layer])
-        return found.T
+        from routelmt.routers.networks.half_loops import dots
+
+        context.rows, context.heads = rows, len(heads)
+        return torch.from_numpy(dots(rows.bits, rows.places, heads.detach().contiguous().numpy()))
 
     @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
+    def backward(context: Any, of_dots: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Of the heads."""
-        (states,) = context.saved_tensors
-        found = states.new_empty(states.shape[1:])
-        columns = gradient.T.contiguous()
-        for layer in range(len(found)):
-            torch.mv(states[:, layer].T, columns[layer], out=found[layer])
-        return None, found
+        from routelmt.routers.networks.half_loops import gradient
+
+        rows, factors = context.rows, of_dots.contiguous().numpy()
+        found = gradient(rows.bits, rows.places, factors, context.heads)
+        return torch.from_numpy(found), None
 
 
 class Probe(torch.nn.Module):  # type: ignore[misc]
@@ -250,33 +275,33 @@ class Probe(torch.nn.Module):  # type: ignore[misc]
         if kind == "dirichlet-input":
             self.gate = torch.nn.Parameter(torch.zeros(layers, hidden))
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor | HalfRows) -> torch.Tensor:
         """Scores (n, 1) of states (n, layers, hidden)."""
         return ((self.weights(states) * self.layer_scores(states)).sum(1) + self.bias)[:, None]
 
-    def layer_scores(self, states: torch.Tensor) -> torch.Tensor:
+    def layer_scores(self, states: torch.Tensor | HalfRows) -> torch.Tensor:
         """z_l . v of each row and layer, (n, layers)."""
-        rows, layers, hidden = states.shape
         if self.scaling is None:
-            return (states.reshape(-1, hidden) @ self.head).reshape(rows, layers)
+            return layer_dots(states, self.head[None])
         centre, deviation = self.scaling
         heads = self.head / deviation  # standardises without touching the states
-        return LayerDots.apply(states, heads) - (centre * heads).sum(1)
+        return layer_dots(states, heads) - (centre * heads).sum(1)
 
-    def weights(self, states: torch.Tensor) -> torch.Tensor:
+    def weights(self, states: torch.Tensor | HalfRows) -> torch.Tensor:
         """w, (layers,) or (n, layers); a draw in training, the mean otherwise."""
         if self.kind not in WEIGHTED:
             return torch.ones(1)
         means = self._layer_logits(states).softmax(dim=-1)
         if not self.training or self.kind == "mix":
             return means
-        concentration = (self.log_total.exp() * means).expand(len(states), -1)
+        rows = len(states.places) if isinstance(states, HalfRows) else len(states)
+        concentration = (self.log_total.exp() * means).expand(rows, -1)
         return Dirichlet(concentration, validate_args=False).rsample()
 
-    def _layer_logits(self, states: torch.Tensor) -> torch.Tensor:
+    def _layer_logits(self, states: torch.Tensor | HalfRows) -> torch.Tensor:
         if self.kind != "dirichlet-input":
             return self.logits
-        embedding = states[:, 0]
+        embedding = _embedding(states)
         if self.scaling is not None:
             embedding = (embedding - self.scaling[0][0]) / self.scaling[1][0]
         return embedding @ self.gate.T + self.logits
@@ -319,14 +344,14 @@ class FoldedProbe:
     gate: torch.Tensor | None = None
     gate_bias: torch.Tensor | None = None
 
-    def scores(self, states: torch.Tensor) -> FloatArray:
-        """Float64 (n, 1) of float32 states (n, layers, hidden)."""
+    def scores(self, states: torch.Tensor | HalfRows) -> FloatArray:
+        """Float64 (n, 1) of states (n, layers, hidden)."""
+        by_layer = layer_dots(states, self.heads)
         if self.gate is None or self.gate_bias is None or self.offsets is None:
-            found = states.flatten(1) @ self.heads.flatten() + self.bias
+            found = by_layer.sum(1) + self.bias
         else:
-            weights = (states[:, 0] @ self.gate.T + self.gate_bias).softmax(dim=1)
-            by_layer = torch.einsum("nld,ld->nl", states, self.heads) + self.offsets
-            found = (weights * by_layer).sum(1) + self.bias
+            weights = (_embedding(states) @ self.gate.T + self.gate_bias).softmax(dim=1)
+            found = (weights * (by_layer + self.offsets)).sum(1) + self.bias
         values: FloatArray = found.double().numpy()[:, None]
         return values
 

@@ -17,7 +17,7 @@ import torch
 
 from routelmt.errors import UserError
 from routelmt.progress import progress
-from routelmt.routers.networks.probe_model import Layers, Probe, Vectors, runs
+from routelmt.routers.networks.probe_model import Layers, Probe, Vectors, as_float, runs
 from routelmt.routers.training.fitting import Labelled, validation_metrics
 from routelmt.routers.training.losses import Loss
 from routelmt.routers.training.targets import FloatArray
@@ -129,7 +129,7 @@ def predict(probe: Probe, features: Vectors | Layers) -> FloatArray:
 def _check_finite(data: ProbeRows, role: str) -> None:
     """Raise UserError naming the first row whose states are not."""
     for rows, states in data.features.batches(runs(data.features.rows)):
-        bad = ~torch.isfinite(states).flatten(1).all(1)
+        bad = ~torch.isfinite(as_float(states)).flatten(1).all(1)
         if bad.any():
             raise UserError(
                 f"the states of {role} row {int(rows[int(bad.nonzero()[0])])} are not finite (so "
