@@ -133,7 +133,14 @@ def guards() -> Iterable[Row]:
             yield {"router": "routelmt", "guard": guard, "oracle": False, "direction": place,
                    "budget": budget, "quantile": share, "severe_loss": 0.05 * share,
                    **ends(0.05 * share, 0.01, "severe_loss_"), "mean_delta": 12 * share,
-                   **ends(12 * share, 0.5, "mean_delta_")}  # fmt: skip
+                   **ends(12 * share, 0.5, "mean_delta_"), **to_unguarded(share)}  # fmt: skip
+
+
+def to_unguarded(share: float) -> Row:
+    """Differences to quantile 1, where nobody is held back."""
+    severe, gain = 0.05 * (share - 1), 12 * (share - 1)
+    return {"severe_loss_difference": severe, **ends(severe, 0.01, "severe_loss_difference_"),
+            "mean_delta_difference": gain, **ends(gain, 0.5, "mean_delta_difference_")}  # fmt: skip
 
 
 def guard_costs() -> Iterable[Row]:
@@ -150,7 +157,8 @@ def guard_costs() -> Iterable[Row]:
         yield {"router": "random", "guard": "none", "direction": place, "budget": budget,
                "quantile": 1.0, "role": "random", "degenerate": False, "severe_loss": 0.08,
                **ends(0.08, 0.01, "severe_loss_"), "mean_delta": 9.0,
-               **ends(9, 0.5, "mean_delta_"), "seconds": 32.9, **ends(32.9, 1.7, "seconds_"),
+               **ends(9, 0.5, "mean_delta_"), **to_unguarded(1.0),
+               "seconds": 32.9, **ends(32.9, 1.7, "seconds_"),
                "guard_seconds": 0.0, "calibrated_seconds": 32.9, "asked": 0.0,
                "reason": None}  # fmt: skip
 

@@ -87,6 +87,16 @@ def _ends(figure: str) -> dict[str, Column]:
     }
 
 
+# Of one router under a guard, beside the figures themselves.
+_TO_UNGUARDED = {
+    name: column
+    for figure in ("severe_loss", "mean_delta")
+    for name, column in (
+        (f"{figure}_difference", _number(f"{figure} less the same router's without a guard")),
+        *_ends(f"{figure}_difference").items(),
+    )
+}
+
 _STREAMED = {
     "policy": Column(_TEXT, "fixed, rolling or controller: how the threshold comes about"),
     "rate": _number("share of the requests that was routed", low=0, high=1),
@@ -459,11 +469,10 @@ TABLES: dict[str, Table] = {
             "budget": _RUN["budget"],
             "quantile": _number("share of requests that are eligible", low=0, high=1),
             "severe_loss": _number("share of the routed requests with a severe loss"),
-            "severe_loss_low": _number("lower end of its bootstrap interval", nan=True),
-            "severe_loss_high": _number("upper end of its bootstrap interval", nan=True),
+            **_ends("severe_loss"),
             "mean_delta": _number("mean gain of the routed requests"),
-            "mean_delta_low": _number("lower end of its bootstrap interval", nan=True),
-            "mean_delta_high": _number("upper end of its bootstrap interval", nan=True),
+            **_ends("mean_delta"),
+            **_TO_UNGUARDED,
         },
         may_be_empty=True,  # an experiment need not have guards
     ),
@@ -710,6 +719,7 @@ TABLES: dict[str, Table] = {
             **_ends("severe_loss"),
             "mean_delta": _number("mean gain of the routed requests"),
             **_ends("mean_delta"),
+            **_TO_UNGUARDED,
             "seconds": _number("for 1000 requests, all asked by the guard", low=0, nan=True),
             **_ends("seconds"),
             "guard_seconds": _number("of these, what the guard adds", low=0, nan=True),

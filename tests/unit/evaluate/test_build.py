@@ -188,6 +188,10 @@ def test_a_guard_at_quantile_1_is_none_and_at_the_budget_is_the_guard_itself(
         for guard in ("length", "gain-oracle"):
             at_1 = value(built["guards"], "mean_delta", guard=guard, quantile=1.0, **row)
             assert at_1 == pytest.approx(own, abs=ROUNDING)
+            for end in ("", "_low", "_high"):  # the same requests in every replicate
+                name = f"mean_delta_difference{end}"
+                none = value(built["guards"], name, guard=guard, quantile=1.0, **row)
+                assert none == pytest.approx(0, abs=ROUNDING)
             k = int(budget * 60)  # a guard decides, so its ties are broken by key
             alone = np.mean([ranked[guard, 0, d].gain.head(k).mean() for d in DIRECTIONS])
             degenerate = value(built["guards"], "mean_delta", guard=guard, quantile=budget, **row)
@@ -195,6 +199,22 @@ def test_a_guard_at_quantile_1_is_none_and_at_the_budget_is_the_guard_itself(
             assert value(built["guards"], "oracle", guard=guard, quantile=0.6, **row) is (
                 guard == "gain-oracle"
             )
+
+
+def test_guards_are_compared_with_none_on_the_same_replicates(built: dict[str, pa.Table]) -> None:
+    frame = built["guards"].to_pandas()
+    key = ["router", "direction", "budget"]
+    both = frame.merge(frame[frame.guard == "none"], on=key, suffixes=("", "_alone"))
+    assert len(both) == len(frame)
+    for figure in ("severe_loss", "mean_delta"):
+        difference = both[figure] - both[f"{figure}_alone"]
+        assert both[f"{figure}_difference"].tolist() == pytest.approx(difference.tolist())
+        low, high = both[f"{figure}_difference_low"], both[f"{figure}_difference_high"]
+        assert (low <= high).all()
+    # Most requests are the same: the difference is known better than the figure itself.
+    apart = frame.mean_delta_high - frame.mean_delta_low
+    paired = frame.mean_delta_difference_high - frame.mean_delta_difference_low
+    assert (paired < apart)[frame["quantile"] >= 0.6].mean() > 0.9
 
 
 def test_without_guards_the_table_is_empty_and_valid(

@@ -110,11 +110,16 @@ def test_a_guard_is_weighed_against_none_and_its_price_named(tables: dict[str, p
     # Of 0.5 and 0.7 eligible 0.5 loses less: 2.5 % +- 1 against 5 % +- 1 without a guard.
     assert answer.headline == "yes" and "routelmt-q with 50 % eligible" in said(answer)
     assert "2.5 % [1.5, 3.5], less than the 5.0 % [4.0, 6.0] without" in said(answer)
+    assert "(-2.5 [-3.5, -1.5] points on the same requests)" in said(answer)
     assert "MeanΔ is 6.00 [5.50, 6.50] instead of 12.00 [11.50, 12.50]" in said(answer)
+    assert "(-6.0 [-6.5, -5.5] points)" in said(answer)
     extra = 5.2 * (0.9 - 0.5 / 2)
     assert f"{extra:.2f} seconds more" in said(answer)
     assert f"({36.4 + extra:.2f} instead of 36.40)" in said(answer)
-    wide = changed(tables["guard_costs"], {"severe_loss_high": 0.9}, guard="routelmt-q")
+    overlapping = changed(tables["guard_costs"], {"severe_loss_high": 0.9}, guard="routelmt-q")
+    assert asked(tables | {"guard_costs": overlapping})[question].headline == "yes"  # paired
+    ends = {"severe_loss_difference_high": 0.01}
+    wide = changed(tables["guard_costs"], ends, guard="routelmt-q")
     answer = asked(tables | {"guard_costs": wide})[question]
     assert answer.headline == "cannot be told" and "not distinguishable from" in said(answer)
     unknown = {"calibrated_seconds": np.nan, "seconds": np.nan, "reason": "no rate of routelmt-q"}

@@ -301,6 +301,8 @@ def _by_chance(
         whole = with_average(estimates)
         low, high = inference.percentile_limits(whole.samples, bootstrap["level"])
         columns |= {name: whole.point, f"{name}_low": low, f"{name}_high": high}
+    differences = (n for n in tables.TABLES["guard_costs"].columns if "_difference" in n)
+    columns |= {name: np.zeros(places) for name in differences}  # it is its own unguarded router
     columns |= {
         "guard_seconds": np.zeros(places),
         "calibrated_seconds": columns["seconds"],

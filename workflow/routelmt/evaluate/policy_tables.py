@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.evaluate import inference
+from routelmt.evaluate.arrays import FloatArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
 from routelmt.evaluate.bootstrap import (
     BootstrapPolicies,
@@ -78,6 +79,7 @@ class _Sweep(NamedTuple):
 def guards(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """Severe loss and MeanΔ of every ranking router under every guard and quantile.
 
+    Differences are to the same router without a guard, paired on every replicate.
     Every ranking router also stands there unguarded, and every guard at quantile = budget, where
     the ranking no longer matters and the guard routes alone.
     """
@@ -117,25 +119,38 @@ def _guards_at(
         ("severe_loss", severe, inference.share_limits),
         ("mean_delta", routed.mean_delta, inference.percentile_limits),
     )
+    alone = {sweep.router: i for i, sweep in enumerate(sweeps) if sweep.guard == UNGUARDED}
+    unguarded = [alone[sweep.router] for sweep in sweeps]
+    level = settings["bootstrap"]["level"]
     for name, estimates, limits in figures_and_limits:
-        figures = _over_sweeps(estimates, policies, sweeps)
-        low, high = limits(figures.samples, settings["bootstrap"]["level"])
-        columns |= {
-            name: figures.value.ravel(),
-            f"{name}_low": low.ravel(),
-            f"{name}_high": high.ravel(),
-        }
+        found = _over_sweeps(estimates, policies, sweeps)
+        difference = Estimates(
+            found.point - found.point[:, unguarded], found.samples - found.samples[:, unguarded]
+        )
+        columns |= _with_interval(name, found, limits(found.samples, level))
+        ends = inference.percentile_limits(difference.samples, level)
+        columns |= _with_interval(f"{name}_difference", difference, ends)
     return tables.from_columns("guards", columns)
 
 
-def _over_sweeps(
-    estimates: Estimates, policies: list[Policy], sweeps: list[_Sweep]
-) -> RouterFigures:
-    names = [str(policy) for policy in policies]
-    columns = {
-        str(index): [str(policy) for policy in sweep.policies] for index, sweep in enumerate(sweeps)
-    }
-    return over_seeds(with_average(estimates), names, columns)
+def _with_interval(
+    name: str, found: Estimates, ends: tuple[FloatArray, FloatArray]
+) -> dict[str, FloatArray]:
+    values = zip((name, f"{name}_low", f"{name}_high"), (found.point, *ends), strict=True)
+    return {column: value.ravel() for column, value in values}
+
+
+def _over_sweeps(estimates: Estimates, policies: list[Policy], sweeps: list[_Sweep]) -> Estimates:
+    """Means over the seeds, (directions + 1, sweeps); the same draw of them for all of a router."""
+    names, averaged = [str(policy) for policy in policies], with_average(estimates)
+    found = [
+        over_seeds(averaged, names, {sweep.router: [str(policy) for policy in sweep.policies]})
+        for sweep in sweeps
+    ]
+    return Estimates(
+        np.concatenate([figures.value for figures in found], axis=1),
+        np.concatenate([figures.samples for figures in found], axis=1),
+    )
 
 
 def _sweeps(guards: dict[str, Any], evaluation: Evaluation, budget: float) -> Iterator[_Sweep]:

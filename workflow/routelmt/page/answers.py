@@ -230,18 +230,33 @@ def _guard(case: _Case) -> Answer | None:
     if alone is None or not tried:
         return None
     row = min(tried, key=lambda row: (row["severe_loss"], -row["mean_delta"]))
-    against = _against(row, alone, "severe_loss_")
+    against = _against_none(row)
     with_it, without = (_share(one, "severe_loss", "severe_loss_") for one in (row, alone))
     gain, before = (value(one, "mean_delta", ends="mean_delta_") for one in (row, alone))
     said = [
         f"Of the guards tried with {router}, {row['guard']} with {percent(row['quantile'])} "
         f"eligible has the fewest severe losses: {with_it}, {against} the {without} without a "
-        f"guard. MeanΔ is {gain} instead of {before}.",
+        f"guard ({_points_apart(row, 'severe_loss', 100)} on the same requests). MeanΔ is {gain} "
+        f"instead of {before} ({_points_apart(row, 'mean_delta', 1)}).",
         _price(row, alone),
     ]
     said.append("It was picked on these same requests, which flatters it.")
     headline = {"less than": "yes", "more than": "no"}.get(against, "cannot be told")
     return Answer("Does a guard help?", headline, tuple(said), ("guard_costs",))
+
+
+def _against_none(row: Row) -> str:
+    """By the paired difference to the same router without a guard."""
+    if row["severe_loss_difference_high"] < 0:
+        return "less than"
+    more = row["severe_loss_difference_low"] > 0
+    return "more than" if more else "not distinguishable from"
+
+
+def _points_apart(row: Row, figure: str, scale: float) -> str:
+    name = f"{figure}_difference"
+    written = value(row, name, scale=scale, digits=1, sign="+", ends=f"{name}_")
+    return f"{written} points"
 
 
 def _price(row: Row, alone: Row) -> str:
