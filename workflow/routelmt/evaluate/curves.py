@@ -61,7 +61,7 @@ def _curve_kernel(direction: DirectionData, points: int) -> Kernel:
 
     def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
         small = weighted.ratio(weights @ direction.quality_small, weights.sum(axis=1))
-        metrics = [_metrics(weights, *c, direction.gain[c.order]) for c in routers]
+        metrics = [_metrics(weights, *column, direction.gain) for column in routers]
         found = np.stack(metrics, axis=1)
         found[_QUALITIES] += small
         return (found,)
@@ -86,12 +86,9 @@ _QUALITIES = [CURVE_METRICS.index(name) for name in ("aiq", "lpm", "mpm")]
 
 @compiled
 def _metrics(
-    weights: AnyArray, order: PlaceArray, bounds: PlaceArray, in_order: FloatArray
+    weights: AnyArray, order: PlaceArray, bounds: PlaceArray, gain: FloatArray
 ) -> FloatArray:
-    """CURVE_METRICS of one router, (metrics, B); qualities without that of the small model.
-
-    in_order: gains in routed order.
-    """
+    """CURVE_METRICS of one router, (metrics, B); qualities without that of the small model."""
     runs = bounds.size - 1
     x, y = np.zeros(runs + 1), np.zeros(runs + 1)  # copies routed, and gain so far
     found = np.empty((len(CURVE_METRICS), len(weights)))
@@ -100,10 +97,11 @@ def _metrics(
         for run in range(runs):
             copies, won, lost = 0, 0.0, 0
             for place in range(bounds[run], bounds[run + 1]):
-                own = weights[b, order[place]]
+                row = order[place]
+                own = weights[b, row]
                 copies += own
-                won += own * in_order[place]
-                if in_order[place] <= 0:
+                won += own * gain[row]
+                if gain[row] <= 0:
                     lost += own
             area += copies * (y[run] + won / 2)
             behind += lost * (x[run] + copies / 2)

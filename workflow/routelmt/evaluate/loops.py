@@ -1,8 +1,8 @@
 """The loops of `weighted`, compiled: one walk down the order of a replicate for every figure.
 
 Its weights stay in the processor's cache meanwhile; steps over whole arrays would pass over memory
-for each of them. weights: (B, n), order and bounds as in weighted.SortedColumn; what else is by row
-has been put in that order before.
+for each of them. weights: (B, n), order and bounds as in weighted.SortedColumn; the rest is by row,
+but for what says otherwise.
 
 This module loads numba: import it inside functions, or in modules that always need it.
 """
@@ -15,7 +15,7 @@ from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray, PlaceArray
 
 @compiled
 def sums_of_first(
-    weights: AnyArray, order: PlaceArray, bounds: PlaceArray, in_order: FloatArray, k: IntArray
+    weights: AnyArray, order: PlaceArray, bounds: PlaceArray, values: FloatArray, k: IntArray
 ) -> FloatArray:
     replicates, budgets = k.shape
     found = np.zeros((budgets, replicates))
@@ -29,13 +29,14 @@ def sums_of_first(
                 while count < k[b, p]:
                     copies, mass = 0, 0.0
                     for place in range(bounds[run], bounds[run + 1]):
-                        copies += own[order[place]]
-                        mass += own[order[place]] * in_order[place]
+                        row = order[place]
+                        copies += own[row]
+                        mass += own[row] * values[row]
                     count, before, run = count + copies, before + mass, run + np.uint32(1)
             else:  # a run is a row, and there is time to be saved
                 while count < k[b, p]:
                     copies = own[order[run]]
-                    mass = copies * in_order[run]
+                    mass = copies * values[order[run]]
                     count, before, run = count + copies, before + mass, run + np.uint32(1)
             found[p, b] = before - (count - k[b, p]) / copies * mass
     return found
@@ -76,9 +77,10 @@ def common_to_first(
             while count < k[b, p]:
                 copies, common = 0, 0.0
                 for place in range(bounds[run], bounds[run + 1]):
-                    own = weights[b, order[place]]
-                    copies += own
-                    common += own * min(max(places[b, p] - other_run[place], 0.0), 1.0)
+                    row = order[place]
+                    share = min(max(places[b, p] - other_run[row], 0.0), 1.0)
+                    copies += weights[b, row]
+                    common += weights[b, row] * share
                 part = (k[b, p] - count) / copies if count + copies > k[b, p] else 1.0
                 found[p, b] += part * common
                 count += copies
@@ -92,7 +94,7 @@ def by_label(
     order: PlaceArray,
     run: PlaceArray,
     label: IntArray,
-    in_order: FloatArray,
+    values: FloatArray,
     place: FloatArray,
     labels: int,
 ) -> FloatArray:
@@ -102,9 +104,10 @@ def by_label(
             share = min(place[b] - run[i], 1.0)
             if share <= 0:
                 break
-            taken = share * weights[b, order[i]]
-            found[b, 0, label[i]] += taken
-            found[b, 1, label[i]] += taken * in_order[i]
+            row = order[i]
+            taken = share * weights[b, row]
+            found[b, 0, label[row]] += taken
+            found[b, 1, label[row]] += taken * values[row]
     return found
 
 
@@ -175,10 +178,10 @@ def guarded_sums(
     order: PlaceArray,
     guard_order: PlaceArray,
     eligible: IntArray,
-    in_order: FloatArray,
+    figures: FloatArray,
     k: IntArray,
 ) -> FloatArray:
-    found = np.zeros((len(weights), in_order.shape[1]))
+    found = np.zeros((len(weights), figures.shape[1]))
     passed = np.empty(order.size, dtype=np.int64)
     for b in range(len(weights)):
         own, sums = weights[b], found[b]
@@ -198,6 +201,6 @@ def guarded_sums(
                 row = order[place]
                 taken = min(left, own[row] - passed[row] if others else passed[row])
                 left -= taken
-                for f in range(in_order.shape[1] if taken > 0 else 0):
-                    sums[f] += taken * in_order[place, f]
+                for f in range(figures.shape[1] if taken > 0 else 0):
+                    sums[f] += taken * figures[row, f]
     return found

@@ -66,7 +66,7 @@ def sums_of_first(
     """
     from routelmt.evaluate import loops
 
-    found: FloatArray = loops.sums_of_first(weights, *column, values[column.order], k)
+    found: FloatArray = loops.sums_of_first(weights, *column, values, k)
     return found
 
 
@@ -91,7 +91,7 @@ def common_to_first(
     """
     from routelmt.evaluate import loops
 
-    found: FloatArray = loops.common_to_first(weights, *column, run[column.order], places, k)
+    found: FloatArray = loops.common_to_first(weights, *column, run, places, k)
     return found
 
 
@@ -110,8 +110,8 @@ def first_by_label(
     from routelmt.evaluate import loops
 
     place = places_of(weights, column, k[:, np.newaxis])[:, 0]
-    run, rows = column.run_of_place(), column.order
-    found: FloatArray = loops.by_label(weights, rows, run, labels[rows], values[rows], place, count)
+    run = column.run_of_place()
+    found: FloatArray = loops.by_label(weights, column.order, run, labels, values, place, count)
     return found
 
 
@@ -150,7 +150,7 @@ def guarded_sums(
     from routelmt.evaluate import loops
 
     found: FloatArray = loops.guarded_sums(
-        weights, order, guard_order.astype(np.uint32), eligible, figures[order], k
+        weights, order, guard_order.astype(np.uint32), eligible, figures, k
     )
     return found
 
