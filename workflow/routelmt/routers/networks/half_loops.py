@@ -51,7 +51,7 @@ def gradient(memory: Bits, places: Places, of_dots: Floats, heads: int) -> Float
     """That of the heads, (heads, hidden), from that of `dots`; heads: 1, or one for each layer."""
     layers, hidden = memory.shape[1:]
     found = np.zeros((heads, hidden), np.float32)
-    for i in range(places.size):
+    for i in range(places.size - 1, -1, -1):  # those that `dots` read last are still in the cache
         for layer in range(layers):
             states, of_head = memory[places[i], layer], found[min(layer, heads - 1)]
             factor = of_dots[i, layer]
