@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from routelmt import tables
 from routelmt.environments import python_of
+from tests.workflow.conftest import copy_project
 
+EXAMPLE = "docs/example/experiment.yaml"
 HERE = Path(__file__).parent
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -192,3 +195,17 @@ def run_score(
         text=True,
         timeout=120,
     )
+
+
+@pytest.fixture
+def project(tmp_path: Path, checkpoints: Path) -> Path:
+    """The example of docs/, with a small COMET checkpoint as one more metric."""
+    folder = copy_project(tmp_path / "project")
+    config = yaml.safe_load((folder / EXAMPLE).read_text())
+    config["metrics"]["tiny"] = {
+        "type": "comet",
+        "path": str(checkpoints / "regression"),
+        "speed": {"device": "cpu", "batch_tokens": 600},
+    }
+    (folder / EXAMPLE).write_text(yaml.safe_dump(config))
+    return folder

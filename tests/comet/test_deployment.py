@@ -13,14 +13,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from routelmt import tables
 from routelmt.environments import FOLDER_VARIABLE, IMAGE
-from tests.workflow.conftest import copy_project, job_counts, run
+from tests.comet.conftest import EXAMPLE
+from tests.workflow.conftest import job_counts, run
 
 SCORES = "results/scores/{}/system-a/phrases/en-de.parquet"
-CONFIG = "docs/example/experiment.yaml"
 
 CONDA = """\
 import importlib.metadata, json, pathlib, subprocess, sys
@@ -62,20 +61,6 @@ ROUTELMT_VENVS=READY PYTHONPATH=workflow exec "$@"
 
 
 @pytest.fixture
-def project(tmp_path: Path, checkpoints: Path) -> Path:
-    """The example of docs/, with a small COMET checkpoint as one more metric."""
-    folder = copy_project(tmp_path / "project")
-    config = yaml.safe_load((folder / CONFIG).read_text())
-    config["metrics"]["tiny"] = {
-        "type": "comet",
-        "path": str(checkpoints / "regression"),
-        "speed": {"device": "cpu", "batch_tokens": 600},
-    }
-    (folder / CONFIG).write_text(yaml.safe_dump(config))
-    return folder
-
-
-@pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder first in PATH; ready environments are not where jobs look for them."""
     folder = tmp_path / "stand-in"
@@ -93,7 +78,7 @@ def command(path: Path, text: str) -> None:
 def score(project: Path, *options: str) -> str:
     """What a run that scores by COMET and by chrF says."""
     targets = [SCORES.format(metric) for metric in ("tiny", "chrf")]
-    done = run(project, "--configfile", CONFIG, "--cores", "1", *options, "--", *targets)
+    done = run(project, "--configfile", EXAMPLE, "--cores", "1", *options, "--", *targets)
     logs = "".join(p.read_text() for p in project.glob("logs/score/tiny/**/*.log"))
     assert done.returncode == 0, done.stderr[-4000:] + logs[-2000:]
     return done.stdout + done.stderr

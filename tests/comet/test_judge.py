@@ -10,30 +10,22 @@ import yaml
 
 from routelmt import tables
 from routelmt.environments import FOLDER_VARIABLE
-from tests.workflow.conftest import copy_project, run
+from tests.comet.conftest import EXAMPLE
+from tests.workflow.conftest import run
 
-CONFIG = "docs/example/experiment.yaml"
 TABLE = "results/runs/by-chrf/tables/cross_metric.parquet"
 
 
 @pytest.fixture
-def judged(
-    tmp_path: Path, checkpoints: Path, comet_python: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """The example of docs/, whose experiment by chrF has a small COMET checkpoint as its judge."""
-    folder = copy_project(tmp_path / "project")
-    config = yaml.safe_load((folder / CONFIG).read_text())
-    config["metrics"]["tiny"] = {
-        "type": "comet",
-        "path": str(checkpoints / "regression"),
-        "speed": {"device": "cpu", "batch_tokens": 600},
-    }
+def judged(project: Path, comet_python: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example of docs/, whose experiment by chrF has the small COMET checkpoint as its judge."""
+    config = yaml.safe_load((project / EXAMPLE).read_text())
     config["experiments"]["by-chrf"]["judge_metrics"] = ["tiny"]
-    (folder / CONFIG).write_text(yaml.safe_dump(config))
+    (project / EXAMPLE).write_text(yaml.safe_dump(config))
     monkeypatch.setenv(FOLDER_VARIABLE, str(comet_python.parents[2]))
-    done = run(folder, "--configfile", CONFIG, "--cores", "2", "--", TABLE, timeout=600)
+    done = run(project, "--configfile", EXAMPLE, "--cores", "2", "--", TABLE, timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]
-    return folder
+    return project
 
 
 def test_comet_judges_routers_that_chrf_chose(judged: Path) -> None:
