@@ -65,7 +65,9 @@ def evaluation_tables() -> dict[str, pa.Table]:
              "direction": place, "budget": 0.3, "quantile": quantile, "severe_loss": 0.1 * quantile,
              "severe_loss_low": 0.08 * quantile, "severe_loss_high": 0.12 * quantile,
              "mean_delta": 5 - quantile, "mean_delta_low": 4 - quantile,
-             "mean_delta_high": 6 - quantile}
+             "mean_delta_high": 6 - quantile,
+             **{f"{figure}_difference{end}": 0.0 for figure in ("severe_loss", "mean_delta")
+                for end in ("", "_low", "_high")}}
         )  # fmt: skip
     guard_costs = [
         {k: v for k, v in row.items() if k != "oracle"}
