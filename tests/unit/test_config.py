@@ -421,7 +421,7 @@ def test_a_router_is_charged_by_what_it_declares() -> None:
     table = json.loads(settings.stage_settings(resolved)["tables"]["demo-full"]["costs"])
     cost = table["cost"]["routers"]
     assert cost["random"]["terms"] == [] and cost["routelmt"]["terms"] == ["prefill"]
-    assert cost["trained-qe"]["terms"] == ["decode", "encoder"]  # it reads the translation
+    assert cost["scratch-qe"]["terms"] == ["decode", "encoder"]  # it reads the translation
     assert cost["routelmt-two-quality"]["of"] == "routelmt-two"
     assert cost["semantic-entropy"]["samples"] == 4
 
@@ -429,6 +429,6 @@ def test_a_router_is_charged_by_what_it_declares() -> None:
 def test_what_predicts_points_of_gain_is_told_from_what_only_ranks() -> None:
     resolved = config.resolve(full(lambda c: None))
     spoken = {r for r, spec in resolved["routers"].items() if settings.predicts_gain(spec)}
-    assert {"routelmt", "xlmr-gain", "frozen-mix", "routelmt-quantile"} <= spoken
+    assert {"routelmt", "scratch-encoder-gain", "frozen-mix", "routelmt-quantile"} <= spoken
     ranking = {"routelmt-pairwise", "routelmt-top-p", "routelmt-q", "lora-det", "gain-oracle"}
     assert not spoken & {*ranking, "routelmt-averaged"}  # that one's gains are of another metric
