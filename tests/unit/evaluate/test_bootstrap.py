@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.stats import hypergeom, spearmanr
 
 from routelmt.evaluate import bootstrap, metrics, selection, weighted
 from routelmt.evaluate.bootstrap import DirectionData, Policy
@@ -96,9 +96,10 @@ def test_figures_are_means_over_all_ways_to_break_the_ties(
     )  # fmt: skip
     table = bootstrap.bootstrap_table([direction], [k / n], 1, seed=0)
     assert table.mean_delta.point[0, 0, 0] == pytest.approx(np.mean(deltas), abs=ROUNDING)
-    if n <= 4:  # every order of the oracle as well
-        hits = exact_hits(priority, gain, k)
-        assert table.hit_rate.point[0, 0, 0] == pytest.approx(hits, abs=ROUNDING)
+    hits = hits_over_tie_breaks(priority, gain, k)
+    assert table.hit_rate.point[0, 0, 0] == pytest.approx(hits / k, abs=ROUNDING)
+    chance = hits_over_tie_breaks([0] * n, gain, k)
+    assert table.random_hit_rate.point[0, 0] == pytest.approx(chance / k, abs=ROUNDING)
     found = bootstrap.bootstrap_policies(
         [direction], [Policy("tied")], k / n, 1, seed=0, edges=(-1.5, -0.5, 0.5)
     )
@@ -107,11 +108,15 @@ def test_figures_are_means_over_all_ways_to_break_the_ties(
     assert curve.point[0, 0, 0] == pytest.approx(np.mean(deltas) * k / n, abs=ROUNDING)
 
 
-def exact_hits(priority: list[int], gain: list[int], k: int) -> float:
-    orders = list(permutations(range(len(gain))))
-    routed = [set(sorted(order, key=lambda row: -priority[row])[:k]) for order in orders]
-    oracle = [set(sorted(order, key=lambda row: -gain[row])[:k]) for order in orders]
-    return float(np.mean([len(a & b) / k for a in routed for b in oracle]))
+def hits_over_tie_breaks(priority: list[int], gain: list[int], k: int) -> float:
+    """Over the router's tie-breaks, the mean of the largest overlap with any best set."""
+
+    def sets_of(values: list[int]) -> list[frozenset[int]]:
+        orders = permutations(range(len(values)))
+        return [frozenset(sorted(rows, key=lambda row: -values[row])[:k]) for rows in orders]
+
+    best = set(sets_of(gain))
+    return float(np.mean([max(len(routed & one) for one in best) for routed in sets_of(priority)]))
 
 
 def test_weights_are_a_draw_of_whole_groups_with_replacement() -> None:
@@ -138,6 +143,19 @@ def test_weights_do_not_depend_on_the_block_size_or_the_row_order(block: int, se
     assert np.array_equal(np.concatenate(blocks), whole[:, shuffle])
 
 
+def hits_of(priority: np.ndarray, gain: np.ndarray, k: int) -> float:
+    """Expected hits among the k highest priorities, their ties broken at random (SciPy)."""
+    best, last = np.sort(gain)[-k], np.sort(priority)[-k]
+    sure, drawn_from = priority > last, priority == last
+    drawn = k - sure.sum()
+    places = k - (gain > best).sum()
+    tied = (gain[drawn_from] == best).sum()
+    x = np.arange(tied + 1)
+    chance = hypergeom.pmf(x, drawn_from.sum(), tied, drawn)
+    found = np.minimum((gain[sure] == best).sum() + x, places) @ chance
+    return float((gain[sure] > best).sum() + drawn * (gain[drawn_from] > best).mean() + found)
+
+
 def test_another_seed_gives_other_weights() -> None:
     groups = np.arange(20)
     first, second = (next(bootstrap.replicate_weights(groups, 5, seed)) for seed in (0, 1))
@@ -161,13 +179,18 @@ def test_the_table_of_every_replicate_is_that_of_the_copied_rows(
             direction, rows = directions[d], copied_rows(weights)
             gain = direction.gain[rows]
             assert table.random_mean_delta.samples[d, b] == pytest.approx(gain.mean())
+            for p, budget in enumerate(budgets):
+                k = selection.budget_count(budget, len(rows))
+                chance = hits_of(np.zeros(len(rows)), gain, k) / k
+                assert table.random_hit_rate.samples[d, p, b] == pytest.approx(chance, abs=ROUNDING)
             for r, router in enumerate(table.routers):
                 rho = spearmanr(direction.priorities[router][rows], gain).statistic
                 assert table.spearman.samples[d, r, b] == pytest.approx(rho, abs=ROUNDING)
                 for p, budget in enumerate(budgets):
                     k = selection.budget_count(budget, len(rows))
                     share = share_of(direction.priorities[router][rows], k)
-                    hits, delta = share @ share_of(gain, k) / k, share @ gain / k
+                    hits = hits_of(direction.priorities[router][rows], gain, k) / k
+                    delta = share @ gain / k
                     assert table.hit_rate.samples[d, r, p, b] == pytest.approx(hits, abs=ROUNDING)
                     assert table.mean_delta.samples[d, r, p, b] == pytest.approx(
                         delta, abs=ROUNDING
@@ -185,7 +208,7 @@ def test_the_table_of_the_requests_as_they_are_is_that_of_the_metrics(
         for r, router in enumerate(table.routers):
             share = share_of(direction.priorities[router], k)
             found = (table.hit_rate.point[d, r, 0], table.mean_delta.point[d, r, 0])
-            expected = (share @ share_of(gain, k) / k, share @ gain / k)
+            expected = (hits_of(direction.priorities[router], gain, k) / k, share @ gain / k)
             if router == "noisy":  # without ties
                 order = selection.ranking(direction.priorities[router], direction.tie_keys)
                 by_order = (metrics.hit_rate(order, gain, k), metrics.mean_delta(order, gain, k))
@@ -195,6 +218,16 @@ def test_the_table_of_the_requests_as_they_are_is_that_of_the_metrics(
             assert table.spearman.point[d, r] == pytest.approx(rho, abs=ROUNDING)
         assert table.random_mean_delta.point[d] == pytest.approx(gain.mean())
         assert table.oracle_mean_delta.point[d, 0] == pytest.approx(np.sort(gain)[-k:].mean())
+
+
+def test_the_gain_oracle_hits_everything_in_every_replicate(
+    directions: list[DirectionData],
+) -> None:
+    table = bootstrap.bootstrap_table(directions, (0.1, 0.3, 0.55, 1.0), REPLICATES, seed=2)
+    oracle = table.routers.index("oracle")
+    assert np.all(table.hit_rate.samples[:, oracle] == 1)
+    assert np.all(table.hit_rate.point[:, oracle] == 1)
+    assert np.all(table.hit_rate.samples <= 1 + ROUNDING)
 
 
 def test_over_directions_is_the_mean_of_the_same_replicate(
@@ -324,10 +357,10 @@ def test_weights_of_any_kind_give_the_metrics_of_copied_rows(data: st.DataObject
     for k in range(len(rows) + 1):
         count = np.array([[k]])
         share = share_of(priority[rows], k)
-        oracle = weighted.places_of(block, by_gain, count)
-        run = by_gain.run_of_row()
-        hits = weighted.common_to_first(block, by_priority, run, oracle, count)
-        assert hits[0, 0] == pytest.approx(share @ share_of(gain[rows], k), abs=ROUNDING)
+        cuts = weighted.cuts_of(block, by_gain, count)
+        hits = weighted.hits_of_first(block, by_priority, by_gain.run_of_row(), cuts, count)
+        expected = hits_of(priority[rows], gain[rows], k) if k else 0
+        assert hits[0, 0] == pytest.approx(expected, abs=ROUNDING)
         won = weighted.sums_of_first(block, by_priority, gain, count)
         assert won[0, 0] == pytest.approx(share @ gain[rows], abs=ROUNDING)
         parts = weighted.first_by_label(block, by_priority, label, gain, count[0], 2)[0]

@@ -102,7 +102,7 @@ def test_chance_expects_its_values_in_every_domain(built: Any) -> None:
     assert np.allclose(chance.xs("spearman", level="metric").value, 0)
     assert np.allclose(chance.xs("headroom", level="metric").value, 0, atol=1e-12)
     hits = chance.xs("hit_rate", level="metric").xs(0.3, level="budget")
-    assert np.allclose(hits.value, 30, atol=3)  # floor(0.3 n) / n
+    assert hits.value.between(29, 36).all()  # floor(0.3 n) / n, and more where gains tie
     assert set(by_metric.groups) == set(METRICS)
 
 

@@ -128,8 +128,9 @@ class BootstrapTable:
     """The main table: axes named below, in the order of directions, routers and budgets.
 
     hit_rate, mean_delta: (directions, routers, budgets); spearman: (directions, routers);
-    random_mean_delta: what a random router expects, the mean gain, (directions,);
-    oracle_mean_delta: (directions, budgets); call_rate: K / n, (directions, budgets).
+    random_hit_rate, random_mean_delta: what a random router expects, (directions, budgets), and the
+    mean gain, (directions,); oracle_mean_delta: (directions, budgets); call_rate: K / n,
+    (directions, budgets).
     """
 
     directions: tuple[str, ...]
@@ -138,6 +139,7 @@ class BootstrapTable:
     hit_rate: Estimates
     mean_delta: Estimates
     spearman: Estimates
+    random_hit_rate: Estimates
     random_mean_delta: Estimates
     oracle_mean_delta: Estimates
     call_rate: Estimates
@@ -282,16 +284,20 @@ def _stacked(kernels: Sequence[Kernel], weights: Sequence[AnyArray]) -> list[Flo
 
 def _table_kernel(direction: DirectionData, budgets: Sequence[float]) -> Kernel:
     gain = sorted_by(direction, direction.gain)
-    run = gain.run_of_row()
+    best_run = gain.run_of_row()
     routers = [sorted_by(direction, priority) for priority in direction.priorities.values()]
+    chance = sorted_by(direction, np.zeros(len(direction.gain)))
     ascending, asked = np.unique(budgets, return_inverse=True)
 
     def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
         requests = weights.sum(axis=1)
         k = _budget_counts(requests, ascending)
         ranks = weighted.gain_ranks(weights, gain)
-        oracle = weighted.places_of(weights, gain, k)
-        hits = [weighted.common_to_first(weights, column, run, oracle, k) for column in routers]
+        cuts = weighted.cuts_of(weights, gain, k)
+        hits = [
+            weighted.hits_of_first(weights, column, best_run, cuts, k)
+            for column in (*routers, chance)
+        ]
         sums = [
             weighted.sums_of_first(weights, column, direction.gain, k)
             for column in (*routers, gain)
@@ -301,7 +307,8 @@ def _table_kernel(direction: DirectionData, budgets: Sequence[float]) -> Kernel:
         rho = [weighted.spearman(weights, column, ranks) for column in routers]
         everyone = weighted.ratio(weights @ direction.gain, requests)
         rate = weighted.ratio(k.T.astype(np.float64), requests)[asked]
-        return hit_rate, delta[:-1], np.stack(rho), everyone, delta[-1], rate
+        found = (hit_rate[:-1], delta[:-1], np.stack(rho))
+        return (*found, hit_rate[-1], everyone, delta[-1], rate)
 
     return kernel
 

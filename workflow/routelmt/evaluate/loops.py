@@ -12,6 +12,9 @@ import numpy as np
 from routelmt.compiled import compiled
 from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray, PlaceArray
 
+# Of the most likely outcome's; what is less likely adds nothing that a float could hold.
+SMALLEST_CHANCE = 1e-20
+
 
 @compiled
 def sums_of_first(
@@ -61,31 +64,85 @@ def places_of(weights: AnyArray, order: PlaceArray, bounds: PlaceArray, k: IntAr
 
 
 @compiled
-def common_to_first(
+def cuts_of(
+    weights: AnyArray, order: PlaceArray, bounds: PlaceArray, k: IntArray
+) -> tuple[IntArray, IntArray]:
+    runs, places = np.zeros(k.shape, np.int64), np.zeros(k.shape, np.int64)
+    for b in range(len(k)):
+        own = weights[b]
+        count, copies, run = 0, 0, 0
+        for p in range(k.shape[1]):
+            while count < k[b, p]:
+                copies = 0
+                for place in range(bounds[run], bounds[run + 1]):
+                    copies += own[order[place]]
+                count, run = count + copies, run + 1
+            runs[b, p], places[b, p] = run - 1, copies - (count - k[b, p])
+    return runs, places
+
+
+@compiled
+def hits_of_first(
     weights: AnyArray,
     order: PlaceArray,
     bounds: PlaceArray,
-    other_run: PlaceArray,
-    places: FloatArray,
+    best_run: PlaceArray,
+    cut: IntArray,
+    places: IntArray,
     k: IntArray,
 ) -> FloatArray:
     replicates, budgets = k.shape
     found = np.zeros((budgets, replicates))
     for b in range(replicates):
+        own = weights[b]
         for p in range(budgets):
-            count, run = 0, 0
+            count, run, above, tied = 0, 0, 0, 0
+            copies, copies_above, copies_tied = 1, 0, 0  # of the last run, taken in part
             while count < k[b, p]:
-                copies, common = 0, 0.0
+                above, tied = above + copies_above, tied + copies_tied
+                copies, copies_above, copies_tied = 0, 0, 0
                 for place in range(bounds[run], bounds[run + 1]):
                     row = order[place]
-                    share = min(max(places[b, p] - other_run[row], 0.0), 1.0)
-                    copies += weights[b, row]
-                    common += weights[b, row] * share
-                part = (k[b, p] - count) / copies if count + copies > k[b, p] else 1.0
-                found[p, b] += part * common
-                count += copies
-                run += 1
+                    copies += own[row]
+                    if best_run[row] < cut[b, p]:
+                        copies_above += own[row]
+                    elif best_run[row] == cut[b, p]:
+                        copies_tied += own[row]
+                count, run = count + copies, run + 1
+            drawn = copies - (count - k[b, p]) if k[b, p] > 0 else 0
+            left = places[b, p] - tied
+            hits = above + drawn * copies_above / copies + min(tied, places[b, p])
+            if left > 0:
+                hits += _expected_within(copies, copies_tied, drawn, left)
+            found[p, b] = hits
     return found
+
+
+@compiled
+def _expected_within(copies: int, marked: int, drawn: int, limit: int) -> float:
+    """E[min(X, limit)], X the marked ones among some copies drawn without replacement.
+
+    X is hypergeometric; its probabilities are followed from the most likely one to both sides.
+    """
+    fewest, most = max(0, drawn - (copies - marked)), min(drawn, marked)
+    if most <= limit:
+        return drawn * marked / copies
+    if fewest >= limit:
+        return float(limit)
+    mode = (drawn + 1) * (marked + 1) // (copies + 2)
+    others = copies - marked - drawn
+    total, mass = float(min(mode, limit)), 1.0
+    chance, x = 1.0, mode
+    while x < most and chance > SMALLEST_CHANCE:
+        chance *= (marked - x) * (drawn - x) / ((x + 1.0) * (others + x + 1.0))
+        x += 1
+        total, mass = total + chance * min(x, limit), mass + chance
+    chance, x = 1.0, mode
+    while x > fewest and chance > SMALLEST_CHANCE:
+        chance *= x * (others + x) / ((marked - x + 1.0) * (drawn - x + 1.0))
+        x -= 1
+        total, mass = total + chance * min(x, limit), mass + chance
+    return total / mass
 
 
 @compiled

@@ -58,16 +58,17 @@ def undefined_reason(priority: npt.ArrayLike, gain: npt.ArrayLike) -> str | None
 
 
 def hit_rate(order: npt.ArrayLike, gain: npt.ArrayLike, k: int) -> float:
-    """Share of the oracle's top-k requests that the router's top-k contains (RouteLMT §5.3).
+    """Share of the router's top-k requests that belong to some best set (RouteLMT §5.3, METHODS).
 
-    order, gain: shape (n,). Where gain ties at the oracle's boundary, the expectation over its
-    tie-breaks is returned. A random router expects k / n. Raises ValueError unless 0 < k <= n.
+    order, gain: shape (n,). With c the k-th largest gain, requests with gain > c are hits, and of
+    those with gain = c as many as the best sets have places for. So no way to break ties in gain
+    is better than another. Raises ValueError unless 0 < k <= n.
     """
     gains, routed = _gain_and_routed(order, gain, k)
     boundary = np.partition(gains, gains.size - k)[gains.size - k]
     above, tied = gains > boundary, gains == boundary
-    share_of_tied = (k - above.sum()) / tied.sum()
-    return float((above[routed].sum() + tied[routed].sum() * share_of_tied) / k)
+    places = k - above.sum()
+    return float((above[routed].sum() + min(tied[routed].sum(), places)) / k)
 
 
 def mean_delta(order: npt.ArrayLike, gain: npt.ArrayLike, k: int) -> float:

@@ -1,7 +1,8 @@
 """The tables of quality won: routers (RouteLMT Table 2), their comparisons, and Pareto curves.
 
 A router that draws by chance is shown by its exact expectation over all draws (METHODS: HitRate
-K/n, MeanΔ the mean gain, Spearman 0), not by the draws that happened: one draw is only noise.
+K/n where gains are distinct and more where they tie, MeanΔ the mean gain, Spearman 0), not by the
+draws that happened: one draw is only noise.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from routelmt.evaluate.bootstrap import (
 from routelmt.evaluate.metrics import headroom_recovered, undefined_reason
 from routelmt.evaluate.requests import Evaluation
 from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, ROUTER
-from routelmt.evaluate.selection import budget_count
 from routelmt.progress import progress
 
 CALL_RATES = tuple(step / 100 for step in range(101))
@@ -155,7 +155,7 @@ def _metrics(settings: dict[str, Any], evaluation: Evaluation) -> _Metrics:
     metrics = _Metrics(
         *(over_seeds(e, table.routers, evaluation.columns, bootstrap["seed"]) for e in found)
     )
-    expected = _percent(_random_hit_rate(evaluation, settings["budgets"]))
+    expected = _percent(with_average(table.random_hit_rate))
     for index, router in enumerate(evaluation.routers):
         if router in settings["random"]:
             _expect_random(metrics, index, random, expected)
@@ -173,12 +173,6 @@ def _at_every_budget(table: BootstrapTable) -> Estimates:
 
 def _percent(share: Estimates) -> Estimates:
     return Estimates(100 * share.point, 100 * share.samples)
-
-
-def _random_hit_rate(evaluation: Evaluation, budgets: Sequence[float]) -> Estimates:
-    sizes = [len(direction.gain) for direction in evaluation.directions]
-    rates = np.array([[budget_count(p, n) / n for p in budgets] for n in sizes])
-    return with_average(Estimates(rates, rates[..., None]))
 
 
 def _expect_random(metrics: _Metrics, router: int, delta: Estimates, hits: Estimates) -> None:

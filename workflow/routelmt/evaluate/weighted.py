@@ -37,6 +37,16 @@ class SortedColumn(NamedTuple):
         return of_row
 
 
+class Cuts(NamedTuple):
+    """Where the first k copies end in a column, each (B, budgets).
+
+    run: that of the last of them, -1 for no copies; places: how many copies of it are among them.
+    """
+
+    run: IntArray
+    places: IntArray
+
+
 class GainRanks(NamedTuple):
     """The gain side of Spearman's correlation, shared by all routers of a block.
 
@@ -81,17 +91,26 @@ def places_of(weights: AnyArray, column: SortedColumn, k: IntArray) -> FloatArra
     return found
 
 
-def common_to_first(
-    weights: AnyArray, column: SortedColumn, run: PlaceArray, places: FloatArray, k: IntArray
-) -> FloatArray:
-    """Expected number of the first k copies that another column chooses too, (budgets, B).
+def cuts_of(weights: AnyArray, column: SortedColumn, k: IntArray) -> Cuts:
+    """Where the first k copies of every replicate end. k: (B, budgets), ascending, as above."""
+    from routelmt.evaluate import loops
 
-    run: that of each row in the other column, (n,); places: where its first copies end there,
-    (B, budgets), see places_of; k: (B, budgets).
+    return Cuts(*loops.cuts_of(weights, *column, k))
+
+
+def hits_of_first(
+    weights: AnyArray, column: SortedColumn, best_run: PlaceArray, cuts: Cuts, k: IntArray
+) -> FloatArray:
+    """Expected number of the first k copies that belong to some best set, (budgets, B) (METHODS).
+
+    best_run: the run of each row by gain, (n,); cuts: where the best k end, by gain. A copy above
+    the cut's run is a hit, and of those within it as many as the best set has places for. Where k
+    ends within a run of the column, its copies are drawn without replacement, so that those of the
+    cut's run are hypergeometric: the expectation of what has a place is exact.
     """
     from routelmt.evaluate import loops
 
-    found: FloatArray = loops.common_to_first(weights, *column, run, places, k)
+    found: FloatArray = loops.hits_of_first(weights, *column, best_run, *cuts, k)
     return found
 
 
