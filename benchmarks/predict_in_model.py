@@ -45,7 +45,8 @@ def make_routers(options: argparse.Namespace, context: RouterContext, folder: Pa
         spec = {
             "type": "lora", "target": "gain", "rank": 8, "alpha": 32, "learning_rate": 1e-3,
             "epochs": 1, "batch_size": 32, "max_length": 1024, "warmup_ratio": 0.05,
-            "weight_decay": 0.0, "scaling": "standard", "dtype": options.dtype,
+            "weight_decay": 0.0, "head_init": "zeros", "dropout": 0.0,
+            "scaling": "standard", "dtype": options.dtype,
         }  # fmt: skip
         made.append(folder / f"router{seed}" / "seed0")
         lora.train(spec, rows, rows, context, made[-1])

@@ -85,6 +85,7 @@ class Task:
         self.options = options
         self.spec = {
             "rank": 8, "alpha": 32, "dtype": options.dtype, "learning_rate": options.learning_rate,
+            "head_init": "zeros", "dropout": 0.0,
         }  # fmt: skip
         self.model = {"path": str(options.base), "revision": None, "prompt": PROMPT}
         speed = {"batch_tokens": options.batch_tokens, "device": "cpu", "threads": options.threads}
@@ -127,7 +128,7 @@ class Task:
             num_train_epochs=self.options.epochs, learning_rate=self.options.learning_rate,
             per_device_train_batch_size=self.options.batch_size,
             per_device_eval_batch_size=self.options.batch_size, warmup_steps=0.05,
-            lr_scheduler_type="linear", weight_decay=0.0, max_grad_norm=fitting.CLIP,
+            lr_scheduler_type="linear", weight_decay=0.0, max_grad_norm=1.0,
             optim="adamw_torch_fused", save_strategy="no", logging_strategy="no", report_to=[],
             disable_tqdm=True,
         )  # fmt: skip

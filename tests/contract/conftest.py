@@ -65,6 +65,8 @@ def settings(world: Path) -> dict[str, dict[str, Any]]:
         "batch_size": 8,
         "max_length": 128,
         "warmup_ratio": 0.05,
+        "head_init": "zeros",
+        "dropout": 0.0,
         "weight_decay": 0.0,
         "scaling": "standard",
         "dtype": "float32",

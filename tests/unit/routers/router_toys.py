@@ -17,7 +17,7 @@ SPEED = {"batch_tokens": 256, "device": "cpu", "threads": 1}
 SPEC = {
     "type": "lora", "target": "gain", "rank": 4, "alpha": 16, "learning_rate": 1e-2, "epochs": 3,
     "batch_size": 16, "max_length": 64, "warmup_ratio": 0.05, "weight_decay": 0.0,
-    "scaling": "standard", "dtype": "float32",
+    "head_init": "zeros", "dropout": 0.0, "scaling": "standard", "dtype": "float32",
 }  # fmt: skip
 
 

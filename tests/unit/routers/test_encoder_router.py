@@ -24,6 +24,7 @@ DEFAULTS = {
     "type": "encoder", "target": "gain", "path": None, "revision": None, "from_scratch": None,
     "hypothesis": False, "learning_rate": 3e-3, "epochs": 4, "patience": None, "batch_size": 16,
     "max_length": 88, "warmup_ratio": 0.1, "weight_decay": 0.0, "scaling": "standard",
+    "head_init": "zeros",
     "samples": False, "dtype": "float32", "loss": None,
 }  # fmt: skip
 

@@ -67,6 +67,54 @@ def schedule(**changes):
     return fitting.Schedule(**{**settings, "weight_decay": 0.0, "seed": 3, **changes})
 
 
+def test_the_learning_rate_warms_up_and_then_decays_as_transformers_schedules_do():
+    import torch
+    import transformers
+
+    steps, warmup = 20, 2
+    schedules = {
+        "linear": transformers.get_linear_schedule_with_warmup,
+        "cosine": transformers.get_cosine_schedule_with_warmup,
+        "constant": transformers.get_constant_schedule_with_warmup,
+    }
+    for decay, reference in schedules.items():
+        ours = [schedule(decay=decay, learning_rate=1.0).rate(step, steps) for step in range(steps)]
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        lengths = (warmup,) if decay == "constant" else (warmup, steps)
+        scheduler = reference(optimizer, *lengths)
+        theirs = [scheduler.lr_lambdas[0](step) for step in range(steps)]
+        assert ours[warmup:] == pytest.approx(theirs[warmup:], abs=1e-12), decay
+        # Theirs begins with a step of rate 0; ours with the first share of the warm-up.
+        assert ours[:warmup] == pytest.approx([0.5, 1.0]), decay
+
+
+def test_a_schedule_takes_its_settings_from_the_router():
+    spec = {"learning_rate": [1e-3, 1e-2], "epochs": 2, "batch_size": 8, "warmup_ratio": 0.0,
+            "weight_decay": 0.1, "decay": "cosine", "clip": None, "rank": 4}  # fmt: skip
+    assert fitting.Schedule.of(spec, 1e-2, seed=5) == fitting.Schedule(
+        1e-2, 2, 8, 0.0, 0.1, 5, patience=None, decay="cosine", clip=None
+    )
+
+
+def test_clipping_bounds_a_step_and_can_be_left_out(tmp_path):
+    import torch
+
+    loss, rows = loss_of("mse"), data(16)
+    rows = fitting.Labelled(rows.ids, 1000 * rows.targets)  # steep, so that clipping matters
+    ends = []
+    for clip in (1.0, None):
+        regressor = BagOfTokens(1)
+        saved = tmp_path / f"{clip}.pt"
+        settings = schedule(epochs=1, clip=clip, decay="constant")
+        fitting.fit(regressor, rows, rows, loss, settings, 4096, saved)
+        state = torch.load(saved, weights_only=True)
+        ends.append(
+            max(float(v["exp_avg"].abs().max()) for v in state["optimizer"]["state"].values())
+        )
+    clipped, free = ends
+    assert clipped <= 1.0 < free
+
+
 LOSSES = ["mse", "bce", "pairwise", "top_p", "quantile", "gaussian"]
 
 

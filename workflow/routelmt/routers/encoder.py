@@ -31,6 +31,7 @@ from routelmt.routers.networks.encoder_model import (
     read_encoder,
 )
 from routelmt.routers.networks.readout import Readout
+from routelmt.routers.networks.regressor import fresh_head
 from routelmt.routers.registry import RouterType
 from routelmt.routers.training import fitting, run
 from routelmt.routers.training.accelerated import launch, worker_device, workers
@@ -123,7 +124,8 @@ def train(
     record = _record(spec, training, validation, context, start, reader, readout, found)
     record["rows"]["truncated"] = rows.truncated
     work = run.resumable(out, record)
-    regressor = EncoderRegressor(encoder, _head(encoder, loss.outputs))
+    head = fresh_head(encoder.hidden, loss.outputs, spec["head_init"], context.seed)
+    regressor = EncoderRegressor(encoder, head.to(encoder.device))
     train_data = _labelled(rows, readout, found.training)
     valid_data = _labelled(valid_rows, readout, found.validation)
 
@@ -171,16 +173,6 @@ def _start(
     if context.speed.get("gradient_checkpointing"):
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
     return encoder, start
-
-
-def _head(encoder: Encoder, outputs: int) -> Any:
-    """A head that says zero."""
-    import torch
-
-    head = torch.nn.Linear(encoder.hidden, outputs, dtype=torch.float32)
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
-    return head.to(encoder.device)
 
 
 # --- the artifact ------------------------------------------------------------------------------
@@ -393,7 +385,8 @@ def open_trained(
     record = read_record(artifact)
     encoder = read_encoder(artifact, record["dtype"], find_device(speed["device"]))
     readout = Readout.from_record(record)
-    head = _head(encoder, make_loss({**record["hyperparameters"], "loss": readout.loss}).outputs)
+    loss = make_loss({**record["hyperparameters"], "loss": readout.loss})
+    head = fresh_head(encoder.hidden, loss.outputs).to(encoder.device)
     try:
         head.load_state_dict(load_file(artifact / HEAD))
     except (OSError, RuntimeError, SafetensorError) as error:

@@ -24,7 +24,7 @@ from routelmt.routers.networks.base_model import BaseModel, load_base
 from routelmt.routers.networks.in_model import HEAD, Artifact, LoraRouter, SharedBase
 from routelmt.routers.networks.prompt_rows import PromptReader, PromptRows
 from routelmt.routers.networks.readout import Answers, Readout
-from routelmt.routers.networks.regressor import PromptRegressor
+from routelmt.routers.networks.regressor import PromptRegressor, fresh_head
 from routelmt.routers.registry import RouterType
 from routelmt.routers.training import fitting
 from routelmt.routers.training.accelerated import launch, worker_device, workers
@@ -123,14 +123,12 @@ def _fresh(
     config = LoraConfig(
         r=spec["rank"],
         lora_alpha=spec["alpha"],
-        lora_dropout=0.0,
+        lora_dropout=spec["dropout"],
         target_modules="all-linear",  # peft leaves the vocabulary projection out
         base_model_name_or_path=context.model["path"],
         revision=context.model.get("revision"),
     )
-    head = torch.nn.Linear(base.hidden_size, outputs, dtype=torch.float32).to(device)
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
+    head = fresh_head(base.hidden_size, outputs, spec["head_init"], context.seed).to(device)
     return PromptRegressor(
         get_peft_model(base.causal, config), head, spec["dtype"], device,
         checkpointing=bool(context.speed.get("gradient_checkpointing")),

@@ -15,6 +15,8 @@ from routelmt.translate.batches import token_batches
 # Measured on one core with a 3 M-parameter decoder (forward only, dynamic padding): batches of
 # 1,024, 4,096 and 16,384 tokens took 0.56, 0.62 and 1.11 s; large ones fall out of the cache.
 CPU_BATCH_TOKENS = 2048
+# Of a head that starts with random weights.
+HEAD_DEVIATION = 0.02
 
 
 class PromptRegressor:
@@ -90,6 +92,21 @@ class PromptRegressor:
     def batch_tokens(self, wanted: int) -> int:
         """The token budget of one forward pass on this device."""
         return min(wanted, CPU_BATCH_TOKENS) if self.device == "cpu" else wanted
+
+
+def fresh_head(hidden: int, outputs: int, init: str = "zeros", seed: int = 0) -> Any:
+    """A float32 linear head, its bias 0: `zeros` says the label's mean for every row at first;
+    `normal` draws the weights as transformers' classification heads are, deviation 0.02."""
+    import torch
+
+    head = torch.nn.Linear(hidden, outputs, dtype=torch.float32)
+    torch.nn.init.zeros_(head.bias)
+    if init == "zeros":
+        torch.nn.init.zeros_(head.weight)
+    else:
+        drawn = torch.Generator().manual_seed(seed)
+        torch.nn.init.normal_(head.weight, std=HEAD_DEVIATION, generator=drawn)
+    return head
 
 
 def pad_right(

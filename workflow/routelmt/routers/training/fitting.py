@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,6 @@ from routelmt.routers.training.accelerated import Workers, workers
 from routelmt.routers.training.losses import Loss
 from routelmt.routers.training.micro_batches import PASS_COST, micro_batches
 
-CLIP = 1.0  # norm of the gradient
 SAVE_MINUTES = 2.0  # between saved states within an epoch
 POINTS = 20  # of the training loss, an epoch
 Weights = dict[str, Any]  # tensors by name
@@ -67,6 +66,8 @@ class Schedule:
     """How long and how fast to train (the config's defaults are RouteLMT's Table 5).
 
     patience: epochs without a lower validation loss after which training ends; None is never.
+    decay: linear, cosine (both to 0) or constant, after the warm-up. clip: largest norm of the
+    gradient; None does not clip.
     """
 
     learning_rate: float
@@ -76,13 +77,23 @@ class Schedule:
     weight_decay: float
     seed: int
     patience: int | None = None
+    decay: str = "linear"
+    clip: float | None = 1.0
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any], learning_rate: float, seed: int) -> Schedule:
+        """Of a router's settings, for one of its learning rates."""
+        settings = {f.name: spec[f.name] for f in fields(cls) if f.name in spec}
+        return cls(**{**settings, "learning_rate": learning_rate, "seed": seed})
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of a step: linear warm-up from 0, then linear decay to 0."""
+        """Learning rate of a step: linear warm-up from 0, then the decay."""
         warmup = math.ceil(self.warmup_ratio * steps)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
-        return self.learning_rate * (steps - step) / max(1, steps - warmup)
+        left = (steps - step) / max(1, steps - warmup)  # 1 down to 1 / (steps - warmup)
+        factor = {"linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2, "constant": 1.0}
+        return self.learning_rate * factor[self.decay]
 
     def batches(self, epoch: int, rows: int) -> list[npt.NDArray[np.int64]]:
         """Random batches of an epoch: the same for every learning rate and machine."""
@@ -174,7 +185,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, steps)
             total = _step(run, batches[index], step)
-            torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+            if schedule.clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             state.step, state.seconds = step + 1, time.monotonic() - started

@@ -67,10 +67,7 @@ def fit_rates(
     fits = {}
     for rate in rates if isinstance(rates, list) else [rates]:
         fitting.restore(regressor, start)
-        schedule = fitting.Schedule(
-            rate, spec["epochs"], spec["batch_size"], spec["warmup_ratio"], spec["weight_decay"],
-            seed, spec.get("patience"),
-        )  # fmt: skip
+        schedule = fitting.Schedule.of(spec, rate, seed)
         fits[rate] = fit(schedule, work / f"learning-rate-{rate:g}.pt")
     best, state = min(fits.items(), key=lambda item: item[1].best_loss)
     if not math.isfinite(state.best_loss):
