@@ -170,3 +170,14 @@ def test_models_that_cannot_be_loaded_are_explained(
     torn = shutil.copytree(MODELS / "small", tmp_path / "torn")
     (torn / "model.safetensors").write_bytes(b"not weights")
     assert "cannot be loaded" in message(path=str(torn))
+
+
+def test_a_model_is_timed_that_both_reads_and_decodes(
+    segments: Path, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    out, model = tmp_path / "rates.parquet", settings("vllm", "small", beams=2, max_new_tokens=4)
+    done = run("rates", model, out, "--segments", str(segments), "--rows", "8")
+    assert done.returncode == 0, done.stderr[-3000:]
+    rates = tables.read(out, "rates").to_pylist()
+    assert [r["step"] for r in rates] == ["prefill", "decode"]
+    assert all(r["seconds"] > 0 and r["batches"] == "continuous (vLLM)" for r in rates)

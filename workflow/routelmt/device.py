@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 from routelmt.errors import UserError
 
 
@@ -17,3 +19,12 @@ def find_device(name: str) -> str:
             "may be a CPU build). Use 'auto' or 'cpu', or run on a machine with a GPU."
         )
     return name
+
+
+def device_name(device: str, threads: int) -> str:
+    """What timings on a torch device hold for: the GPU's name, or the processor's and threads."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"

@@ -679,6 +679,11 @@ TABLES: dict[str, Table] = {
             "high": _number("upper end of the interval of the measurements", low=0, nan=True),
             "origin": Column(_TEXT, "timed, benchmarks (of the workflow's jobs), record or given"),
             "device": Column(_TEXT, "what it was measured on"),
+            "batches": Column(
+                _TEXT,
+                "how requests were put together: tokens a batch, ...; null if not known",
+                nullable=True,
+            ),
             "date": Column(_TEXT, "day of the measurement; null if given", nullable=True),
             "measurements": _count("how many it rests on; 0 if given"),
         },

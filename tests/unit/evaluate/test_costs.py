@@ -164,7 +164,7 @@ SETTINGS: dict[str, Any] = {
 def rates_table() -> pa.Table:
     rows = [
         {"name": name, "step": step, "seconds": seconds, "low": np.nan, "high": np.nan,
-         "origin": "given", "device": "d", "date": None, "measurements": 0}
+         "origin": "given", "device": "d", "batches": None, "date": None, "measurements": 0}
         for (name, step), seconds in RATES.items()
     ]  # fmt: skip
     return tables.from_columns("rates", {c: [row[c] for row in rows] for c in rows[0]})
@@ -277,13 +277,17 @@ def test_rates_of_jobs_leave_the_start_out_and_have_a_range() -> None:
 def test_rates_that_are_given_timed_or_recorded_become_one_table() -> None:
     rows = given_rows({"m": {"prefill_tokens_per_second": 500, "decode_tokens_per_second": 50},
                        "qe": {"seconds_per_request": 0.25}})  # fmt: skip
-    rows += timed_rows("t", [0.1, 0.4, 0.2], [1.0, 1.0, 3.0], "cpu", "2026-01-01")
-    recorded = record_row("r", [{"cost": {"milliseconds": 2.0, "device": "cpu"}},
-                                {"cost": {"milliseconds": 4.0, "device": "cpu"}}], "2026-01-01")  # fmt: skip
+    rows += timed_rows("t", [0.1, 0.4, 0.2], [1.0, 1.0, 3.0], "64 tokens", "cpu", "2026-01-01")
+    measured = {"device": "gpu", "batches": "32 tokens"}
+    recorded = record_row("r", [{"cost": {"milliseconds": 2.0, **measured}},
+                                {"cost": {"milliseconds": 4.0, **measured}}], "2026-01-01")  # fmt: skip
     assert recorded is not None
     rows.append(recorded)
     table = tables.from_columns("rates", {c: [row[c] for row in rows] for c in rows[0]})
     tables.check(table, "rates", "rates")
+    known = {row["name"]: (row["device"], row["batches"]) for row in rows}
+    assert known == {"m": ("stated in the config", None), "qe": ("stated in the config", None),
+                     "t": ("cpu", "64 tokens"), "r": ("gpu", "32 tokens")}  # fmt: skip
     found = rates_of(table)
     assert found["m", "prefill"] == 0.002 and found["m", "decode"] == 0.02
     assert found["qe", "request"] == 0.25

@@ -78,18 +78,19 @@ def _timed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
     model, languages = split_languages(arguments.settings)
     segments = tables.read_all(arguments.segments, "segments")
-    passes = time_model(segments, model, languages, speed(arguments), arguments.rows)
-    device = _device(arguments.device, arguments.threads)
-    return timed_rows(arguments.model, *passes, device, _today())
+    timing = time_model(segments, model, languages, speed(arguments), arguments.rows)
+    return timed_rows(arguments.model, *timing, _device(arguments), _today())
 
 
 def _fitted(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from routelmt.evaluate.rates import Jobs, benchmark_rows
 
-    found = [job for path in arguments.hypotheses for job in _jobs(arguments.benchmarks, path)]
+    scored = arguments.settings.get("engine") == "transformers" and arguments.settings["beams"] > 1
+    found = [
+        job for path in arguments.hypotheses for job in _jobs(arguments.benchmarks, path, scored)
+    ]
     jobs = Jobs(*np_columns(found))
-    device = _device(arguments.device, arguments.threads)
-    return benchmark_rows(arguments.model, jobs, device, _today())
+    return benchmark_rows(arguments.model, jobs, _device(arguments), _today())
 
 
 def np_columns(rows: list[tuple[float, float, float, float]]) -> Any:
@@ -99,11 +100,12 @@ def np_columns(rows: list[tuple[float, float, float, float]]) -> Any:
     return np.array(rows, dtype=np.float64).reshape(-1, 4).T
 
 
-def _jobs(folder: Path, hypotheses: Path) -> list[tuple[float, float, float, float]]:
-    """(seconds, processes, prompt tokens, output tokens) of the jobs behind a hypotheses table.
+def _jobs(folder: Path, hypotheses: Path, scored: bool) -> list[tuple[float, float, float, float]]:
+    """(seconds, processes, tokens read, tokens decoded) of the jobs behind a hypotheses table.
 
     Its last parts are MODEL/DATASET/DIRECTION.parquet; prefill jobs of the same segments count too.
     Prompts that occur twice were decoded once, so only distinct outputs by prompt length count.
+    scored: whether prompts and outputs were read once more, as by beam search of transformers.
     """
     import pyarrow.compute as pc
 
@@ -114,14 +116,17 @@ def _jobs(folder: Path, hypotheses: Path) -> list[tuple[float, float, float, flo
         pc.sum(tables.read(hypotheses, "hypotheses").column(name)).as_py() or 0
         for name in ("prompt_tokens", "output_tokens")
     )
+    translated = float(2 * read + decoded if scored else read), float(decoded)
     found = []
-    for rule, output in (("translate", decoded), ("prefill_signals", 0), ("prefill_states", 0)):
+    for rule in ("prefill_signals", "prefill_states"):
         file = folder / rule / f"{place}.jsonl"
         if file.is_file():
-            found.append((_seconds(file), 1.0, float(read), float(output)))
-    shards = [_seconds(f) for f in sorted((folder / "translate_shard" / place).glob("*.jsonl"))]
-    if shards:
-        found.append((sum(shards), float(len(shards)), float(read), float(decoded)))
+            found.append((_seconds(file), 1.0, float(read), 0.0))
+    shards = sorted((folder / "translate_shard" / place).glob("*.jsonl"))
+    whole = folder / "translate" / f"{place}.jsonl"
+    for files in ([whole] if whole.is_file() else [], shards):
+        if files:
+            found.append((sum(map(_seconds, files)), float(len(files)), *translated))
     return found
 
 
@@ -146,18 +151,10 @@ def _recorded(folders: list[Path]) -> list[dict[str, Any]]:
     return [row for row in rows if row is not None]
 
 
-def _device(name: str, threads: int) -> str:
-    """What the numbers hold for: the GPU's name, or the processor's and its threads."""
-    import platform
+def _device(arguments: argparse.Namespace) -> str:
+    from routelmt.device import device_name, find_device
 
-    from routelmt.device import find_device
-
-    device = find_device(name)
-    if device.startswith("cuda"):
-        import torch
-
-        return str(torch.cuda.get_device_name(device))
-    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
+    return device_name(find_device(arguments.device), arguments.threads)
 
 
 def _today() -> str:

@@ -86,19 +86,21 @@ def benchmark_rows(model: str, jobs: Jobs, device: str, date: str) -> list[Row]:
     ]
     return [
         _row(model, step, getattr(found, step), [getattr(fit, step) for fit in without],
-             BENCHMARKS, device, date, count)
+             BENCHMARKS, device, None, date, count)
         for step in (PREFILL, DECODE)
     ]  # fmt: skip
 
 
 def timed_rows(
-    model: str, prefill: Sequence[float], decode: Sequence[float], device: str, date: str
-) -> list[Row]:
+    model: str, prefill: Sequence[float], decode: Sequence[float], batches: str, device: str,
+    date: str,
+) -> list[Row]:  # fmt: skip
     """Rates of a model from several timed passes: seconds by token of each; their median."""
     return [
-        _row(model, step, float(np.median(passes)), passes, TIMED, device, date, len(passes))
+        _row(model, step, float(np.median(passes)), passes, TIMED, device, batches, date,
+             len(passes))
         for step, passes in ((PREFILL, prefill), (DECODE, decode))
-    ]
+    ]  # fmt: skip
 
 
 def record_row(router: str, records: Sequence[Mapping[str, Any]], date: str) -> Row | None:
@@ -111,7 +113,7 @@ def record_row(router: str, records: Sequence[Mapping[str, Any]], date: str) -> 
         return None
     seconds = [cost["milliseconds"] / 1000 for cost in costs]
     return _row(router, REQUEST, float(np.mean(seconds)), seconds, RECORD, costs[0]["device"],
-                date, len(seconds))  # fmt: skip
+                costs[0].get("batches"), date, len(seconds))  # fmt: skip
 
 
 def given_rows(given: Mapping[str, Mapping[str, float]]) -> list[Row]:
@@ -129,13 +131,13 @@ def given_rows(given: Mapping[str, Mapping[str, float]]) -> list[Row]:
                 )
             step = GIVEN_KEYS[key]
             seconds = value if step == REQUEST else 1 / value
-            rows.append(_row(name, step, seconds, [], GIVEN, "stated in the config", None, 0))
+            rows.append(_row(name, step, seconds, [], GIVEN, "stated in the config", None, None, 0))
     return rows
 
 
 def _row(
     name: str, step: str, seconds: float, measured: Sequence[float], origin: str, device: str,
-    date: str | None, count: int,
+    batches: str | None, date: str | None, count: int,
 ) -> Row:  # fmt: skip
     return {
         "name": name,
@@ -145,6 +147,7 @@ def _row(
         "high": max(measured, default=float("nan")),
         "origin": origin,
         "device": device,
+        "batches": batches,
         "date": date,
         "measurements": count,
     }

@@ -30,3 +30,8 @@ def token_batches(
         batches.append(order[start : start + rows])
         start += rows
     return batches if longest_first else batches[::-1]
+
+
+def token_budget(budget: int) -> str:
+    """What batches of so many tokens are called in records of timings."""
+    return f"{budget} tokens"

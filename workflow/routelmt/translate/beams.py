@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,9 +20,11 @@ def decode(
     max_new_tokens: int,
     beams: int,
     budget: int,
+    logprobs: bool = True,
 ) -> Iterator[tuple[int, Output]]:
     """(row, best hypothesis) of every prompt; every beam counts against the token budget.
 
+    logprobs: whether outputs are read once more for their log-probabilities, which else are NaN.
     Length penalty 1 (the mean log-probability ranks finished beams), no early stopping: the
     defaults of transformers, written out.
     """
@@ -52,8 +55,10 @@ def decode(
                 generation_config=config,
             )
             outputs = [until_end(o, end_ids) for o in found[:, width:].tolist()]
-            logprobs = score(model, [prompts[i] for i in rows], outputs, pad_id)
-        for row, output, logprob in zip(rows, outputs, logprobs, strict=True):
+            scores = [math.nan] * len(rows)
+            if logprobs:
+                scores = score(model, [prompts[i] for i in rows], outputs, pad_id)
+        for row, output, logprob in zip(rows, outputs, scores, strict=True):
             yield int(row), Output(output, output[-1] in end_ids, logprob)
 
 

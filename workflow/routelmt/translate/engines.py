@@ -43,12 +43,18 @@ class Engine(Protocol):
     """
 
     context: int | None  # longest prompt plus output the model was made for, if it says so
+    batches: str  # how it puts prompts together, as timings are recorded with
 
     def encode(self, turns: Sequence[str]) -> Sequence[Any]:
         """The prompt of each user turn: token ids in the model's chat template."""
 
-    def translate(self, prompts: Sequence[Any]) -> Iterator[tuple[int, Decoded]]:
-        """(row, its output) as rows finish."""
+    def translate(
+        self, prompts: Sequence[Any], logprobs: bool = True
+    ) -> Iterator[tuple[int, Decoded]]:
+        """(row, its output) as rows finish.
+
+        logprobs: without, mean_logprob is NaN where it would take a pass of its own.
+        """
 
     def sample(
         self, prompts: Sequence[Any], count: int, temperature: float, seed: int

@@ -90,6 +90,7 @@ class OpenaiEngine:
     """See `engines.Engine`; its prompts are turns, and it has no weights to prefill."""
 
     context: int | None = None  # the endpoint says when a prompt is too long
+    batches = "the endpoint's"
 
     def __init__(
         self, model: Mapping[str, Any], speed: Mapping[str, Any], key: str, local: bool
@@ -109,7 +110,9 @@ class OpenaiEngine:
         """The turns as they are."""
         return list(turns)
 
-    def translate(self, prompts: Sequence[str]) -> Iterator[tuple[int, Decoded]]:
+    def translate(
+        self, prompts: Sequence[str], logprobs: bool = True
+    ) -> Iterator[tuple[int, Decoded]]:
         """(row, its answer) as they come: first those that are known from an earlier try.
 
         A prompt that the endpoint refuses because of what it is (too long, filtered) has a

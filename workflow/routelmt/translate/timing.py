@@ -1,10 +1,19 @@
-"""Seconds that a model takes for a prompt's token and for a decoded one, loading left out."""
+"""Seconds that a model takes for a prompt's token and for a decoded one, loading left out.
+
+The ledger of costs charges a prompt's tokens where a model only reads (signals, a router's own
+pass, the prefill that a routed request wastes) and where it translates. So reading is timed as it
+is done for signals, by one forward pass over full batches, and decoding is all that translating
+takes beyond it: the two add up to what translations take.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +26,23 @@ from routelmt.translate.registry import ENGINES
 
 PASSES = 3
 WARM_UP = 8  # prompts before the clock starts
+Work = Callable[[Engine, Sequence[Any]], int]  # what is timed: prompts to tokens decoded
+
+
+class Timing(NamedTuple):
+    """Seconds a token, one of each for every pass, and how the engine puts prompts together."""
+
+    prefill: list[float]
+    decode: list[float]
+    batches: str
+
+
+class Pass(NamedTuple):
+    """What one pass took: seconds, tokens of its prompts, tokens decoded."""
+
+    seconds: float
+    read: int
+    decoded: int
 
 
 def time_model(
@@ -25,11 +51,13 @@ def time_model(
     languages: Mapping[str, str],
     speed: Mapping[str, Any],
     rows: int,
-) -> tuple[list[float], list[float]]:
-    """Seconds a prompt token and seconds a decoded token, one of each for every pass.
+) -> Timing:
+    """Time a model on prompts of its own.
 
-    rows: distinct prompts of a pass, drawn by hash over all directions; every pass has its own. A
-    prefill is timed by itself; decoding is what translating the same prompts takes beyond it.
+    rows: distinct prompts of a translating pass, drawn by hash over all directions; every pass has
+    its own. A reading pass has more if they do not fill a batch. The two are timed by two processes
+    one after the other: vLLM loads a model either to read or to decode. Beam search is not charged
+    with the pass over its outputs that the transformers engine scores them with.
     Raises UserError for a model that does not run here, or too few segments.
     """
     if not ENGINES[model["engine"]].weights:
@@ -37,15 +65,22 @@ def time_model(
             f"engine '{model['engine']}' does not run the model here: state its rates in the "
             "config (rates: {MODEL: {prefill_tokens_per_second, decode_tokens_per_second}})."
         )
-    engine = open_engine(model, speed)
-    prompts = requests.from_segments(_drawn(segments), engine, model, languages).prompts
-    if len(prompts) < PASSES + WARM_UP:
-        raise UserError(f"{len(prompts)} distinct prompts are too few to time a model on.")
-    warm, rest = prompts[:WARM_UP], prompts[WARM_UP:]
-    size = min(rows, len(rest) // PASSES)
-    _time(engine, warm)
-    passes = [_time(engine, rest[i * size : (i + 1) * size]) for i in range(PASSES)]
-    return [p[0] for p in passes], [p[1] for p in passes]
+    asked = _drawn(segments), model, languages, speed, rows
+    reading, batches = _in_a_process(_time, _read, *asked)
+    translating, _ = _in_a_process(_time, _translate, *asked)
+    return Timing(*token_seconds(reading, translating), batches)
+
+
+def token_seconds(
+    reading: Sequence[Pass], translating: Sequence[Pass]
+) -> tuple[list[float], list[float]]:
+    """Seconds for a token read and for one decoded, from a pass of each kind at a time."""
+    read = [one.seconds / one.read for one in reading]
+    decoded = [
+        max(one.seconds - one.read * rate, 0.0) / max(one.decoded, 1)
+        for one, rate in zip(translating, read, strict=True)
+    ]
+    return read, decoded
 
 
 def _drawn(segments: pa.Table) -> pa.Table:
@@ -53,13 +88,56 @@ def _drawn(segments: pa.Table) -> pa.Table:
     return segments.take(pa.array(order))
 
 
-def _time(engine: Engine, prompts: Sequence[Any]) -> tuple[float, float]:
-    read = sum(map(len, prompts))
-    began = time.perf_counter()
+def _in_a_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns; the device's memory is free again afterwards."""
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            return process.submit(work, *arguments).result()
+    except BrokenProcessPool:
+        raise UserError(
+            "the process that timed the model was killed, most likely for memory: give the job "
+            "more (mem_mb), or lower batch_tokens in the model's 'speed'."
+        ) from None
+
+
+def _time(
+    work: Work, segments: pa.Table, model: Mapping[str, Any], languages: Mapping[str, str],
+    speed: Mapping[str, Any], rows: int,
+) -> tuple[list[Pass], str]:  # fmt: skip
+    """(PASSES passes of one kind after one that warms up, the engine's batches)."""
+    engine = open_engine(model, speed)
+    asked = requests.from_segments(segments, engine, model, languages)
+    long, _ = requests.too_long(segments, asked, engine.context, model)
+    prompts = [p for p, is_long in zip(asked.prompts, long, strict=True) if not is_long]
+    if len(prompts) < PASSES + WARM_UP:
+        raise UserError(f"{len(prompts)} distinct prompts are too few to time a model on.")
+    warm, rest = prompts[:WARM_UP], prompts[WARM_UP:]
+    if work is _read:
+        rows = max(rows, rows_of_a_batch(rest, speed["batch_tokens"]))
+    size = min(rows, len(rest) // PASSES)
+    work(engine, warm)
+    found = []
+    for part in (rest[i * size : (i + 1) * size] for i in range(PASSES)):
+        began = time.perf_counter()
+        decoded = work(engine, part)
+        found.append(Pass(time.perf_counter() - began, sum(map(len, part)), decoded))
+    return found, engine.batches
+
+
+def _read(engine: Engine, prompts: Sequence[Any]) -> int:
     for _ in engine.prefill(prompts):
         pass
-    prefill = time.perf_counter() - began
-    began = time.perf_counter()
-    decoded = sum(output.output_tokens for _, output in engine.translate(prompts))
-    translating = time.perf_counter() - began
-    return prefill / read, max(translating - prefill, 0.0) / max(decoded, 1)
+    return 0
+
+
+def _translate(engine: Engine, prompts: Sequence[Any]) -> int:
+    """Tokens decoded."""
+    found = engine.translate(prompts, logprobs=False)
+    return sum(output.output_tokens for _, output in found)
+
+
+def rows_of_a_batch(prompts: Sequence[Sequence[int]], budget: int) -> int:
+    """How many of the first prompts make a batch of `budget` tokens; all if they do not."""
+    reached = np.cumsum([len(p) for p in prompts]) >= budget
+    return int(np.argmax(reached)) + 1 if reached.any() else len(prompts)

@@ -12,7 +12,7 @@ import numpy as np
 from routelmt.device import find_device
 from routelmt.errors import UserError
 from routelmt.translate import beams
-from routelmt.translate.batches import token_batches
+from routelmt.translate.batches import token_batches, token_budget
 from routelmt.translate.engines import Decoded, Prefill
 from routelmt.translate.greedy import GreedyDecoder, Output
 from routelmt.translate.layer_states import LayerPooling, LayerStates
@@ -108,25 +108,37 @@ class TransformersEngine:
         """Token ids of each user turn in the model's chat template."""
         return encode(self.tokenizer, turns)
 
-    def translate(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Decoded]]:
+    @property
+    def batches(self) -> str:
+        """See `engines.Engine`."""
+        return token_budget(self.batch_tokens)
+
+    def translate(
+        self, prompts: Sequence[Sequence[int]], logprobs: bool = True
+    ) -> Iterator[tuple[int, Decoded]]:
         """(row, its output): greedy, or by beam search where the model's `beams` is above 1."""
-        for row, output in self.decode(prompts):
+        for row, output in self.decode(prompts, logprobs):
             yield row, self._decoded(output)
 
-    def decode(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Output]]:
+    def decode(
+        self, prompts: Sequence[Sequence[int]], logprobs: bool = True
+    ) -> Iterator[tuple[int, Output]]:
         """(row, its output tokens), as rows finish; in smaller batches when memory runs out."""
 
         def run(rows: list[int], budget: int) -> Iterator[tuple[list[int], tuple[int, Output]]]:
             self.batch_tokens = budget  # what did not fit will not fit into the next block either
-            for row, output in self._decode([prompts[i] for i in rows]):
+            for row, output in self._decode([prompts[i] for i in rows], logprobs):
                 yield [rows[row]], (rows[row], output)
 
         return as_memory_allows(range(len(prompts)), self.batch_tokens, run)
 
-    def _decode(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Output]]:
+    def _decode(
+        self, prompts: Sequence[Sequence[int]], logprobs: bool
+    ) -> Iterator[tuple[int, Output]]:
         limits = self.end_ids, self.pad_id, self.max_new_tokens
         if self.beams > 1:
-            return beams.decode(self.model, prompts, *limits, self.beams, self.batch_tokens)
+            budget = self.batch_tokens
+            return beams.decode(self.model, prompts, *limits, self.beams, budget, logprobs)
         return GreedyDecoder(self.model, *limits, self.batch_tokens).decode(prompts)
 
     def sample(

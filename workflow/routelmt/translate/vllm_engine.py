@@ -79,6 +79,8 @@ def _prepare(speed: Mapping[str, Any]) -> bool:
 class VllmEngine:
     """See `engines.Engine`. Of the model's own generation settings only the end ids are used."""
 
+    batches = "continuous (vLLM)"
+
     def __init__(
         self,
         model: Mapping[str, Any],
@@ -98,6 +100,7 @@ class VllmEngine:
         self._longest = 1  # tokens of a prompt, of all that were encoded
         self._length = 0  # tokens of prompt and output that the loaded engine has room for
         self._llm: Any = None
+        self._runner: str | None = None  # "pooling", or the one that decodes
 
     def encode(self, turns: Sequence[str]) -> list[list[int]]:
         """Token ids of each user turn in the model's chat template."""
@@ -105,8 +108,13 @@ class VllmEngine:
         self._longest = max([self._longest, *map(len, prompts)])
         return prompts
 
-    def translate(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Decoded]]:
-        """(row, its output): greedy, or by beam search where the model's `beams` is above 1."""
+    def translate(
+        self, prompts: Sequence[Sequence[int]], logprobs: bool = True
+    ) -> Iterator[tuple[int, Decoded]]:
+        """(row, its output): greedy, or by beam search where the model's `beams` is above 1.
+
+        Log-probabilities come with the tokens, whether they are asked for or not.
+        """
         self._load_decoder(prompts, vllm_beams.candidates(self.beams, self.end_ids))
         found: Iterator[vllm_beams.Output]
         if self.beams > 1:
@@ -216,9 +224,12 @@ class VllmEngine:
         """
         here = max(map(len, prompts))
         if self._llm is not None:
+            if options.get("runner") != self._runner:
+                raise ValueError("the model is loaded for the other runner: open another engine")
             if here + new_tokens > self._length:
                 raise ValueError(f"prompt of {here} tokens: encode all before the first is used")
             return
+        self._runner = options.get("runner")
         longest = max(here, min(self._longest, self._model["max_prompt_tokens"]))
         self._length = max(longest + new_tokens, 2)
         if self.context is not None:
