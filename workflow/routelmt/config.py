@@ -19,7 +19,13 @@ import yaml
 from routelmt.data.registry import READERS
 from routelmt.errors import UserError
 from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
-from routelmt.routers.registry import RouterType, needs_of, router_type
+from routelmt.routers.registry import (
+    RouterType,
+    check_settings,
+    is_seeded,
+    needs_of,
+    router_type,
+)
 from routelmt.score.registry import METRICS
 from routelmt.translate.registry import ENGINES
 
@@ -347,6 +353,7 @@ def _check_router(config: Config, experiment: Config, router: str) -> None:
     for field, section in (("metric", "metrics"), ("label_metric", "metrics"), ("of", "routers")):
         if spec.get(field) is not None:
             _check_names([spec[field]], config[section], f"{key}.{field}", section)
+    check_settings(spec)
     directions = spec.get("train_directions") or []
     _check_names(directions, experiment["directions"], f"{key}.train_directions", "directions")
     if spec["type"] == "answer" and config["routers"][spec["of"]]["type"] != "lora":
@@ -421,7 +428,7 @@ def _check_roles(config: Config, key: str, experiment: Config) -> None:
 def router_seeds(config: Config, experiment: str, router: str) -> list[int]:
     """Seeds of a router: all of the experiment's if chance plays a part, else the first."""
     seeds: list[int] = config["experiments"][experiment]["seeds"]
-    return seeds if type_of(config, router).seeded else seeds[:1]
+    return seeds if is_seeded(config["routers"][router]) else seeds[:1]
 
 
 def type_of(config: Config, router: str) -> RouterType:

@@ -21,7 +21,7 @@ from routelmt.translate.signals import prefill_signals
 MODULE = "routelmt.translate.transformers_engine"
 KINDS = ("final", "mean", "mix", "dirichlet", "dirichlet-input")
 SPEC = {
-    "type": "probe", "layers": "mix", "pool": None, "target": "gain", "standardise": True,
+    "type": "probe", "layers": "mix", "pool": None, "fit": "descent", "target": "gain", "standardise": True,
     "learning_rate": 1e-2, "epochs": 50, "patience": 5, "batch_size": 16, "weight_decay": 0.0,
 }  # fmt: skip
 
@@ -272,10 +272,12 @@ def test_damaged_routers_and_other_bases(rows, context, tmp_path, base):
     whole = weights.read_bytes()
     for part in (whole[:10], whole[:-20], b""):
         weights.write_bytes(part)
-        with pytest.raises(UserError, match=r"probe\.safetensors: missing or cut short"):
+        with pytest.raises(
+            UserError, match=r"probe\.safetensors: missing, cut short or of another"
+        ):
             probe.predict_trained(out, validation, context)
     weights.unlink()
-    with pytest.raises(UserError, match=r"probe\.safetensors: missing or cut short"):
+    with pytest.raises(UserError, match=r"probe\.safetensors: missing, cut short or of another"):
         probe.open_trained(out, SPEED)
     weights.write_bytes(whole)
     other = tmp_path / "base"

@@ -39,10 +39,11 @@ def training_table(folders: Sequence[Path]) -> pa.Table:
 
 def _rows(folder: Path) -> Iterator[Row]:
     router, seed = _identity(folder)
-    kept = _kept(folder)
+    read_record(folder)
     if not (folder / HISTORY).is_file():
         print(f"{folder}: no {HISTORY}, so no loss to show", file=sys.stderr)
         return
+    kept = _kept(folder)
     run = {"router": router, "seed": seed}
     epochs = [run | _epoch(entry, kept) for entry in _entries(folder / HISTORY, _EPOCH)]
     if not any(row["kept"] for row in epochs):

@@ -9,12 +9,15 @@ ProbeDirichlet (PD) and its baselines, and ours, `mix`: a learned mix of layers 
 | dirichlet | layers weighted by a Dirichlet, one set of concentrations | PD ProbeDirichlet |
 | dirichlet-input | the same, concentrations from the mean of the token embeddings | PD's text |
 | mix | layers weighted by a softmax, learned | ours |
+| stacked | all layers side by side, a weight for every number; by ridge regression alone | ours |
+
+`fit: ridge` solves for the weights instead of descending to them, shared and crossed with the
+direction (see `training.ridge`); no chance plays a part in it.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -32,17 +35,18 @@ from routelmt.routers.networks.prompt_rows import PromptReader
 from routelmt.routers.networks.readout import Answers, Readout
 from routelmt.routers.networks.regressor import pad_right
 from routelmt.routers.registry import RouterType
+from routelmt.routers.training import probe_card
 from routelmt.routers.training.card import card
-from routelmt.routers.training.losses import make_loss
+from routelmt.routers.training.ridge import alphas_of, own_column, places
 from routelmt.routers.training.run import rows_record
-from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
+from routelmt.routers.training.targets import SAMPLED_LABELS, TARGETS, FloatArray, labels
 from routelmt.routers.training.validation import routing_metrics
 from routelmt.states import Pool, States, difference
 from routelmt.translate.batches import token_batches
 from routelmt.translate.layer_states import LayerPooling, LayerStates
 
 if TYPE_CHECKING:
-    from routelmt.routers.networks.probe_model import FoldedProbe, Layers, Probe, Vectors
+    from routelmt.routers.networks.probe_model import FoldedProbe, Layers, Vectors
     from routelmt.routers.training.probe_fit import Fit, ProbeRows
 
 ROUTER = RouterType(
@@ -50,9 +54,15 @@ ROUTER = RouterType(
     needs=frozenset({"states"}),
     needs_if=SAMPLED_LABELS,
     seeded=True,
+    unseeded_if=frozenset({("fit", "ridge")}),
     costs=("shared_prefill",),
 )
 FILE = "probe.safetensors"
+# By how the weights are found.
+LAYERS = {
+    "descent": ("final", "mean", "dirichlet", "dirichlet-input", "mix"),
+    "ridge": ("final", "mean", "stacked"),
+}
 PACKAGES = ("torch", "transformers", "tokenizers")
 
 
@@ -68,16 +78,17 @@ def train(
 ) -> dict[str, Any]:
     """Train the probe that `spec` describes and leave it in the folder `out`; returns its record.
 
-    spec: the `probe` entry of the config, defaults filled in. Each learning rate of a list is
-    trained, and the one with the lowest validation loss kept. Always on the CPU, in little memory.
+    spec: the `probe` entry of the config, defaults filled in. Of a list of learning rates, or of
+    alphas, the one with the lowest validation loss is kept. Always on the CPU, in little memory.
     Raises UserError where there are no states, or states of another model, where there is nothing
     to learn from, and where every training diverges.
     """
     import torch
 
     from routelmt.routers.networks import probe_model
-    from routelmt.routers.training.probe_fit import ProbeRows
+    from routelmt.routers.training.probe_fit import ProbeRows, fit_rates
 
+    check(spec)
     torch.set_num_threads(max(1, context.speed["threads"] - 1))  # one more reads the states
     found = labels(spec, training, validation)
     readout = Readout.of(spec, found.training)
@@ -93,12 +104,13 @@ def train(
         ProbeRows(probe_model.features(s, spec["layers"], pool_of(spec)), readout.scaled(label))
         for s, label in zip(states, (found.training, found.validation), strict=True)
     )
-    scaling = probe_model.moments(data.features) if spec["standardise"] else None
-    probe = probe_model.Probe(spec["layers"], data.features.shape, scaling)
-    best, fits = _fit_rates(spec, probe, data, valid, found, context.seed)
-    folded = probe.folded()
-    record |= _reached(best, probe, folded, valid, readout, validation)
-    record["about"] = _about(record)
+    if spec["fit"] == "ridge":
+        rows = (training.directions, data), (validation.directions, valid)
+        folded, fits, fields = _solve(spec, record["directions"], *rows)
+    else:
+        folded, fits, fields = fit_rates(spec, data, valid, found.training, context.seed)
+    record |= fields | _reached(folded, record, valid, readout, validation)
+    record["about"] = probe_card.about(record, FILE)
     with atomic_folder(out) as folder:
         _write(folder, folded, record, fits)
     return record
@@ -107,13 +119,29 @@ def train(
 def pool_of(spec: Mapping[str, Any]) -> Pool:
     """Which states are read: of the last token or of their mean; PD's by default."""
     pool: Pool = spec.get("pool") or ("last" if spec["layers"] == "final" else "mean")
-    if spec["layers"] == "dirichlet-input" and pool == "last":
+    return pool
+
+
+def check(spec: Mapping[str, Any]) -> None:
+    """Raise UserError for settings that do not go together."""
+    layers = spec["layers"]
+    if layers == "dirichlet-input" and pool_of(spec) == "last":
         raise UserError(
             f"router '{spec['type']}': 'layers: dirichlet-input' reads the mean of the embeddings; "
             "'pool: last' would give it the template's last token, the same for every text. "
             "Leave 'pool' out."
         )
-    return pool
+    if spec["fit"] == "ridge" and not TARGETS[spec["target"]].points:
+        raise UserError(
+            f"router '{spec['type']}': 'fit: ridge' predicts points, not 'target: "
+            f"{spec['target']}'; set 'target: gain' or 'quality_small'."
+        )
+    allowed = LAYERS[spec["fit"]]
+    if layers not in allowed:
+        raise UserError(
+            f"router '{spec['type']}': 'fit: {spec['fit']}' cannot have 'layers: {layers}'; it can "
+            f"have {', '.join(allowed)}."
+        )
 
 
 def _states_of(inputs: RouterInputs, router: str) -> States:
@@ -140,37 +168,21 @@ def _check_states(states: Sequence[States], model: Mapping[str, Any]) -> None:
             raise UserError(f"the training rows' states are not the {about}: {found}.")
 
 
-def _fit_rates(
-    spec: Mapping[str, Any],
-    probe: Probe,
-    data: ProbeRows,
-    valid: ProbeRows,
-    found: Labels,
-    seed: int,
-) -> tuple[Fit, list[Fit]]:
-    """(the best training, all of them, one a learning rate); the best weights are in `probe`."""
-    import torch
+def _solve(
+    spec: Mapping[str, Any], known: Sequence[str], *parts: tuple[Sequence[str], ProbeRows]
+) -> tuple[FoldedProbe, list[Fit], dict[str, Any]]:
+    """(the probe by ridge regression, no trainings, fields of the record).
 
-    from routelmt.routers.training.probe_fit import fit
+    parts: directions and rows of training and validation.
+    """
+    from routelmt.routers.training import probe_ridge
 
-    loss = make_loss(spec)
-    start = {n: p.detach().clone() for n, p in probe.named_parameters()}
-    if spec["target"].startswith("small-"):
-        share = float(np.clip(found.training.mean(), 1e-3, 1 - 1e-3))
-        start["bias"] = torch.tensor([math.log(share / (1 - share))])  # begin at the base rate
-    rates = spec["learning_rate"]
-    fits = []
-    for rate in rates if isinstance(rates, list) else [rates]:
-        probe.load_state_dict(start)
-        fits.append(fit(probe, data, valid, loss, spec, rate, seed))
-    best = min(fits, key=lambda f: f.best_loss)
-    if not math.isfinite(best.best_loss):
-        raise UserError(
-            f"router '{spec['type']}': training diverged with learning rate "
-            f"{', '.join(f'{f.rate:g}' for f in fits)}; lower 'learning_rate'."
-        )
-    probe.load_state_dict(best.best)
-    return best, fits
+    training, validation = (
+        probe_ridge.CrossedRows(rows.features, places(directions, known), rows.targets[:, 0])
+        for directions, rows in parts
+    )
+    folded, result = probe_ridge.fit(training, validation, alphas_of(spec), spec["standardise"])
+    return folded, [], {"result": result}
 
 
 # --- the artifact --------------------------------------------------------------------------------
@@ -185,6 +197,7 @@ def _record(
         "type": spec["type"],
         "layers": spec["layers"],
         "pool": pool_of(spec),
+        "fit": spec["fit"],
         "states": {"layers": states.layers, "hidden": states.hidden},
         "prompt": model["prompt"],
         "prompt_fingerprint": _reader(model, context.languages).fingerprint(),
@@ -230,27 +243,19 @@ def _reader(model: Mapping[str, Any], languages: Mapping[str, str]) -> PromptRea
 
 
 def _reached(
-    best: Fit,
-    probe: Probe,
     folded: FoldedProbe,
+    record: Mapping[str, Any],
     valid: ProbeRows,
     readout: Readout,
     validation: RouterInputs,
 ) -> dict[str, Any]:
-    """`result`, `validation` and `cost` of the record, and the layers' weights."""
-    import torch
-
+    """`validation` and `cost` of the record."""
     start = time.monotonic()
     outputs = _scores(folded, valid.features)
     seconds = time.monotonic() - start
+    outputs = _own(outputs, record, validation.directions)
     _, priority = readout.priorities(readout.answers(outputs))
-    entry = best.best_epoch
-    found: dict[str, Any] = {
-        "result": {
-            "learning_rate": best.rate,
-            **{k: entry[k] for k in ("epoch", "validation_loss", "validation_spearman")},
-            "training_seconds": best.seconds,
-        },
+    return {
         "validation": routing_metrics(validation, priority),
         "cost": {
             "terms": list(ROUTER.costs),
@@ -258,10 +263,6 @@ def _reached(
             "device": "cpu",
         },
     }
-    if probe.kind in ("mix", "dirichlet"):
-        with torch.no_grad():
-            found["layer_weights"] = [round(w, 5) for w in probe.logits.softmax(0).tolist()]
-    return found
 
 
 def _scores(folded: FoldedProbe, features: Vectors | Layers) -> FloatArray:
@@ -270,37 +271,11 @@ def _scores(folded: FoldedProbe, features: Vectors | Layers) -> FloatArray:
     return np.concatenate([folded.scores(h) for _, h in features.batches(runs(features.rows))])
 
 
-def _about(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the card says of this type; see `card`."""
-    names = {
-        "final": "the last layer",
-        "mean": "the mean over all layers",
-        "dirichlet": "Dirichlet-weighted layers",
-        "dirichlet-input": "Dirichlet-weighted layers, their weights from the embeddings",
-        "mix": "a learned mix of all layers",
-    }
-    what = names[record["layers"]]
-    token = "last prompt token" if record["pool"] == "last" else "mean over the prompt's tokens"
-    paper = record["layers"] != "mix" and record["target"] == "small-wins"
-    gate = (
-        "; here layer l counts `softmax(gate @ e + gate_bias)[l]` times `heads[l] @ h[l] + "
-        "offsets[l]`, e the embedding layer"
-        if record["layers"] == "dirichlet-input"
-        else ""
-    )
-    return {
-        "title": f"Probe on {what}",
-        "reads": f"Reads {what} of the unchanged small model ({token}), which the translation's "
-        "own prefill computes.",
-        "method": "ProbeDirichlet (Towards Fair and Comprehensive Evaluation of Routers in "
-        "Collaborative LLM Systems)" + ("." if paper else "; a variant of it."),
-        "loading": f"The output is `(heads * h).sum() + bias`, with the tensors of `{FILE}` and h "
-        f"the states (layers, hidden), embeddings first, the last after the final norm{gate}.",
-        "limits": [
-            "A linear function of states that were not trained for it; the milliseconds leave out "
-            "the prefill, which translating needs anyway."
-        ],
-    }
+def _own(outputs: FloatArray, record: Mapping[str, Any], directions: Sequence[str]) -> FloatArray:
+    """Outputs (rows, 1): of a probe that is crossed with the direction, those of each row's."""
+    if record.get("fit") != "ridge":
+        return outputs
+    return own_column(outputs, places(directions, record["directions"]))
 
 
 def _write(folder: Path, folded: FoldedProbe, record: dict[str, Any], fits: Sequence[Fit]) -> None:
@@ -309,10 +284,10 @@ def _write(folder: Path, folded: FoldedProbe, record: dict[str, Any], fits: Sequ
 
     save_file(folded.tensors(), folder / FILE)
     write_record(folder, record)
-    with (folder / "history.jsonl").open("w", encoding="utf-8") as lines:
-        for run in fits:
-            for entry in run.history:
-                lines.write(json.dumps({"learning_rate": run.rate, **entry}) + "\n")
+    entries = [{"learning_rate": run.rate, **entry} for run in fits for entry in run.history]
+    if entries:
+        lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+        (folder / "history.jsonl").write_text(lines, encoding="utf-8")
     (folder / "README.md").write_text(card(record), encoding="utf-8")
 
 
@@ -323,12 +298,14 @@ def _load(artifact: Path) -> tuple[dict[str, Any], FoldedProbe]:
     from routelmt.routers.networks.probe_model import FoldedProbe
 
     record = read_record(artifact)
+    scores = 1 + len(record["directions"]) if record.get("fit") == "ridge" else 1
+    shape = record["states"]["layers"], record["states"]["hidden"]
     try:
-        return record, FoldedProbe(**load_file(artifact / FILE))
+        return record, FoldedProbe.of(load_file(artifact / FILE), scores, shape)
     except Exception as error:  # safetensors raises a class of its own for a short file
         raise UserError(
-            f"{artifact / FILE}: missing or cut short ({error}); the router's folder is not "
-            "whole. Copy it again, or train the router again."
+            f"{artifact / FILE}: missing, cut short or of another router ({error}). Copy the "
+            "folder again, or train the router again."
         ) from None
 
 
@@ -350,7 +327,8 @@ def predict_trained(artifact: Path, inputs: RouterInputs, context: RouterContext
     _check_same(artifact, record, states)
     data = features(states, record["layers"], record["pool"])
     readout = Readout.from_record(record)
-    return readout.priorities(readout.answers(_scores(folded, data)))
+    outputs = _own(_scores(folded, data), record, inputs.directions)
+    return readout.priorities(readout.answers(outputs))
 
 
 def _check_same(artifact: Path, record: Mapping[str, Any], states: States) -> None:
@@ -385,10 +363,10 @@ class ProbeRouter:
     def answers(self, directions: Sequence[str], sources: Sequence[str]) -> Answers:
         """All that the router predicts, by name, each (n,): one pass over each distinct prompt."""
         rows = self._reader.read(directions, sources)
-        outputs = np.empty((len(rows.ids), 1))
+        outputs = np.empty((len(rows.ids), len(self._folded.bias)))
         for batch in token_batches(rows.lengths, self._batch_tokens):
             outputs[batch] = self._scores(self._prefill([rows.ids[i] for i in batch]))
-        return self._readout.answers(outputs[rows.of_row])
+        return self._readout.answers(_own(outputs[rows.of_row], self.record, directions))
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> LayerStates:
         import torch

@@ -32,6 +32,7 @@ ROUTERS: dict[str, str] = {
     "encoder": "routelmt.routers.encoder",
     "xlmr": "routelmt.routers.encoder",
     "embedding-mlp": "routelmt.routers.embedding_mlp",
+    "ngram": "routelmt.routers.ngram",
     "sentinel-src": "routelmt.routers.sentinel",
 }
 
@@ -43,7 +44,7 @@ class RouterType(NamedTuple):
         and "model" (the small model's weights), beside the segments. A trained router's gains are
         for training: it never sees those of a test set.
     needs_if: what is needed more where a setting has a value, as {(setting, value): needs}.
-    seeded: whether the seed changes what it says.
+    seeded: whether the seed changes what it says. unseeded_if: settings with which it does not.
     deployable: whether it can decide without references.
     in_model: whether it is an adapter of the small model, asked together with all others of it.
     decodes: whether its prediction decodes with the small model, so needs its engine's environment.
@@ -57,6 +58,7 @@ class RouterType(NamedTuple):
     needs: frozenset[str] = frozenset()
     needs_if: Mapping[tuple[str, Any], frozenset[str]] = {}
     seeded: bool = False
+    unseeded_if: frozenset[tuple[str, Any]] = frozenset()
     deployable: bool = True
     in_model: bool = False
     decodes: bool = False
@@ -79,3 +81,16 @@ def needs_of(spec: Mapping[str, Any]) -> frozenset[str]:
     kind = router_type(spec["type"])
     more = (n for (key, value), n in kind.needs_if.items() if spec.get(key) == value)
     return kind.needs.union(*more)
+
+
+def is_seeded(spec: Mapping[str, Any]) -> bool:
+    """Whether the seed changes what a router of the config says."""
+    kind = router_type(spec["type"])
+    return kind.seeded and not any(spec.get(key) == value for key, value in kind.unseeded_if)
+
+
+def check_settings(spec: Mapping[str, Any]) -> None:
+    """Raise UserError if settings of a router do not go together, as far as its module can tell."""
+    check = getattr(import_module(ROUTERS[spec["type"]]), "check", None)
+    if check is not None:
+        check(spec)

@@ -18,7 +18,8 @@ from torch.distributions import Dirichlet
 from routelmt.routers.training.targets import FloatArray
 from routelmt.states import HalfArray, IntArray, Pool, States
 
-WEIGHTED = ("mix", "dirichlet", "dirichlet-input")  # the others read one fixed vector a row
+WEIGHTED = ("mix", "dirichlet", "dirichlet-input")
+EVERY_LAYER = (*WEIGHTED, "stacked")  # the others read one fixed vector a row
 START_TOTAL = 1.0  # b0 at the start: a total concentration of e, draws of one or two layers
 BLOCK_ROWS = 64  # neighbours that are shuffled together where rows are streamed
 LOAD_BYTES = 2**28  # of states read at a time; a probe whose states are no more reads them once
@@ -162,7 +163,7 @@ class Layers:
 
 def features(states: States, layers: str, pool: Pool) -> Vectors | Layers:
     """What a probe reads of each row: "final" the last layer, "mean" the mean of all, else all."""
-    if layers in WEIGHTED:
+    if layers in EVERY_LAYER:
         return Layers(states, pool)
     values = torch.empty((states.rows, 1, states.hidden))
     if layers == "final":
@@ -219,6 +220,17 @@ def layer_dots(states: torch.Tensor | HalfRows, heads: torch.Tensor) -> torch.Te
         found: torch.Tensor = _HalfDots.apply(heads, states)
         return found
     return (states * heads).sum(2)
+
+
+def layer_sums(states: torch.Tensor | HalfRows, factors: torch.Tensor) -> torch.Tensor:
+    """Sum over the rows of factor x h_l, (layers, hidden), for factors (n,)."""
+    if isinstance(states, HalfRows):
+        from routelmt.routers.networks.half_loops import gradient
+
+        layers = states.memory.shape[1]
+        of_layers = factors[:, None].expand(-1, layers).contiguous().numpy()
+        return torch.from_numpy(gradient(states.bits, states.places, of_layers, layers))
+    return torch.einsum("n,nlh->lh", factors, states)
 
 
 def _embedding(states: torch.Tensor | HalfRows) -> torch.Tensor:
@@ -335,7 +347,8 @@ class FoldedProbe:
     """What is kept of a probe: score = sum_l heads_l . h_l + bias, of raw states h.
 
     With a gate (dirichlet-input): sum_l w_l (heads_l . h_l + offsets_l) + bias, with
-    w = softmax(gate e + gate_bias) and e the embedding layer. heads: (layers, hidden).
+    w = softmax(gate e + gate_bias) and e the embedding layer. heads: (layers, hidden), bias (1,).
+    Crossed with the direction (ridge): one score for each of heads (n, layers, hidden), bias (n,).
     """
 
     heads: torch.Tensor
@@ -345,7 +358,11 @@ class FoldedProbe:
     gate_bias: torch.Tensor | None = None
 
     def scores(self, states: torch.Tensor | HalfRows) -> FloatArray:
-        """Float64 (n, 1) of states (n, layers, hidden)."""
+        """Float64 (n, 1), or (n, heads) if crossed, of states (n, layers, hidden)."""
+        if self.heads.dim() == 3:
+            crossed = torch.stack([layer_dots(states, head).sum(1) for head in self.heads], dim=1)
+            scores: FloatArray = (crossed + self.bias).double().numpy()
+            return scores
         by_layer = layer_dots(states, self.heads)
         if self.gate is None or self.gate_bias is None or self.offsets is None:
             found = by_layer.sum(1) + self.bias
@@ -354,6 +371,24 @@ class FoldedProbe:
             found = (weights * (by_layer + self.offsets)).sum(1) + self.bias
         values: FloatArray = found.double().numpy()[:, None]
         return values
+
+    @classmethod
+    def of(
+        cls, tensors: dict[str, torch.Tensor], scores: int, shape: tuple[int, int]
+    ) -> FoldedProbe:
+        """From `tensors`, for states of (layers, hidden); scores: of crossed heads, else 1.
+
+        Raises TypeError or ValueError for tensors of other names or shapes.
+        """
+        probe = cls(**tensors)
+        crossed = (scores,) if scores > 1 else ()
+        allowed = {(*crossed, layers, shape[1]) for layers in (1, shape[0])}
+        if tuple(probe.heads.shape) not in allowed or tuple(probe.bias.shape) != (scores,):
+            raise ValueError(
+                f"heads {tuple(probe.heads.shape)} and bias {tuple(probe.bias.shape)} are not of "
+                f"{scores} scores of states {shape}"
+            )
+        return probe
 
     def tensors(self) -> dict[str, Any]:
         """By name, for a safetensors file."""

@@ -18,9 +18,17 @@ import torch
 
 from routelmt.errors import UserError
 from routelmt.progress import progress
-from routelmt.routers.networks.probe_model import Layers, Probe, Vectors, as_float, runs
+from routelmt.routers.networks.probe_model import (
+    FoldedProbe,
+    Layers,
+    Probe,
+    Vectors,
+    as_float,
+    moments,
+    runs,
+)
 from routelmt.routers.training.fitting import Labelled, validation_metrics
-from routelmt.routers.training.losses import Loss
+from routelmt.routers.training.losses import Loss, make_loss
 from routelmt.routers.training.targets import FloatArray
 
 
@@ -47,6 +55,45 @@ class Fit:
     def best_epoch(self) -> dict[str, float]:
         """The entry with the lowest validation loss."""
         return min(self.history, key=lambda entry: entry["validation_loss"])
+
+
+def fit_rates(
+    spec: Mapping[str, Any], data: ProbeRows, valid: ProbeRows, labels: FloatArray, seed: int
+) -> tuple[FoldedProbe, list[Fit], dict[str, Any]]:
+    """(the probe of the best learning rate, all trainings, fields of the record).
+
+    labels: of the training rows, in their own unit. Raises UserError where every one diverges.
+    """
+    scaling = moments(data.features) if spec["standardise"] else None
+    probe = Probe(spec["layers"], data.features.shape, scaling)
+    loss = make_loss(spec)
+    start = {n: p.detach().clone() for n, p in probe.named_parameters()}
+    if spec["target"].startswith("small-"):
+        share = float(np.clip(labels.mean(), 1e-3, 1 - 1e-3))
+        start["bias"] = torch.tensor([math.log(share / (1 - share))])  # begin at the base rate
+    rates = spec["learning_rate"]
+    fits = []
+    for rate in rates if isinstance(rates, list) else [rates]:
+        probe.load_state_dict(start)
+        fits.append(fit(probe, data, valid, loss, spec, rate, seed))
+    best = min(fits, key=lambda f: f.best_loss)
+    if not math.isfinite(best.best_loss):
+        raise UserError(
+            f"router '{spec['type']}': training diverged with learning rate "
+            f"{', '.join(f'{f.rate:g}' for f in fits)}; lower 'learning_rate'."
+        )
+    probe.load_state_dict(best.best)
+    names = ("epoch", "validation_loss", "validation_spearman")
+    result = {
+        "learning_rate": best.rate,
+        **{name: best.best_epoch[name] for name in names},
+        "training_seconds": best.seconds,
+    }
+    fields: dict[str, Any] = {"result": result}
+    if probe.kind in ("mix", "dirichlet"):
+        with torch.no_grad():
+            fields["layer_weights"] = [round(w, 5) for w in probe.logits.softmax(0).tolist()]
+    return probe.folded(), fits, fields
 
 
 def fit(
@@ -88,8 +135,8 @@ def fit(
             }
             result.history.append(entry)
             if not math.isfinite(entry["validation_loss"] + train_loss):
-                _check_finite(training, "training")
-                _check_finite(validation, "validation")
+                check_finite(training.features, "training")
+                check_finite(validation.features, "validation")
                 break
             if entry["validation_loss"] < result.best_loss:
                 result.best_loss, result.outputs = entry["validation_loss"], outputs
@@ -137,9 +184,9 @@ def predict(probe: Probe, features: Vectors | Layers) -> FloatArray:
     return values
 
 
-def _check_finite(data: ProbeRows, role: str) -> None:
+def check_finite(features: Vectors | Layers, role: str) -> None:
     """Raise UserError naming the first row whose states are not."""
-    for rows, states in data.features.batches(runs(data.features.rows)):
+    for rows, states in features.batches(runs(features.rows)):
         bad = ~torch.isfinite(as_float(states)).flatten(1).all(1)
         if bad.any():
             raise UserError(

@@ -1,0 +1,291 @@
+"""Hashed character n-grams of the source, crossed with the direction: a linear router in seconds.
+
+It sees the text and nothing of either model, so it is what a router that reads the small model has
+to beat. Features are scikit-learn's hashed counts, each row of length 1; see `training.ridge` for
+the regression.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt.errors import UserError
+from routelmt.routers.artifact import atomic_folder, read_record, write_record
+from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
+from routelmt.routers.networks.readout import Answers, Readout
+from routelmt.routers.registry import RouterType
+from routelmt.routers.training import ridge
+from routelmt.routers.training.card import card
+from routelmt.routers.training.run import rows_record
+from routelmt.routers.training.targets import FloatArray, labels
+from routelmt.routers.training.validation import routing_metrics
+
+ROUTER = RouterType(trained=True, needs=frozenset({"gains"}))
+
+WEIGHTS = "ngram.safetensors"
+PACKAGES = ("numpy", "scipy", "scikit-learn")
+SAMPLE = "Открыть file №2: «打开文件»?\n\tÀ la fin…"  # its features tell two hashings apart
+
+
+# --- features ------------------------------------------------------------------------------------
+
+
+def hashed(spec: Mapping[str, Any], sources: Sequence[str]) -> Any:
+    """Sparse features (rows, features) of texts, float64, each row of length 1 or empty.
+
+    spec: `ngrams` [shortest, longest] and `features`, how many columns they are hashed into.
+    """
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    if not sources:  # scikit-learn wants one at least
+        return csr_matrix((0, spec["features"]))
+    shortest, longest = spec["ngrams"]
+    hashing = HashingVectorizer(
+        analyzer="char_wb", ngram_range=(shortest, longest), n_features=spec["features"],
+        lowercase=False, norm="l2", alternate_sign=True, dtype=np.float64,
+    )  # fmt: skip
+    return hashing.transform(sources)
+
+
+def fingerprint(spec: Mapping[str, Any]) -> str:
+    """SHA-256 of the features of a fixed text: another one would make the weights worthless."""
+    found = hashed(spec, [SAMPLE])
+    found.sort_indices()
+    return hashlib.sha256(found.indices.astype("<i8").tobytes()
+                          + found.data.round(9).astype("<f8").tobytes()).hexdigest()  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CrossedRows:
+    """Features of the training rows, centred in each direction without filling their zeros.
+
+    rows, parts: places (n_d,) and features (n_d, features) of each direction's rows. means:
+    (directions, features).
+    """
+
+    rows: list[npt.NDArray[np.int64]]
+    parts: list[Any]
+    means: FloatArray
+
+    @classmethod
+    def of(cls, features: Any, directions: Sequence[str], known: Sequence[str]) -> CrossedRows:
+        """Of features (rows, features) and the direction of each row."""
+        names = np.array(directions)
+        rows = [np.flatnonzero(names == direction) for direction in known]
+        parts = [features[of_direction] for of_direction in rows]
+        return cls(rows, parts, np.concatenate([np.asarray(p.mean(axis=0)) for p in parts]))
+
+    def heads(self, dual: FloatArray) -> FloatArray:
+        """w_0 + w_d of each direction, (directions, features), where w = A^T dual (rows,)."""
+        own = np.empty_like(self.means)
+        for d, (rows, part) in enumerate(zip(self.rows, self.parts, strict=True)):
+            own[d] = part.T @ dual[rows] - self.means[d] * dual[rows].sum()
+        own += own.sum(axis=0)
+        return own
+
+    def kernel(self, dual: FloatArray) -> FloatArray:
+        """A A^T dual, (rows,): A has the centred features, those shared and those crossed."""
+        found, heads = np.empty_like(dual), self.heads(dual)
+        for d, (rows, part) in enumerate(zip(self.rows, self.parts, strict=True)):
+            found[rows] = part @ heads[d] - self.means[d] @ heads[d]
+        return found
+
+
+@dataclass(frozen=True)
+class LinearHeads:
+    """heads: float32 (1 + directions, features); bias: float64 (1 + directions,); see `ridge`."""
+
+    heads: npt.NDArray[np.float32]
+    bias: FloatArray
+
+    def outputs(self, features: Any, places: npt.NDArray[np.int64]) -> FloatArray:
+        """Scores (rows,) of features (rows, features); places: row of the heads for each."""
+        found = np.empty(len(places))
+        for place in np.unique(places):
+            rows = np.flatnonzero(places == place)
+            head = self.heads[place].astype(np.float64)
+            found[rows] = features[rows] @ head + self.bias[place]
+        return found
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def train(
+    spec: Mapping[str, Any],
+    training: RouterInputs,
+    validation: RouterInputs,
+    context: RouterContext,
+    out: Path,
+) -> dict[str, Any]:
+    """Fit the router that `spec` describes and leave it in the folder `out`; returns its record.
+
+    spec: the `ngram` entry of the config, defaults filled in. Of a list of alphas the one with the
+    lowest squared error on the validation rows is kept. The same rows give the same bytes.
+    Raises UserError where there is nothing to learn from.
+    """
+    start = time.monotonic()
+    found = labels(spec, training, validation)
+    readout = Readout.of(spec, found.training)
+    known = sorted(set(training.directions))
+    targets, held_out = (readout.scaled(y)[:, 0].astype(np.float64)
+                         for y in (found.training, found.validation))  # fmt: skip
+    alphas = ridge.alphas_of(spec)
+    fits, solutions = fit(
+        hashed(spec, training.sources), training.directions, known, targets, alphas
+    )
+    read = time.monotonic()
+    features = hashed(spec, validation.sources)
+    places = ridge.places(validation.directions, known)
+    outputs = [heads.outputs(features, places) for heads in fits]
+    milliseconds = 1000 * (time.monotonic() - read) / len(alphas) / validation.rows
+    errors = [float(np.mean((scores - held_out) ** 2)) for scores in outputs]
+    best, chosen = ridge.choose(alphas, errors, solutions)
+    _, priority = readout.priorities(readout.answers(outputs[best][:, None]))
+    record = {
+        "type": spec["type"],
+        **readout.as_record(),
+        "directions": known,
+        "features_fingerprint": fingerprint(spec),
+        "hyperparameters": dict(spec),
+        "seed": context.seed,
+        "provenance": dict(context.provenance),
+        "rows": {
+            "training": rows_record(training, found.training),
+            "validation": rows_record(validation, found.validation),
+        },
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "result": chosen | {"training_seconds": read - start},
+        "validation": routing_metrics(validation, priority),
+        "cost": {"terms": list(ROUTER.costs), "milliseconds": milliseconds, "device": "cpu"},
+        "about": ABOUT,
+    }
+    with atomic_folder(out) as folder:
+        _write(folder, fits[best], record)
+    return record
+
+
+def fit(
+    features: Any,
+    directions: Sequence[str],
+    known: Sequence[str],
+    targets: FloatArray,
+    alphas: Sequence[float],
+) -> tuple[list[LinearHeads], ridge.Solutions]:
+    """The ridge regression of targets (rows,) on features (rows, features), one for each alpha."""
+    crossed = CrossedRows.of(features, directions, known)
+    levels = np.array([targets[rows].mean() for rows in crossed.rows])
+    centred = targets.copy()
+    for rows, level in zip(crossed.rows, levels, strict=True):
+        centred[rows] -= level
+    solutions = ridge.solve(crossed.kernel, centred, alphas)
+    counts = np.array([len(rows) for rows in crossed.rows]) / len(targets)
+    means = np.concatenate(((counts @ crossed.means)[None], crossed.means))
+    levels = np.concatenate(((counts @ levels)[None], levels))
+    fits = []
+    for dual in solutions.values:
+        heads = ridge.with_shared(crossed.heads(dual)).astype(np.float32)
+        fits.append(LinearHeads(heads, levels - (means * heads).sum(axis=1)))
+    return fits, solutions
+
+
+# --- the artifact --------------------------------------------------------------------------------
+
+ABOUT = {
+    "title": "Character n-grams",
+    "reads": "Reads the source text and the direction, nothing of either model.",
+    "method": "ridge regression on hashed character n-grams, shared and crossed with the "
+    "direction; alpha chosen on the validation rows.",
+    "loading": f"`{WEIGHTS}` holds `heads` and `bias`, one row for all directions, then one for "
+    "each of `directions` in `router.json`. With x the row of scikit-learn's HashingVectorizer "
+    "(analyzer char_wb, the record's `ngrams` and `features`, lowercase off), the output is "
+    "`heads[d] @ x + bias[d]`; the prediction is `shift + scale * output`.",
+    "limits": [
+        "It knows words, not their difficulty: on text with other words expect it near chance."
+    ],
+}
+
+
+def _write(folder: Path, heads: LinearHeads, record: dict[str, Any]) -> None:
+    """Fill the router's folder: weights, record, card."""
+    from safetensors.numpy import save_file
+
+    save_file({"heads": heads.heads, "bias": heads.bias}, folder / WEIGHTS)
+    write_record(folder, record)
+    (folder / "README.md").write_text(card(record), encoding="utf-8")
+
+
+def _load(artifact: Path, record: Mapping[str, Any]) -> LinearHeads:
+    """UserError unless the weights are whole and of the record's shape."""
+    from safetensors.numpy import load_file
+
+    path, shape = artifact / WEIGHTS, (1 + len(record["directions"]),)
+    try:
+        weights = load_file(path)
+    except Exception as error:  # safetensors raises a class of its own for a short file
+        raise UserError(
+            f"{path}: missing or damaged ({str(error).splitlines()[0]}); copy the router again, or "
+            "train it again."
+        ) from None
+    expected = {"heads": (*shape, record["hyperparameters"]["features"]), "bias": shape}
+    shapes = {name: array.shape for name, array in weights.items()}
+    if shapes != expected or not all(np.isfinite(array).all() for array in weights.values()):
+        raise UserError(
+            f"{path}: holds {shapes}, router.json speaks of finite numbers in {expected}; they are "
+            "of different routers. Copy the router again, or train it again."
+        )
+    return LinearHeads(weights["heads"].astype(np.float32), weights["bias"].astype(np.float64))
+
+
+# --- using it ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NgramRouter:
+    """A loaded router. `record` is its router.json."""
+
+    record: Mapping[str, Any]
+    heads: LinearHeads
+
+    def score(self, directions: Sequence[str], sources: Sequence[str]) -> Priorities:
+        """(prediction, priority) of each request, both of shape (n,)."""
+        return Readout.from_record(self.record).priorities(self.answers(directions, sources))
+
+    def answers(self, directions: Sequence[str], sources: Sequence[str]) -> Answers:
+        """What the router predicts, by name, (n,)."""
+        places = ridge.places(directions, self.record["directions"])
+        features = hashed(self.record["hyperparameters"], sources)
+        outputs = self.heads.outputs(features, places)
+        return Readout.from_record(self.record).answers(outputs[:, None])
+
+
+def open_trained(
+    artifact: Path, speed: Mapping[str, Any], base: Mapping[str, Any] | None = None
+) -> NgramRouter:
+    """Load a router; `speed` and `base` are those of routers that read a model.
+
+    Raises UserError if the folder is not a router or damaged, or if texts are hashed differently.
+    """
+    record = read_record(artifact)
+    heads = _load(artifact, record)
+    if fingerprint(record["hyperparameters"]) != record["features_fingerprint"]:
+        raise UserError(
+            f"{artifact}: this version of scikit-learn hashes texts differently from the one this "
+            f"router was trained with ({record['packages']['scikit-learn']}); train again."
+        )
+    return NgramRouter(record, heads)
+
+
+def predict_trained(artifact: Path, inputs: RouterInputs, context: RouterContext) -> Priorities:
+    """(prediction, priority) of each row; see `open_trained`."""
+    return open_trained(artifact, context.speed).score(inputs.directions, inputs.sources)
