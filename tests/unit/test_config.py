@@ -100,7 +100,7 @@ def test_shipped_configs_are_valid(path: str) -> None:
         ),
         (
             lambda c: c["experiments"]["demo"].update(train=[]),
-            r"'experiments\.demo\.train': no dataset, but routelmt, routelmt-q must be trained",
+            r"'experiments\.demo\.train': no dataset, but routelmt, frozen-ridge, ngram, routelmt-q, ngram-q must be trained",
         ),
         (
             lambda c: c["experiments"]["demo"].update(valid=["software-test"]),
@@ -124,7 +124,7 @@ def test_shipped_configs_are_valid(path: str) -> None:
         ),
         (
             lambda c: c["models"].update({"demo-small": {"engine": "precomputed", "path": "x"}}),
-            r"routelmt, routelmt-q, entropy read the small model, but 'demo-small' \(engine "
+            r"routelmt, frozen-ridge, routelmt-q, entropy read the small model, but 'demo-small' \(engine "
             r"precomputed\) has no weights .*without_model: leave-out",
         ),
         (
@@ -189,7 +189,8 @@ def test_routers_without_their_model_are_left_out_if_asked() -> None:
         c["experiments"]["demo"]["without_model"] = "leave-out"
 
     demo = config.resolve(changed(change))["experiments"]["demo"]
-    assert demo["routers"] == ["gain-oracle", "quality-oracle", "rarity", "length", "random"]
+    text = ["ngram", "ngram-q", "rarity", "length", "random"]
+    assert demo["routers"] == ["gain-oracle", "quality-oracle", *text]
     assert demo["guards"]["rank"] == [] and demo["guards"]["signals"] == ["quality-oracle"]
 
 
@@ -328,17 +329,36 @@ def test_random_alone_needs_no_model() -> None:
     assert plan.trained_routers("demo") == [] and "training" not in plan.table_names("demo")
 
 
+def test_settings_of_a_probe_that_do_not_go_together_are_refused_before_any_job() -> None:
+    def change(c: dict) -> None:
+        c["routers"]["frozen-ridge"]["layers"] = "mix"
+
+    message = r"config key 'routers\.frozen-ridge': 'fit: ridge' cannot have 'layers: mix'"
+    with pytest.raises(UserError, match=message):
+        config.resolve(changed(change))
+
+
+def test_a_router_that_no_chance_changes_is_trained_once() -> None:
+    def change(c: dict) -> None:
+        c["experiments"]["demo"]["seeds"] = [3, 4]
+
+    resolved = config.resolve(changed(change))
+    seeds = {
+        r: config.router_seeds(resolved, "demo", r) for r in ("routelmt", "frozen-ridge", "ngram")
+    }
+    assert seeds == {"routelmt": [3, 4], "frozen-ridge": [3], "ngram": [3]}
+
+
 def test_states_are_kept_only_for_probes() -> None:
     from routelmt.plan import Plan
 
-    def probe(c: dict) -> None:
-        c["routers"]["probe"] = {"type": "probe", "layers": "mean"}
-        c["experiments"]["demo"]["routers"].append("probe")
+    def no_probe(c: dict) -> None:
+        c["experiments"]["demo"]["routers"].remove("frozen-ridge")
 
-    assert not Plan(config.resolve(DEMO)).keeps_states("demo-small")
-    plan = Plan(config.resolve(changed(probe)))
+    assert not Plan(config.resolve(changed(no_probe))).keeps_states("demo-small")
+    plan = Plan(config.resolve(DEMO))
     assert plan.keeps_states("demo-small") and not plan.keeps_states("demo-large")
-    assert plan.needed_for("demo", "probe", "states", "valid") == [
+    assert plan.needed_for("demo", "frozen-ridge", "states", "valid") == [
         f"results/states/demo-small/software-valid/{d}.arrow" for d in DEMO["directions"]
     ]
 

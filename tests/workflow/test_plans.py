@@ -10,7 +10,7 @@ from tests.workflow.conftest import job_counts, run
 
 DIRECTIONS, TEST_SETS, DATASETS = 4, 3, 7  # of config.yaml
 JUDGES = 2  # other metrics, on the test sets
-TRAINED = 4  # xlmr-gain, xlmr-quality, routelmt, routelmt-q
+TRAINED = 6  # xlmr-gain, xlmr-quality, ngram, frozen-ridge, routelmt, routelmt-q
 IN_MODEL = 2  # of the trained ones: the adapters of the small model, asked in one pass
 TABLES, DATA_TABLES, DEPLOYMENT_TABLES, COST_TABLES, FIGURES = 8, 2, 7, 2, 13
 ELSEWHERE = 2  # test sets of other domains, of the paper
@@ -26,14 +26,14 @@ def test_the_paper_is_planned_whole(project: Path) -> None:
         "translate": 2 * DATASETS * DIRECTIONS,
         "score": 2 * (DATASETS + JUDGES * TEST_SETS) * DIRECTIONS,
         "label_gains": (DATASETS + JUDGES * TEST_SETS) * DIRECTIONS,
-        "prefill_signals": (TEST_SETS + ELSEWHERE + 1) * DIRECTIONS,
+        "prefill_states": DATASETS * DIRECTIONS,  # of frozen-ridge: of training sets too
         "time_model": 2,
         "find_overlaps": 1,
         "describe_data": DATA_TABLES,
         "train_router": TRAINED,
         "training_table": 1,
         "collect_rates": 1,
-        "predict": (12 - IN_MODEL) * (ROLES + 1),
+        "predict": (14 - IN_MODEL) * (ROLES + 1),
         "predict_in_model": ROLES + 1,
         "evaluate": TABLES + 2,  # and the judges' own, and the domains
         "evaluate_cases": 1,
@@ -54,14 +54,14 @@ def test_the_demo_is_planned_whole(project: Path) -> None:
         "translate": 2 * 3 * DIRECTIONS,
         "score": 2 * 3 * DIRECTIONS,
         "label_gains": 3 * DIRECTIONS,
-        "prefill_signals": 2 * DIRECTIONS,
+        "prefill_states": 3 * DIRECTIONS,
         "time_model": 2,
         "find_overlaps": 1,
         "describe_data": DATA_TABLES,
-        "train_router": 2,
+        "train_router": 5,
         "training_table": 1,
         "collect_rates": 1,
-        "predict": (8 - IN_MODEL) * ROLES,
+        "predict": (11 - IN_MODEL) * ROLES,
         "predict_in_model": ROLES,
         "evaluate": TABLES,
         "evaluate_cases": 1,

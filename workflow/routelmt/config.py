@@ -353,7 +353,10 @@ def _check_router(config: Config, experiment: Config, router: str) -> None:
     for field, section in (("metric", "metrics"), ("label_metric", "metrics"), ("of", "routers")):
         if spec.get(field) is not None:
             _check_names([spec[field]], config[section], f"{key}.{field}", section)
-    check_settings(spec)
+    try:
+        check_settings(spec)
+    except UserError as error:
+        raise UserError(f"config key '{key}': {error}") from None
     directions = spec.get("train_directions") or []
     _check_names(directions, experiment["directions"], f"{key}.train_directions", "directions")
     if spec["type"] == "answer" and config["routers"][spec["of"]]["type"] != "lora":

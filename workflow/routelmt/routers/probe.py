@@ -124,24 +124,20 @@ def pool_of(spec: Mapping[str, Any]) -> Pool:
 
 def check(spec: Mapping[str, Any]) -> None:
     """Raise UserError for settings that do not go together."""
-    layers = spec["layers"]
+    layers, fit = spec["layers"], spec["fit"]
     if layers == "dirichlet-input" and pool_of(spec) == "last":
         raise UserError(
-            f"router '{spec['type']}': 'layers: dirichlet-input' reads the mean of the embeddings; "
-            "'pool: last' would give it the template's last token, the same for every text. "
-            "Leave 'pool' out."
+            "'layers: dirichlet-input' reads the mean of the embeddings; 'pool: last' would give "
+            "it the template's last token, the same for every text. Leave 'pool' out."
         )
-    if spec["fit"] == "ridge" and not TARGETS[spec["target"]].points:
+    if fit == "ridge" and not TARGETS[spec["target"]].points:
         raise UserError(
-            f"router '{spec['type']}': 'fit: ridge' predicts points, not 'target: "
-            f"{spec['target']}'; set 'target: gain' or 'quality_small'."
+            f"'fit: ridge' predicts points, not 'target: {spec['target']}'; set 'target: gain' or "
+            "'quality_small'."
         )
-    allowed = LAYERS[spec["fit"]]
-    if layers not in allowed:
-        raise UserError(
-            f"router '{spec['type']}': 'fit: {spec['fit']}' cannot have 'layers: {layers}'; it can "
-            f"have {', '.join(allowed)}."
-        )
+    if layers not in LAYERS[fit]:
+        allowed = ", ".join(LAYERS[fit])
+        raise UserError(f"'fit: {fit}' cannot have 'layers: {layers}'; it can have {allowed}.")
 
 
 def _states_of(inputs: RouterInputs, router: str) -> States:
