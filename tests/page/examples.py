@@ -77,7 +77,10 @@ def pareto(points: int = 1051) -> Iterable[Row]:
 
 def comparisons() -> Iterable[Row]:
     for (first, second), place, budget, metric in product(
-        combinations([*DEPLOYABLE, "random"], 2), PLACES, BUDGETS, ("hit_rate", "mean_delta")
+        combinations([*DEPLOYABLE, "random"], 2),
+        PLACES,
+        BUDGETS,
+        ("spearman", "hit_rate", "mean_delta"),
     ):
         difference = 10 * (worth(first) - worth(second))
         p = 0.2 if {first, second} == {"routelmt", "probe"} else 1e-5
@@ -234,7 +237,9 @@ def costs() -> Iterable[Row]:
             "small_seconds": 0.2 * value, "large_seconds": 0.75 * value, "mean_seconds": value,
             "of_all_large": value / 100, "router_share": np.nan if unknown else 0.05,
             "break_even": np.nan if unknown else 0.94, "money": np.nan, "currency": None,
-            "reason": "no rate of router rarity" if unknown else None,
+            "aiq_seconds": np.nan if unknown else 62.0, **ends(62.0, 1, "aiq_seconds_"),
+            "aiq_money": np.nan, **ends(np.nan, 1, "aiq_money_"), "aiq_zero": 61.0,
+            "remark": None, "reason": "no rate of router rarity" if unknown else None,
         }  # fmt: skip
 
 

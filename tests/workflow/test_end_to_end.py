@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from routelmt import provenance, tables
-from routelmt.config import CASES, COST_TABLES, DATA_TABLES, DEPLOYMENT_TABLES, TABLES
+from routelmt.config import CASES, COST_TABLES, DATA_TABLES, DEPLOYMENT_TABLES, FLAGS, TABLES
 from routelmt.figures.registry import FIGURES
 from tests.workflow.conftest import ROOT, run
 
@@ -33,7 +33,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_table_and_figure_is_there(finished: Path) -> None:
-    made = {*DATA_TABLES, *TABLES, *DEPLOYMENT_TABLES, *COST_TABLES, CASES, "training"}
+    made = {*DATA_TABLES, FLAGS, *TABLES, *DEPLOYMENT_TABLES, *COST_TABLES, CASES, "training"}
     for table in made:
         for suffix in ("parquet", "csv", "tex", "md"):
             assert (finished / RUN / f"tables/{table}.{suffix}").stat().st_size

@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 from routelmt import tables
-from routelmt.config import DATA_TABLES, TABLES
+from routelmt.config import DATA_TABLES, FLAGS, TABLES
 from routelmt.figures import registry
 from tests.workflow.conftest import Jobs, copy_project, job_counts, run
 
 EXAMPLE = "docs/example/experiment.yaml"
 EXPERIMENTS = ("by-ratings", "by-chrf")
 ROUTERS = 5
-HAVE = {*DATA_TABLES, *TABLES}
+HAVE = {*DATA_TABLES, FLAGS, *TABLES}
 FIGURES = [name for name, f in registry.FIGURES.items() if HAVE.issuperset(f.tables)]
 # One dataset, one direction; the two experiments share segments and translations.
 LABELS = {
@@ -62,6 +62,7 @@ def test_the_example_is_planned_whole(project: Path) -> None:
         "predict": 2 * ROUTERS,
         "find_overlaps": 2,
         "describe_data": 2 * len(DATA_TABLES),
+        "find_flags": 2,
         "evaluate": 2 * len(TABLES),
         "evaluate_cases": 2,
         "plot": 2 * len(FIGURES),
@@ -74,7 +75,7 @@ def test_every_table_and_figure_is_made_without_a_model(
 ) -> None:
     for experiment in EXPERIMENTS:
         folder = example / "results/runs" / experiment
-        for table in (*DATA_TABLES, *TABLES):
+        for table in (*DATA_TABLES, FLAGS, *TABLES):
             tables.read(folder / f"tables/{table}.parquet", table)
         for figure in FIGURES:
             assert (folder / f"figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
@@ -96,7 +97,7 @@ def test_an_edited_rating_redoes_its_own_branch(example: Path, planned: Callable
     path.write_text(before.replace("\t31\n", "\t32\n"))
     plan = planned()
     path.write_text(before)
-    assert plan == {"score": 2, **LABELS}
+    assert plan == {"score": 2, "find_flags": 1, **LABELS}
 
 
 def test_shards_make_the_same_tables(example: Path, project: Path) -> None:

@@ -2,8 +2,8 @@
 
 The small experiment has 2 directions, 3 datasets, 2 models, 8 routers (2 trained, both adapters of
 the small model, so asked together; each asked on the test and on the validation set). Of its tables,
-8 are of the evaluation (5 figures), 1 of cases, 7 of deployments (3), 2 of costs (3), 2 of the data (1)
-and 1 of the training (1); the page shows them all.
+8 are of the evaluation (5 figures), 1 of cases, 7 of deployments (3), 2 of costs (3), 2 of the data (1),
+one of flags, and 1 of the training (1); the page shows them all.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def test_a_prompt_template_translates_again_and_all_below(finished: Path, planne
         "translate": 12,
         "score": 12,
         "label_gains": 6,
+        "find_flags": 1,
         "prefill_signals": 4,
         "time_model": 2,
         "predict": 3 * ASKED,
@@ -96,7 +97,13 @@ def test_a_prompt_template_translates_again_and_all_below(finished: Path, planne
 
 def test_the_large_models_prompt_leaves_the_small_alone(finished: Path, planned: Plan) -> None:
     edit(finished, lambda c: c["models"]["demo-large"].update(prompt="{src} to {tgt}: {text}"))
-    assert planned() == {"translate": 6, "score": 6, "time_model": 1, **LABELS}
+    assert planned() == {
+        "translate": 6,
+        "score": 6,
+        "find_flags": 1,
+        "time_model": 1,
+        **LABELS,
+    }
 
 
 def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
@@ -122,11 +129,21 @@ def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
             {"guards": {"rank": ["routelmt"], "signals": ["entropy"]}},
             {"evaluate": 1, "evaluate_costs": 1, "plot": 2, "page": 1},
         ),
+        ({"leave_out": ["degenerate"]}, {"find_flags": 1, **TABLES}),
         ({"cases": {"limit": 3}}, {"evaluate_cases": 1, "page": 1}),
         ({"within": [3]}, DEPLOYED),
         ({"stream": {"window": 50}}, DEPLOYED),
     ],
-    ids=["bootstrap", "router subset", "bucket edges", "guards", "cases", "within", "stream"],
+    ids=[
+        "bootstrap",
+        "router subset",
+        "bucket edges",
+        "guards",
+        "left out",
+        "cases",
+        "within",
+        "stream",
+    ],
 )
 def test_an_evaluation_setting_redoes_tables_and_figures_only(
     finished: Path, planned: Plan, change: dict, expected: dict[str, int]
@@ -198,7 +215,7 @@ def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> No
     ("file", "expected"),
     [
         ("gains.py", LABELS),
-        ("score/sacrebleu_metrics.py", {"score": 12, **LABELS}),
+        ("score/sacrebleu_metrics.py", {"score": 12, "find_flags": 1, **LABELS}),
         ("translate/signals.py", {"prefill_signals": 4, "predict": ASKED, **TABLES}),
         ("evaluate/metrics.py", TABLES),
         ("figures/style.py", FIGURES),

@@ -28,6 +28,7 @@ COMMANDS = {
     "mean-scores": "average the scores of several metrics",
     "gather": "put the shards of a table together",
     "gains": "label segments with the gain of the large model",
+    "flags": "count truncated and degenerate translations, and list their requests",
     "train": "train a router",
     "predict": "ask a router for its priorities",
     "predict-in-model": "ask all routers that are adapters of the small model at once",

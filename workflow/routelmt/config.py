@@ -59,6 +59,7 @@ DOMAINS = "domains"  # the table that needs named domains
 CASES = "cases"
 RESERVED_DOMAINS = (IN_DOMAIN, AVERAGE)
 DATA_TABLES = ("datasheet", "contamination")
+FLAGS = "flags"  # table of truncated and degenerate translations
 ROLES = ("train", "valid", "test")
 ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about
 _REFERENCES = {

@@ -14,6 +14,7 @@ from routelmt.config import (
     DEPLOYMENT_TABLES,
     DOMAINS,
     ELSEWHERE,
+    FLAGS,
     JUDGED,
     RELIABILITY,
     ROLES,
@@ -170,11 +171,23 @@ class Plan:
 
     # --- translations and labels ---------------------------------------------------------------
 
-    def scores(self, experiment: str, size: str) -> list[str]:
-        """Scores of the small or of the large model's test translations."""
+    def scores(self, experiment: str, size: str, role: str = "test") -> list[str]:
+        """Scores of the small or of the large model's translations."""
         spec = self.config["experiments"][experiment]
         pattern = f"results/scores/{spec['metric']}/{spec[size]}/{{}}/{{}}.parquet"
-        return self._each(pattern, experiment, "test")
+        return self._each(pattern, experiment, role)
+
+    def judged(self, stage: str, experiment: str) -> list[str]:
+        """Hypotheses or scores of both models on all sets that are evaluated or calibrated on."""
+        files = {"hypotheses": self.sized_hypotheses, "scores": self.scores}[stage]
+        roles = ["test", ELSEWHERE, *(["valid"] if self.deployment_tables(experiment) else [])]
+        sizes = ("small", "large")
+        return _distinct(p for role in roles for s in sizes for p in files(experiment, s, role))
+
+    def flagged(self, experiment: str) -> list[str]:
+        """Table of the requests that may be left out; nothing if all are evaluated."""
+        left_out = self.config["experiments"][experiment]["leave_out"]
+        return [f"results/runs/{experiment}/flagged.parquet"] if left_out else []
 
     def hypotheses(self, experiment: str, role: str) -> list[str]:
         """Translations of both models."""
@@ -350,7 +363,7 @@ class Plan:
         spec = self.config["experiments"][experiment]
         apart = [DOMAINS] if spec["domains"] else []
         costs = self.cost_tables(experiment)
-        return [*DATA_TABLES, *training, *TABLES, CASES, *judged, *apart, *deployed, *costs]
+        return [*DATA_TABLES, FLAGS, *training, *TABLES, CASES, *judged, *apart, *deployed, *costs]
 
     def cost_tables(self, experiment: str) -> list[str]:
         """Tables of costs, where rates are to be had; of guards' costs, where there are guards."""

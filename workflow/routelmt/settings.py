@@ -13,6 +13,7 @@ from routelmt.config import (
     CASES,
     DEPLOYMENT_TABLES,
     DOMAINS,
+    FLAGS,
     JUDGED,
     Config,
     artifact,
@@ -148,6 +149,7 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
         "costs": cost,
         "guard_costs": cost | risk | {"guards": experiment["guards"]},
         CASES: risk | {"cases": experiment["cases"]},
+        FLAGS: {"leave_out": experiment["leave_out"]},
         DOMAINS: budgets | {"domains": experiment["domains"]},
     }
 
@@ -188,6 +190,7 @@ def _evaluated(config: Config, experiment: Config, routers: list[str]) -> Config
     return {
         "routers": routers,
         "bootstrap": experiment["bootstrap"],
+        "leave_out": experiment["leave_out"],
         "oracles": [r for r in routers if not type_of(config, r).deployable],
         "random": [r for r in routers if config["routers"][r]["type"] == "random"],
     }

@@ -203,6 +203,32 @@ TABLES: dict[str, Table] = {
         },
         may_be_empty=True,  # an experiment that trains nothing has nothing to keep apart
     ),
+    "flagged": Table(
+        "a request with a flag of the small or of the large model",
+        JOIN_KEY,
+        {
+            **_KEY,
+            "truncated": Column(pa.bool_(), "the metric saw only part of its texts"),
+            "degenerate": Column(pa.bool_(), "a translation is blank, runaway, or repeats a piece"),
+        },
+        may_be_empty=True,  # as it should be
+    ),
+    "flags": Table(
+        "translations that a reader must know of, and requests that are left out for them",
+        ("model", "dataset", "direction"),
+        {
+            "model": Column(_TEXT, "model name from the config"),
+            "dataset": _KEY["dataset"],
+            "direction": _KEY["direction"],
+            "requests": _count("translations"),
+            "truncated": _count("of which the metric saw only part of the texts"),
+            "degenerate": _count("that are blank, runaway, or one piece repeated"),
+            "length": _count(
+                "that the limit of new tokens cut (finish_reason), degenerate as well"
+            ),
+            "left_out": _count("requests that leave_out takes out, for a flag of either model"),
+        },
+    ),
     "hypotheses": Table(
         "one model's translation of one segment",
         (*JOIN_KEY, "model"),
@@ -337,7 +363,7 @@ TABLES: dict[str, Table] = {
             "other": Column(_TEXT, "router it is compared with"),
             "direction": _RUN["direction"],
             "budget": _RUN["budget"],
-            "metric": Column(_TEXT, "hit_rate (0-100) or mean_delta"),
+            "metric": Column(_TEXT, "spearman, hit_rate (0-100) or mean_delta"),
             "difference": _number("router - other"),
             **_INTERVAL,
             "p_value": _number("two-sided, normal; bootstrap error", low=0, high=1, nan=True),
@@ -706,6 +732,16 @@ TABLES: dict[str, Table] = {
             "break_even": _number("budget at which all-large costs the same", nan=True, high=1),
             "money": _number("for 1000 requests, in the prices' currency", low=0, nan=True),
             "currency": Column(_TEXT, "of money; null without prices", nullable=True),
+            "aiq_seconds": _number(
+                "mean quality under the hull over seconds, any budget", nan=True
+            ),
+            **_ends("aiq_seconds"),
+            "aiq_money": _number("the same over money", nan=True),
+            **_ends("aiq_money"),
+            "aiq_zero": _number("the same of the models alone and mixed by chance"),
+            "remark": Column(
+                _TEXT, "if its rates are of several devices or batches", nullable=True
+            ),
             "reason": Column(_TEXT, "why something is undefined", nullable=True),
         },
     ),
@@ -732,6 +768,9 @@ TABLES: dict[str, Table] = {
                 "for 1000 requests, asked by rank until the budget is spent", low=0, nan=True
             ),
             "asked": _number("share of the requests asked so", low=0, high=1),
+            "remark": Column(
+                _TEXT, "if its rates are of several devices or batches", nullable=True
+            ),
             "reason": Column(_TEXT, "why the seconds are undefined", nullable=True),
         },
         may_be_empty=True,  # an experiment need not have guards

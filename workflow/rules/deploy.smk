@@ -16,6 +16,7 @@ rule evaluate_deployment:
         segments=test_segments,
         calibration_predictions=held_out_predictions,
         calibration_gains=held_out_gains,
+        flagged=flagged,
         code=plan.code("deployment_tables"),
     output:
         table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
@@ -40,7 +41,7 @@ rule evaluate_deployment:
             --gains {input.gains:q} --segments {input.segments:q} \
             --calibration-predictions {input.calibration_predictions:q} \
             --calibration-gains {input.calibration_gains:q} \
-            --out {output.table:q} &>{log:q}
+            --flagged {input.flagged:q} --out {output.table:q} &>{log:q}
         """
 
 
@@ -113,6 +114,7 @@ rule evaluate_costs:
         small=small_hypotheses,
         large=large_hypotheses,
         rates=rates,
+        flagged=flagged,
         code=plan.code("cost_table"),
     output:
         table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
@@ -135,5 +137,5 @@ rule evaluate_costs:
         python -m routelmt costs --table {wildcards.table} --settings {params.table:q} \
             --predictions {input.predictions:q} --gains {input.gains:q} \
             --small {input.small:q} --large {input.large:q} --rates {input.rates:q} \
-            --out {output.table:q} &>{log:q}
+            --flagged {input.flagged:q} --out {output.table:q} &>{log:q}
         """

@@ -26,12 +26,51 @@ def table_segments(wildcards):
     return evaluated("segments")(wildcards)
 
 
+def flagged(wildcards):
+    return plan.flagged(wildcards.experiment)
+
+
+def judged(stage):
+    """Files of both models on all sets that are evaluated."""
+    return lambda wildcards: plan.judged(stage, wildcards.experiment)
+
+
+# Truncated and degenerate translations: how many, and which requests may be left out for them.
+rule find_flags:
+    input:
+        hypotheses=judged("hypotheses"),
+        scores=judged("scores"),
+        code=plan.code("flags"),
+    output:
+        flagged="results/runs/{experiment}/flagged.parquet",
+        table=ensure("results/runs/{experiment}/tables/flags.parquet", non_empty=True),
+        csv=report(
+            "results/runs/{experiment}/tables/flags.csv",
+            category="Data",
+            labels={"experiment": "{experiment}", "table": "flags"},
+            caption="../report/table.rst",
+        ),
+        latex="results/runs/{experiment}/tables/flags.tex",
+        markdown="results/runs/{experiment}/tables/flags.md",
+    log:
+        "logs/find_flags/{experiment}.log",
+    params:
+        flags=lookup("tables/{experiment}/flags", within=settings),
+    shell:
+        r"""
+        python -m routelmt flags --hypotheses {input.hypotheses:q} --scores {input.scores:q} \
+            --settings {params.flags:q} --flagged {output.flagged:q} \
+            --out {output.table:q} &>{log:q}
+        """
+
+
 rule evaluate:
     input:
         predictions=evaluated("predictions"),
         gains=evaluated("gains"),
         other_gains=table_other_gains,
         segments=table_segments,
+        flagged=flagged,
         code=plan.code("tables"),
     output:
         table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
@@ -56,7 +95,7 @@ rule evaluate:
         python -m routelmt evaluate --table {wildcards.table} --settings {params.table:q} \
             --predictions {input.predictions:q} --gains {input.gains:q} \
             --other-gains {input.other_gains:q} --segments {input.segments:q} \
-            --out {output.table:q} &>{log:q}
+            --flagged {input.flagged:q} --out {output.table:q} &>{log:q}
         """
 
 
@@ -85,6 +124,7 @@ rule evaluate_cases:
         hypotheses_large=large_hypotheses,
         scores_small=small_scores,
         scores_large=large_scores,
+        flagged=flagged,
         code=plan.code("cases"),
     output:
         table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
@@ -109,7 +149,7 @@ rule evaluate_cases:
             --segments {input.segments:q} --hypotheses-small {input.hypotheses_small:q} \
             --hypotheses-large {input.hypotheses_large:q} \
             --scores-small {input.scores_small:q} --scores-large {input.scores_large:q} \
-            --out {output.table:q} &>{log:q}
+            --flagged {input.flagged:q} --out {output.table:q} &>{log:q}
         """
 
 
@@ -180,6 +220,7 @@ rule evaluate_sweep:
     input:
         predictions=sweep_predictions,
         gains=evaluated("gains"),
+        flagged=flagged,
         code=plan.code("sweeps"),
     output:
         table=ensure("results/runs/{experiment}/sweeps/{sweep}.parquet", non_empty=True),
@@ -199,7 +240,7 @@ rule evaluate_sweep:
         r"""
         python -m routelmt evaluate-sweep --settings {params.sweep:q} \
             --predictions {input.predictions:q} --gains {input.gains:q} \
-            --out {output.table:q} &>{log:q}
+            --flagged {input.flagged:q} --out {output.table:q} &>{log:q}
         """
 
 
@@ -232,6 +273,7 @@ rule evaluate_sweep_domains:
         predictions=sweep_predictions,
         gains=evaluated("gains"),
         segments=test_segments,
+        flagged=flagged,
         code=plan.code("sweeps"),
     output:
         table=ensure(

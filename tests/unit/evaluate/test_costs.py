@@ -297,3 +297,21 @@ def test_rates_that_are_given_timed_or_recorded_become_one_table() -> None:
     for wrong in ({"m": {"speed": 3}}, {"m": {"seconds_per_request": 0}}):
         with pytest.raises(UserError, match=r"config key 'rates\.m\."):
             given_rows(wrong)
+
+
+def test_aiq_over_costs_stands_beside_that_of_no_router(ledger: Any) -> None:
+    _, gains, _ = requests()
+    frame = gains.to_pandas().groupby("direction").gain.mean()
+    for direction in ("en-ru", "ru-en"):
+        zero = ledger.loc[("lora", direction)].aiq_zero.unique()
+        assert zero == pytest.approx([50 + frame[direction] / 2])
+        # Money is time here, in another unit: the same hull.
+        own = ledger.loc[("lora", direction, 0.3)]
+        assert own.aiq_money == pytest.approx(own.aiq_seconds)
+        assert own.aiq_seconds > zero[0]
+        assert own.aiq_seconds_low < own.aiq_seconds < own.aiq_seconds_high
+        assert ledger.loc[("random", direction, 0.3)].aiq_seconds == pytest.approx(zero[0])
+    both = [ledger.loc[("lora", d, 0.3)].aiq_seconds for d in ("en-ru", "ru-en")]
+    assert ledger.loc[("lora", "average", 0.3)].aiq_seconds == pytest.approx(np.mean(both))
+    unknown = ledger.loc["unmeasured"]
+    assert unknown.aiq_seconds.isna().all() and unknown.aiq_zero.notna().all()

@@ -55,6 +55,7 @@ def plain(gain: np.ndarray, priority: np.ndarray, small: float = 50.0) -> dict[s
     fine = np.interp(GRID, x, y)
     found["aiq"] = small + hull_area(x, y)
     found["lpm"] = small + fine[GRID <= 0.3].mean()
+    found["lpm_25_30"] = small + fine[(GRID >= 0.25) & (GRID <= 0.3)].mean()
     lost = gain <= 0
     if 0 < lost.sum() < len(gain):
         found["auroc"] = roc_auc_score(lost, -priority)
@@ -137,7 +138,7 @@ def test_a_constant_priority_is_the_straight_line() -> None:
     found = curves.bootstrap_curves([direction_of(gain, np.zeros(100))], 1).point[0, :, 0]
     expected = {
         "apgr": 0.5, "cpt_50": 0.5, "cpt_80": 0.8, "aiq": 50 + total / 2, "auroc": 0.5,
-        "lpm": 50 + 0.15 * total, "mpm": 50 + 0.575 * total, "hcr": 0.1,
+        "lpm": 50 + 0.15 * total, "lpm_25_30": 50 + 0.275 * total, "mpm": 50 + 0.575 * total, "hcr": 0.1,
     }  # fmt: skip
     assert found == pytest.approx(list(expected.values()), abs=ROUNDING)
 

@@ -118,7 +118,8 @@ SETTINGS: dict[str, Any] = {
 def rates_table() -> pa.Table:
     rows = [
         {"name": name, "step": step, "seconds": seconds, "low": np.nan, "high": np.nan,
-         "origin": "given", "device": "d", "date": None, "measurements": 0}
+         "origin": "given", "device": "d", "batches": None, "date": None,
+         "measurements": 0}
         for (name, step), seconds in RATES.items()
     ]  # fmt: skip
     return tables.from_columns("rates", {c: [row[c] for row in rows] for c in rows[0]})

@@ -299,7 +299,8 @@ def test_a_table_that_the_page_does_not_show_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rates.parquet"
     made = tables.from_columns("rates", {
         "name": ["m"], "step": "decode", "seconds": 1.0, "low": np.nan, "high": np.nan,
-        "origin": "given", "device": "a CPU", "date": None, "measurements": 0,
+        "origin": "given", "device": "a CPU", "batches": None, "date": None,
+         "measurements": 0,
     })  # fmt: skip
     tables.write(made, path, "rates", provenance.describe("rates", {}, []))
     with pytest.raises(UserError, match="does not show the table 'rates'"):

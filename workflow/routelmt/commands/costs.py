@@ -1,9 +1,10 @@
 """Make a table of costs: of every router and budget, or of the guards."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from routelmt.commands import add_out, add_settings
+from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
 
 TABLES = ("costs", "guard_costs")
 
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_settings(
         parser, "budgets, bootstrap, cost {small, large, routers, prices}; risk_edges and guards"
     )
+    add_flagged(parser)
     add_out(parser)
 
 
@@ -37,19 +39,21 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.evaluate.requests import evaluated_requests
 
     name, settings = arguments.table, arguments.settings
-    gains = tables.read_all(arguments.gains, "gains")
-    predictions = tables.read_all(arguments.predictions, "predictions")
+    read, notes = kept_reader(arguments)
+    gains = read(arguments.gains, "gains")
+    predictions = read(arguments.predictions, "predictions")
     columns = [*tables.JOIN_KEY, "prompt_tokens", "output_tokens"]
     hypotheses = {
-        size: tables.read_all(getattr(arguments, size), "hypotheses", columns)
-        for size in ("small", "large")
+        size: read(getattr(arguments, size), "hypotheses", columns) for size in ("small", "large")
     }
     rates = pa.concat_tables([tables.read(path, "rates") for path in arguments.rates])
     evaluation = evaluated_requests(predictions, gains, settings.get("routers"))
     build = {"costs": costs, "guard_costs": guard_costs}[name]
     table = build(settings, evaluation, gains, hypotheses, rates)
-    parents = [p for n in ("predictions", "gains", "small", "large", "rates")
+    for remark in filter(None, table.column("remark").unique().to_pylist()):
+        print(f"Seconds {remark}", file=sys.stderr)
+    parents = [p for n in ("predictions", "gains", "small", "large", "rates", "flagged")
                for p in getattr(arguments, n)]  # fmt: skip
-    record = provenance.describe("cost_table", settings, parents)
-    write_renderings(table, name, arguments.out)
+    record = provenance.describe("cost_table", settings, parents) | {"notes": notes}
+    write_renderings(table, name, arguments.out, notes)
     tables.write(table, arguments.out, name, record)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from routelmt.commands import add_out, add_settings
+from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--other-gains", type=Path, nargs="*", default=[], help="of judge_metrics, then of raters"
     )
     add_settings(parser, "budgets, bootstrap and what else shapes the table")
+    add_flagged(parser)
     add_out(parser)
 
 
@@ -32,14 +33,17 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.evaluate.render import write_renderings
 
     name, settings = arguments.table, arguments.settings
-    predictions = tables.read_all(arguments.predictions, "predictions")
-    gains = tables.read_all(arguments.gains, "gains")
-    segments = tables.read_all(arguments.segments, "segments") if arguments.segments else None
+    read, notes = kept_reader(arguments)
+    predictions = read(arguments.predictions, "predictions")
+    gains = read(arguments.gains, "gains")
+    segments = read(arguments.segments, "segments") if arguments.segments else None
     others = [tables.read(path, "gains") for path in arguments.other_gains]
     metrics = dict.fromkeys([*settings.get("judge_metrics", []), *settings.get("raters", [])])
     by_metric = gains_by_metric(list(metrics), others)
     table = build_table(name, settings, predictions, gains, segments, by_metric)
-    files = (arguments.predictions, arguments.gains, arguments.segments, arguments.other_gains)
+    files = (arguments.predictions, arguments.gains, arguments.segments, arguments.other_gains,
+             arguments.flagged)  # fmt: skip
     record = provenance.describe("tables", settings, [path for paths in files for path in paths])
-    write_renderings(table, name, arguments.out)
+    record |= {"notes": notes}
+    write_renderings(table, name, arguments.out, notes)
     tables.write(table, arguments.out, name, record)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from routelmt.commands import add_out, add_settings
+from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
 
 # Option: table that its files hold, and what of.
 FILES = {
@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, (_, about) in FILES.items():
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=about)
     add_settings(parser, "budgets, risk_edges, cases {limit, per_direction}, oracles, random")
+    add_flagged(parser)
     add_out(parser)
 
 
@@ -34,12 +35,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     settings = arguments.settings
     files = {name.replace("-", "_"): table for name, (table, _) in FILES.items()}
-    given = {name: tables.read_all(getattr(arguments, name), t) for name, t in files.items()}
+    read, left_out = kept_reader(arguments)
+    given = {name: read(getattr(arguments, name), t) for name, t in files.items()}
     evaluation = evaluated_requests(
         given.pop("predictions"), given["gains"], settings.get("routers")
     )
     found = cases(settings, evaluation, given)
     parents = [path for name in files for path in getattr(arguments, name)]
-    record = provenance.describe("cases", settings, parents) | {"notes": list(found.notes)}
-    write_renderings(found.table, "cases", arguments.out, found.notes)
+    notes = [*found.notes, *left_out]
+    record = provenance.describe("cases", settings, [*parents, *arguments.flagged])
+    record |= {"notes": notes}
+    write_renderings(found.table, "cases", arguments.out, notes)
     tables.write(found.table, arguments.out, "cases", record)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from routelmt.commands import add_out, add_settings
+from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, about in files.items():
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=about)
     add_settings(parser, "budgets, bootstrap, stream and what else shapes the table")
+    add_flagged(parser)
     add_out(parser)
 
 
@@ -34,12 +35,13 @@ def run(arguments: argparse.Namespace) -> None:
     if name not in BUILDERS:
         raise UserError(f"--table: '{name}' is not one of {', '.join(BUILDERS)}.")
     columns = [*tables.JOIN_KEY, "domain"]
+    read, notes = kept_reader(arguments)
     deployment = read_deployment(
-        tables.read_all(arguments.predictions, "predictions"),
-        tables.read_all(arguments.gains, "gains"),
-        tables.read_all(arguments.calibration_predictions, "predictions"),
-        tables.read_all(arguments.calibration_gains, "gains"),
-        tables.read_all(arguments.segments, "segments", columns),
+        read(arguments.predictions, "predictions"),
+        read(arguments.gains, "gains"),
+        read(arguments.calibration_predictions, "predictions"),
+        read(arguments.calibration_gains, "gains"),
+        read(arguments.segments, "segments", columns),
         settings.get("routers"),
     )
     table = build_deployment_table(name, settings, deployment)
@@ -49,7 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
         *arguments.segments,
         *arguments.calibration_predictions,
         *arguments.calibration_gains,
+        *arguments.flagged,
     ]
-    record = provenance.describe("deployment_tables", settings, parents)
-    write_renderings(table, name, arguments.out)
+    record = provenance.describe("deployment_tables", settings, parents) | {"notes": notes}
+    write_renderings(table, name, arguments.out, notes)
     tables.write(table, arguments.out, name, record)

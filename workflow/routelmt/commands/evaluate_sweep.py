@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from routelmt.commands import add_out, add_settings
+from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
 
 TABLES = ("sweep", "sweep_domains")
 
@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--segments", type=Path, nargs="*", default=[], help="of every test set, for sweep_domains"
     )
     add_settings(parser, "sweep, setting, points, budgets, bootstrap, oracles, random; domains")
+    add_flagged(parser)
     add_out(parser)
 
 
@@ -30,16 +31,17 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.evaluate.sweeps import sweep_domains, sweep_table
 
     name, settings = arguments.table, arguments.settings
-    predictions = tables.read_all(arguments.predictions, "predictions")
-    gains = tables.read_all(arguments.gains, "gains")
+    read, notes = kept_reader(arguments)
+    predictions = read(arguments.predictions, "predictions")
+    gains = read(arguments.gains, "gains")
     if name == "sweep":
         table = sweep_table(settings, predictions, gains)
     elif arguments.segments:
-        segments = tables.read_all(arguments.segments, "segments")
+        segments = read(arguments.segments, "segments")
         table = sweep_domains(settings, predictions, gains, segments)
     else:
         raise UserError("--table sweep_domains needs --segments of every test set.")
-    parents = [*arguments.predictions, *arguments.gains, *arguments.segments]
-    record = provenance.describe("sweeps", settings, parents)
-    write_renderings(table, name, arguments.out)
+    parents = [*arguments.predictions, *arguments.gains, *arguments.segments, *arguments.flagged]
+    record = provenance.describe("sweeps", settings, parents) | {"notes": notes}
+    write_renderings(table, name, arguments.out, notes)
     tables.write(table, arguments.out, name, record)

@@ -21,8 +21,9 @@ from routelmt.evaluate import inference
 from routelmt.evaluate.arrays import FloatArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
 from routelmt.evaluate.bootstrap import DirectionData, bootstrap_pareto
+from routelmt.evaluate.cost_curves import Spending, bootstrap_cost_aiq, zero_router_aiq
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST
+from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST, mixture
 from routelmt.evaluate.requests import Evaluation
 from routelmt.join import align
 from routelmt.progress import progress
@@ -88,7 +89,12 @@ def costs(
     prices = settings["cost"].get("prices")
     money = priced(seconds, prices, settings["cost"]) if prices else {}
     found: list[Row] = []
+    zero = [zero_router_aiq(direction) for direction in evaluation.directions]
+    zero.append(float(np.mean(zero)))
     for router in progress(evaluation.routers, "costs", "router"):
+        remark = mixture(rates, rated(settings["cost"], router))
+        areas = {unit: _aiq(settings, evaluation, router, tokens, own)
+                 for unit, own in (("seconds", seconds), ("money", money))}  # fmt: skip
         ledger = _ledger(settings, evaluation, router, tokens, seconds, steps)
         spent = _money(settings, evaluation, router, tokens, money, steps)
         quality = _curve(settings, evaluation, router, evaluation.directions, steps)
@@ -97,7 +103,11 @@ def costs(
                 found.append(
                     {"router": router, "direction": place, "budget": budget,
                      "role": role_of(router, settings), "quality": quality.value[p, b],
-                     "money": spent[p, b], "currency": prices and prices["currency"]}
+                     "money": spent[p, b], "currency": prices and prices["currency"],
+                     "aiq_zero": zero[p],
+                     "remark": remark}
+                    | {f"aiq_{unit}{end}": values[p] for unit, own in areas.items()
+                       for end, values in own.items()}
                     | ledger[p][b]
                 )  # fmt: skip
     return tables.from_rows("costs", found)
@@ -184,6 +194,13 @@ def guarded_costs(
         ),
         nothing if shared else signal.router,
     )
+
+
+def rated(cost: Mapping[str, Any], *routers: str) -> list[str]:
+    """The models, routers and metrics whose rates the costs under these routers rest on."""
+    metrics = [cost["routers"].get(router, {}).get("metric") for router in routers]
+    passes = [_pass_of(cost, router) for router in routers]
+    return [cost["small"], cost["large"], *routers, *passes, *filter(None, metrics)]
 
 
 def _pass_of(cost: Mapping[str, Any], router: str) -> str:
@@ -320,6 +337,37 @@ def _money(
         return np.full((len(evaluation.directions) + 1, len(steps)), np.nan)
     spending = spending_of(evaluation.directions, found, Costs._fields)
     return _curve(settings, evaluation, router, spending, steps).value
+
+
+def _aiq(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    router: str,
+    tokens: Sequence[tuple[Tokens, Tokens]],
+    rates: Rates,
+) -> dict[str, FloatArray]:
+    """AIQ over costs by place, and the ends of its interval; NaN where a rate is missing."""
+    try:
+        found = [request_costs(*pair, settings["cost"], router, rates) for pair in tokens]
+    except NoRate:
+        return dict.fromkeys(("", "_low", "_high"), np.full(len(tokens) + 1, np.nan))
+    spending = [
+        Spending(c.router + c.small, c.router_routed + c.small_routed + c.large_routed, c.small,
+                 c.large_routed)
+        for c in found
+    ]  # fmt: skip
+    columns = evaluation.columns[router]
+    chance = router in settings["random"]
+    own = [
+        replace(d, priorities={c: 0.0 * d.priorities[c] if chance else d.priorities[c]
+                               for c in columns})
+        for d in evaluation.directions
+    ]  # fmt: skip
+    bootstrap = settings["bootstrap"]
+    areas = bootstrap_cost_aiq(own, spending, bootstrap["replicates"], bootstrap["seed"])
+    figures = over_seeds(with_average(areas), columns, {router: columns}, bootstrap["seed"])
+    low, high = inference.percentile_limits(figures.samples[:, 0], bootstrap["level"])
+    return {"": figures.value[:, 0], "_low": low, "_high": high}
 
 
 def spending_of(

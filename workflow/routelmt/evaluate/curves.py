@@ -25,12 +25,13 @@ from routelmt.evaluate.bootstrap import (
 )
 from routelmt.evaluate.metrics import SMALLEST_HEADROOM
 
-CURVE_METRICS = ("apgr", "cpt_50", "cpt_80", "aiq", "auroc", "lpm", "mpm", "hcr")
+CURVE_METRICS = ("apgr", "cpt_50", "cpt_80", "aiq", "auroc", "lpm", "lpm_25_30", "mpm", "hcr")
 # Shares of Q_L - Q_S whose call rates CPT gives (RouteLLM).
 CPT_LEVELS = (0.5, 0.8)
-# Call rate that ends LPM's band, and the shares of Q_L - Q_S between which HCR's lies
-# (ProbeDirichlet).
+# LPM's band (ProbeDirichlet): from 0 to LOW_BUDGET in its formula, from LOW_BUDGET_START in its
+# experiments (lpm_25_30); and the shares of Q_L - Q_S between which HCR's lies.
 LOW_BUDGET = 0.30
+LOW_BUDGET_START = 0.25
 HIGH_BAND = (0.85, 0.95)
 # A replicate's neighbouring priorities count as tied as long as this many pieces are left. At
 # n = 3368 that moves no metric of a replicate by more than its standard error, nor their mean by
@@ -45,19 +46,20 @@ def bootstrap_curves(
 ) -> Estimates:
     """CURVE_METRICS of every router: point (directions, metrics, routers).
 
-    aiq, lpm and mpm are qualities (points of the 0-100 scale), the others shares of 1. apgr, cpt,
-    mpm and hcr are NaN unless Q_L > Q_S, mpm where its band is empty, auroc where all gains have
-    one sign. Replicates are those of bootstrap.bootstrap_table.
+    aiq (over the call rate; over costs: see cost_curves), lpm, lpm_25_30 and mpm are qualities
+    (points of the 0-100 scale), the others shares of 1. apgr, cpt, mpm and hcr are NaN unless
+    Q_L > Q_S, mpm where its band is empty, auroc where all gains have one sign. Replicates are
+    those of bootstrap.bootstrap_table.
     """
     kernels = [_curve_kernel(direction, CURVE_POINTS) for direction in directions]
     (found,) = bootstrap_estimates(directions, kernels, replicates, seed)
-    exact = [_curve_kernel(d, len(d.gain))(_once(d))[0] for d in directions]
+    exact = [_curve_kernel(d, len(d.gain))(once(d))[0] for d in directions]
     return Estimates(np.stack(exact)[..., 0], found.samples)
 
 
 def _curve_kernel(direction: DirectionData, points: int) -> Kernel:
     columns = [sorted_by(direction, values) for values in direction.priorities.values()]
-    routers = [_coarse(column, points) for column in columns]
+    routers = [coarse(column, points) for column in columns]
 
     def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
         small = weighted.ratio(weights @ direction.quality_small, weights.sum(axis=1))
@@ -69,19 +71,20 @@ def _curve_kernel(direction: DirectionData, points: int) -> Kernel:
     return kernel
 
 
-def _coarse(column: weighted.SortedColumn, points: int) -> weighted.SortedColumn:
+def coarse(column: weighted.SortedColumn, points: int) -> weighted.SortedColumn:
     """The column with neighbouring runs as one, at least `points` of them if it has so many."""
     runs = column.bounds.size - 1
     bounds = column.bounds[: -1 : max(1, runs // points)]
     return weighted.SortedColumn(column.order, np.append(bounds, column.bounds[-1]))
 
 
-def _once(direction: DirectionData) -> AnyArray:
+def once(direction: DirectionData) -> AnyArray:
+    """The requests as they are, as a block of one replicate."""
     return np.ones((1, len(direction.gain)), np.uint8)
 
 
 # CURVE_METRICS that are a quality: what the loop finds of them is above the small model's.
-_QUALITIES = [CURVE_METRICS.index(name) for name in ("aiq", "lpm", "mpm")]
+_QUALITIES = [CURVE_METRICS.index(name) for name in ("aiq", "lpm", "lpm_25_30", "mpm")]
 
 
 @compiled
@@ -117,8 +120,10 @@ def _metrics(
         pairs = without * (n - without)
         found[4, b] = (behind - without * without / 2) / pairs if pairs > 0 else np.nan
         found[5, b] = low / (n * n) / LOW_BUDGET
-        found[6, b] = _middle(x, y, total, low) / n
-        found[7, b] = 1 - _mean_place_in_band(x, y, total) / n
+        above = low - _area_to(x, y, LOW_BUDGET_START * n)
+        found[6, b] = above / (n * n) / (LOW_BUDGET - LOW_BUDGET_START)
+        found[7, b] = _middle(x, y, total, low) / n
+        found[8, b] = 1 - _mean_place_in_band(x, y, total) / n
     return found
 
 

@@ -38,6 +38,7 @@ from routelmt.evaluate.costs import (
     Row,
     Tokens,
     guarded_costs,
+    rated,
     rates_of,
     request_costs,
     spending_of,
@@ -45,6 +46,7 @@ from routelmt.evaluate.costs import (
 )
 from routelmt.evaluate.policy_tables import guards, seed_pairs
 from routelmt.evaluate.quality_tables import place_names
+from routelmt.evaluate.rates import mixture
 from routelmt.evaluate.requests import Evaluation
 from routelmt.evaluate.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER, UNGUARDED
 from routelmt.evaluate.selection import budget_count, eligible_counts, guarded_ranking, ranking
@@ -103,7 +105,13 @@ def guard_costs(
     for router in settings["random"]:
         for budget in settings["budgets"] if router in evaluation.columns else ():
             found += _by_chance(settings, evaluation, tokens, seconds, router, budget)
-    return tables.from_rows("guard_costs", found)
+    remarks = {
+        (router, guard): mixture(rates, rated(settings["cost"], router, guard))
+        for router, guard in dict.fromkeys((row["router"], row["guard"]) for row in found)
+    }
+    return tables.from_rows(
+        "guard_costs", [r | {"remark": remarks[r["router"], r["guard"]]} for r in found]
+    )
 
 
 def _row(known: Row, spent: _Spent, place: int) -> Row:

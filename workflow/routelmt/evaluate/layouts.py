@@ -296,6 +296,26 @@ def _overlap_cells(row: Row) -> tuple[Cell, ...]:
     return (*counts, *shares)
 
 
+_FLAGS = ("requests", "truncated", "degenerate", "length", "left_out")
+_FLAGS_NOTE = (
+    "Truncated: the metric saw only part of the texts. Degenerate: blank, runaway, or one piece "
+    "repeated; length: those that the limit of new tokens cut. Left out: requests that are not "
+    "evaluated for a flag of either model (leave_out in the config)."
+)
+
+
+def _flags(rows: list[Row]) -> list[Block]:
+    """A row per model, dataset and direction."""
+    lines = tuple(
+        ((row["model"], row["dataset"], row["direction"]),
+         tuple(Cell(f"{row[column]:,}") for column in _FLAGS))
+        for row in rows
+    )  # fmt: skip
+    columns = tuple(("translations", name.replace("_", " ")) for name in _FLAGS)
+    index = ("Model", "Dataset", "Direction")
+    return [Block("Flags of the translations", index, columns, lines, _FLAGS_NOTE)]
+
+
 _TRAINING_NOTE = (
     "Losses are in the unit that the router trains in; only those of one router compare. Epoch: "
     "with the lowest validation loss; of: epochs trained. Kept: the router has these weights."
@@ -351,9 +371,10 @@ ALL_METRICS = {
     "apgr": (1, 3, "APGR"),
     "cpt_50": (100, 1, "CPT(50 %) %"),
     "cpt_80": (100, 1, "CPT(80 %) %"),
-    "aiq": (1, 2, "AIQ"),
+    "aiq": (1, 2, "AIQ (call rate)"),
     "auroc": (1, 3, "AUROC"),
     "lpm": (1, 2, "LPM"),
+    "lpm_25_30": (1, 2, "LPM [0.25, 0.30]"),
     "mpm": (1, 2, "MPM"),
     "hcr": (1, 3, "HCR"),
     "rank": (1, 1, "rank"),
@@ -361,7 +382,9 @@ ALL_METRICS = {
 }
 _METRICS_NOTE = (
     "A dash: undefined, the reason is in the Parquet and CSV files. CPT: share of the requests at "
-    "which a share of Q_L - Q_S is reached. Pooled: all directions under one budget."
+    "which a share of Q_L - Q_S is reached. AIQ: over the call rate; table costs has it "
+    "over seconds and money. LPM: over call rates 0 to 0.30, and over 0.25 to 0.30. Pooled: all "
+    "directions under one budget."
 )
 
 
@@ -665,7 +688,9 @@ def _smallest_budget(rows: list[Row]) -> list[Block]:
 
 _COSTS_NOTE = (
     "For 1000 requests, at the rates of the rates table. Mean: were the routed requests as long as "
-    "all. Break-even: the budget at which the large model alone costs the same."
+    "all. Break-even: the budget at which the large model alone costs the same. AIQ: mean quality "
+    "under the hull over all budgets, from the small model's cost to the large one's; no router: "
+    "of the two models alone, mixed by chance."
 )
 
 
@@ -674,6 +699,7 @@ def _costs(rows: list[Row]) -> list[Block]:
     columns = [("seconds", label) for label in ("all", "router", "small", "large", "mean")]
     columns += [("% of all-large", "seconds"), ("router", "% of seconds")]
     columns += [("break-even", "budget %"), ("", "money"), ("", "quality")]
+    columns += [("AIQ over", label) for label in ("seconds", "money", "no router")]
     shown = [r for r in rows if abs(10 * r["budget"] - round(10 * r["budget"])) < 1e-9]
     return [
         Block(
@@ -685,10 +711,15 @@ def _costs(rows: list[Row]) -> list[Block]:
                 for row in shown
                 if row["direction"] == place
             ),
-            _COSTS_NOTE,
+            _with_remarks(_COSTS_NOTE, rows),
         )
         for place in _average_last(rows)
     ]
+
+
+def _with_remarks(note: str, rows: list[Row]) -> str:
+    """A note with what is said of the rates that rows rest on, each once."""
+    return " ".join([note, *(f"Seconds {r}." for r in _distinct(rows, "remark") if r)])
 
 
 def _cost_cells(row: Row) -> tuple[Cell, ...]:
@@ -700,6 +731,8 @@ def _cost_cells(row: Row) -> tuple[Cell, ...]:
         *(Cell(number(100 * row[name], 1)) for name in shares),
         Cell(number(row["money"], 4) + (f" {row['currency']}" if row["currency"] else "")),
         Cell(number(row["quality"], 2)),
+        *(_cell(row, name, ends=f"{name}_") for name in ("aiq_seconds", "aiq_money")),
+        Cell(number(row["aiq_zero"], 2)),
     )
 
 
@@ -797,7 +830,7 @@ def _guard_costs(rows: list[Row]) -> list[Block]:
                 for row in rows
                 if (row["budget"], row["direction"]) == (budget, place)
             ),
-            _GUARD_COSTS_NOTE,
+            _with_remarks(_GUARD_COSTS_NOTE, rows),
         )
         for budget in _distinct(rows, "budget")
         for place in _average_last(rows)
@@ -913,6 +946,7 @@ _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "guard_costs": _guard_costs,
     "datasheet": _datasheet,
     "contamination": _contamination,
+    "flags": _flags,
     "training": _training,
     "cases": _cases,
     "sweep": _sweep,

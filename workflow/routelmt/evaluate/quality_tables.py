@@ -80,7 +80,7 @@ def routers(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
 
 
 def comparisons(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
-    """Paired differences of HitRate and MeanΔ between all deployable routers.
+    """Paired differences of Spearman, HitRate and MeanΔ between all deployable routers.
 
     Holm's correction is over the router pairs of one metric, direction and budget: each such
     family answers one question, which router is better there.
@@ -92,7 +92,7 @@ def comparisons(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     if not pairs:
         return tables.arrow_schema("comparisons").empty_table()
     parts = []
-    for metric in ("hit_rate", "mean_delta"):
+    for metric in ("spearman", "hit_rate", "mean_delta"):
         figures = getattr(metrics, metric)
         for p, place in enumerate(place_names(evaluation)):
             for b, budget in enumerate(settings["budgets"]):

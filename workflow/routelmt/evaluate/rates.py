@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from routelmt.errors import UserError
 from routelmt.evaluate.arrays import FloatArray
@@ -114,6 +115,20 @@ def record_row(router: str, records: Sequence[Mapping[str, Any]], date: str) -> 
     seconds = [cost["milliseconds"] / 1000 for cost in costs]
     return _row(router, REQUEST, float(np.mean(seconds)), seconds, RECORD, costs[0]["device"],
                 costs[0].get("batches"), date, len(seconds))  # fmt: skip
+
+
+def mixture(rates: pa.Table, names: Sequence[str]) -> str | None:
+    """What a reader must know of costs that add up these names' rates, if they are of two kinds.
+
+    rates: a `rates` table. None where all were measured on one device, or are given.
+    """
+    measured = [r for r in rates.to_pylist() if r["name"] in names and r["origin"] != GIVEN]
+    devices = {r["name"]: r["device"] for r in measured}
+    if len(set(devices.values())) < 2:
+        return None
+    return "measured on several devices: " + ", ".join(
+        f"{name} on {device}" for name, device in devices.items()
+    )
 
 
 def given_rows(given: Mapping[str, Mapping[str, float]]) -> list[Row]:

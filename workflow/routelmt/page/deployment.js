@@ -26,6 +26,12 @@ function costsSection() {
       ? [numeric("money", `Money (${rows.find((row) => row.currency)?.currency})`, { digits: 4 })]
       : []),
     numeric("quality", "Quality"),
+    numeric("aiq_seconds", "AIQ over seconds", {
+      low: "aiq_seconds_low",
+      high: "aiq_seconds_high",
+      title: "mean quality under the hull over all budgets, between the two models' costs",
+    }),
+    numeric("aiq_zero", "AIQ without a router"),
   ];
   const table = grid(columns, { by: "Quality", down: true }, "Costs");
   const show = (chosen) => {
@@ -64,6 +70,9 @@ function costsSection() {
     own.element,
     picture.element,
     table.element,
+    distinct(rows, "remark")
+      .filter(Boolean)
+      .map((remark) => h("p", { class: "note" }, `Seconds ${remark}.`)),
   );
   return [element, () => show(own.chosen)];
 }

@@ -2,6 +2,7 @@
 function dataSection() {
   const sheet = rowsOf("datasheet");
   const shared = rowsOf("contamination");
+  const flags = rowsOf("flags");
   const training = rowsOf("training");
   const parts = [];
   if (sheet)
@@ -45,6 +46,30 @@ function dataSection() {
         { start: { direction: "all" }, caption: "Contamination" },
       ),
     );
+  if (flags?.length)
+    parts.push(
+      h("h3", {}, "Flags of the translations"),
+      h(
+        "p",
+        {},
+        "Translations of which the metric saw only a part, and those that are blank, " +
+          "runaway or one piece repeated. They are evaluated unless the config leaves them out.",
+      ),
+      explorer(
+        flags,
+        [["dataset", "Dataset"]],
+        [
+          text("model", "Model"),
+          text("direction", "Direction"),
+          whole("requests", "Translations"),
+          whole("truncated", "Truncated"),
+          whole("degenerate", "Degenerate"),
+          whole("length", "Cut by the limit"),
+          whole("left_out", "Requests left out"),
+        ],
+        { caption: "Flags" },
+      ),
+    );
   if (training?.length)
     parts.push(
       h("h3", {}, "Training: the epochs that were kept"),
@@ -65,7 +90,7 @@ function dataSection() {
     );
   if (!parts.length) return null;
   return [
-    section("data", "Data and training", null, ["datasheet", "contamination", "training"], parts),
+    section("data", "Data and training", null, ["datasheet", "contamination", "flags", "training"], parts),
   ];
 }
 

@@ -24,6 +24,7 @@ OPTIONAL = (
     "cases",
     "datasheet",
     "contamination",
+    "flags",
     "training",
 )
 PAGE_TABLES = (*REQUIRED, *OPTIONAL)
