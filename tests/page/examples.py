@@ -154,7 +154,7 @@ def guard_costs() -> Iterable[Row]:
             "role": "router", "degenerate": row["guard"] != "none"
             and row["quantile"] == row["budget"], "seconds": 36.4 + extra,
             **ends(36.4 + extra, 1.7, "seconds_"), "guard_seconds": extra,
-            "calibrated_seconds": 36.4 + extra * asked, "asked": asked, "reason": None,
+            "calibrated_seconds": 36.4 + extra * asked, "asked": asked, "reason": None, "remark": None,
         }  # fmt: skip
     for place, budget in product(PLACES, BUDGETS):
         yield {"router": "random", "guard": "none", "direction": place, "budget": budget,
@@ -163,7 +163,7 @@ def guard_costs() -> Iterable[Row]:
                **ends(9, 0.5, "mean_delta_"), **to_unguarded(1.0),
                "seconds": 32.9, **ends(32.9, 1.7, "seconds_"),
                "guard_seconds": 0.0, "calibrated_seconds": 32.9, "asked": 0.0,
-               "reason": None}  # fmt: skip
+               "reason": None, "remark": None}  # fmt: skip
 
 
 def domains() -> Iterable[Row]:
@@ -296,6 +296,12 @@ def contamination() -> Iterable[Row]:
                "direction": direction, "exact": 0, "near": 5, "group": 0, "removed": 5}  # fmt: skip
 
 
+def flags() -> Iterable[Row]:
+    for model, direction in product(("small", "large"), DIRECTIONS):
+        yield {"model": model, "dataset": "software-test", "direction": direction, "requests": 1050,
+               "truncated": 2, "degenerate": 7, "length": 5, "left_out": 0}  # fmt: skip
+
+
 def training() -> Iterable[Row]:
     for seed, epoch in product((0, 1), (1, 2, 3)):
         yield {"router": "routelmt", "seed": seed, "learning_rate": 0.003, "epoch": epoch,
@@ -308,7 +314,7 @@ MADE = {
     for f in (routers, pareto, comparisons, router_metrics, breakdown, cross_metric, noise, guards,
               guard_costs, domains,
               risk_buckets, streaming, calibration, reliability, drift, drift_paths, costs, budgets,
-              smallest_budget, cases, datasheet, contamination, training)
+              smallest_budget, cases, datasheet, contamination, flags, training)
 }  # fmt: skip
 
 
