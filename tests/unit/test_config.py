@@ -446,6 +446,18 @@ def test_a_router_is_charged_by_what_it_declares() -> None:
     assert cost["semantic-entropy"]["samples"] == 4
 
 
+def test_tables_figures_and_page_know_their_metric_and_what_is_from_scratch() -> None:
+    stages = settings.stage_settings(config.resolve(full(lambda c: None)))
+    tables, page = stages["tables"]["demo-full"], json.loads(stages["pages"]["demo-full"])
+    for table in map(json.loads, tables.values()):
+        assert table["about"]["metric"] == "chrf" and "scratch-qe" in table["about"]["from_scratch"]
+    assert all(router.startswith("scratch-") for router in page["from_scratch"])
+    assert json.loads(stages["figures"]["demo-full"]["pareto"])["metric"] == "chrf"
+    assert (
+        json.loads(stages["sweeps"]["demo-full"]["learning-curve"])["about"]["router"] == "routelmt"
+    )
+
+
 def test_what_predicts_points_of_gain_is_told_from_what_only_ranks() -> None:
     resolved = config.resolve(full(lambda c: None))
     spoken = {r for r, spec in resolved["routers"].items() if settings.predicts_gain(spec)}

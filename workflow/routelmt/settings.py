@@ -69,7 +69,7 @@ def stage_settings(config: Config) -> dict[str, Any]:
         "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
         "sweeps": {name: _sweep_settings(config, e) for name, e in config["experiments"].items()},
         "rates": {name: _given_rates(config, e) for name, e in config["experiments"].items()},
-        "figures": dict.fromkeys([*FIGURES, *SWEEP_FIGURES], config["figures"]),
+        "figures": {name: _figure_settings(config, e) for name, e in config["experiments"].items()},
         "pages": {name: _page_settings(config, name) for name in config["experiments"]},
     }
     return {
@@ -79,9 +79,15 @@ def stage_settings(config: Config) -> dict[str, Any]:
 
 
 def _dump(value: Any, section: str) -> Any:
-    if section in ("tables", "data_tables", "bases", "in_model", "sweeps"):
+    if section in ("tables", "data_tables", "bases", "in_model", "sweeps", "figures"):
         return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
     return json.dumps(value, ensure_ascii=False)
+
+
+def _figure_settings(config: Config, experiment: Config) -> dict[str, Config]:
+    """The style of each figure, and the metric whose points its axes are in."""
+    style = config["figures"] | {"metric": experiment["metric"]}
+    return dict.fromkeys([*FIGURES, *SWEEP_FIGURES], style)
 
 
 def _page_settings(config: Config, experiment: str) -> dict[str, Any]:
@@ -89,7 +95,7 @@ def _page_settings(config: Config, experiment: str) -> dict[str, Any]:
     spec = config["experiments"][experiment]
     return {
         "experiment": experiment,
-        **{key: spec[key] for key in ("metric", "small", "large")},
+        **_about(config, spec, spec["routers"]),
         "languages": config["languages"],
         **{key: config["figures"][key] for key in ("palette", "curves")},
     }
@@ -188,11 +194,20 @@ def _given_rates(config: Config, experiment: Config) -> Config:
 
 def _evaluated(config: Config, experiment: Config, routers: list[str]) -> Config:
     return {
+        "about": _about(config, experiment, routers),
         "routers": routers,
         "bootstrap": experiment["bootstrap"],
         "leave_out": experiment["leave_out"],
         "oracles": [r for r in routers if not type_of(config, r).deployable],
         "random": [r for r in routers if config["routers"][r]["type"] == "random"],
+    }
+
+
+def _about(config: Config, experiment: Config, routers: list[str]) -> Config:
+    """What every table and page says of an experiment, and of those routers that need it said."""
+    return {
+        **{key: experiment[key] for key in ("metric", "small", "large")},
+        "from_scratch": [r for r in routers if config["routers"][r].get("from_scratch")],
     }
 
 
@@ -202,7 +217,9 @@ def _sweep_settings(config: Config, experiment: Config) -> dict[str, Any]:
     for name, sweep in experiment["sweeps"].items():
         points = {router: label for router, (label, _) in sweep_points(name, sweep).items()}
         routers = [*points, *references(config, experiment)]
-        found[name] = _evaluated(config, experiment, routers) | {
+        evaluated = _evaluated(config, experiment, routers)
+        found[name] = evaluated | {
+            "about": evaluated["about"] | {"router": sweep["router"]},
             "sweep": name,
             "setting": sweep["setting"],
             "points": points,

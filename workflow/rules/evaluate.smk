@@ -177,7 +177,7 @@ rule plot:
     log:
         "logs/plot/{experiment}/{figure}.log",
     params:
-        style=lookup("figures/{figure}", within=settings),
+        style=lookup("figures/{experiment}/{figure}", within=settings),
     shell:
         r"""
         python -m routelmt plot --figure {wildcards.figure} --tables {input.tables:q} \
@@ -259,7 +259,7 @@ rule plot_sweep:
     log:
         "logs/plot_sweep/{experiment}/{sweep}.log",
     params:
-        style=lookup("figures/sweep", within=settings),
+        style=lookup("figures/{experiment}/sweep", within=settings),
     shell:
         r"""
         python -m routelmt plot --figure sweep --tables {input.tables:q} \

@@ -151,7 +151,7 @@ def test_what_a_limit_leaves_out_is_said(built: Cases, asked: dict[str, Any]) ->
         f"en-ru at budget 0.3: {count} severe losses, the worst {LIMIT} are listed." in built.notes
     )
     titles = [block.title for block in blocks(built.table, "cases")]
-    assert f"Severe losses, en-ru, budget 0.3 ({LIMIT} of {count})" in titles
+    assert f"Severe losses, en-ru, p = 0.3 ({LIMIT} of {count})" in titles
 
 
 def test_the_order_of_the_rows_does_not_matter(

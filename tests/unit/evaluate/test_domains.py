@@ -159,7 +159,7 @@ def test_the_layout_has_a_block_of_figures_and_one_of_differences_per_place(
     made = domains(asked, evaluation)
     layout = blocks(made, "domains")
     assert len(layout) == 2 * 3 * 2  # budgets, places, figures and differences
-    assert layout[0].title == "Routers by domain at budget 0.3, en-ru"
+    assert layout[0].title == "Routers by domain at p = 0.3, en-ru"
     assert [group for group, _ in layout[0].columns] == ["talk"] * 4 + [IN_DOMAIN] * 4
     assert [group for group, _ in layout[1].columns] == ["talk"] * 4
     write_renderings(made, "domains", tmp_path / "domains.parquet")

@@ -49,7 +49,7 @@ def test_table_2_has_a_block_per_budget_and_every_router_in_it(
     built: dict[str, pa.Table],
 ) -> None:
     layout = blocks(built["routers"], "routers")
-    assert [block.title for block in layout] == ["Routers at budget 0.3", "Routers at budget 0.1"]
+    assert [block.title for block in layout] == ["Routers at p = 0.3", "Routers at p = 0.1"]
     for block in layout:
         assert [names for names, _ in block.rows] == [
             ("random (expectation)",), ("length",), ("learned",), ("gain-oracle",),
@@ -88,6 +88,28 @@ def test_rows_of_latex_and_markdown_have_as_many_cells_as_their_header(
     for block in (tmp_path / f"{name}.md").read_text().split("### ")[1:]:
         lines = [line for line in block.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) == 1
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_block_names_metric_and_models_and_encoders_that_are_none(
+    built: dict[str, pa.Table], name: str, tmp_path: Path
+) -> None:
+    about = {"metric": "xcomet-xxl", "small": "s", "large": "l", "from_scratch": ["learned"]}
+    write_renderings(built[name], name, tmp_path / f"{name}.parquet", about=about)
+    said = "Gains of l over s in points of xcomet-xxl (0-100). Small encoders from scratch"
+    captions = (tmp_path / f"{name}.tex").read_text().split(r"\caption{")[1:]
+    assert all("(xcomet-xxl). " in caption and said in caption for caption in captions)
+    assert len(captions) == len(blocks(built[name], name))
+    text = (tmp_path / f"{name}.md").read_text()
+    titles = [line for line in text.splitlines() if line.startswith("### ")]
+    assert all(title.endswith(" (xcomet-xxl)") for title in titles)
+    assert f"{said}, no pretrained ones such as XLM-R: learned." in text
+
+
+def test_guards_say_who_ranks(built: dict[str, pa.Table]) -> None:
+    (block, _) = blocks(built["guards"], "guards")
+    assert block.index[0] == "Ranked by" and block.title == "Guards at p = 0.3"
+    assert {names[0] for names, _ in block.rows} == {"learned"}
 
 
 def test_names_are_escaped(built: dict[str, pa.Table], tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_values_as_text_and_as_numbers(value: Any, text: str, number: float) -> 
 def test_the_layout_has_a_line_per_value_and_then_the_references(built: pa.Table) -> None:
     layout = blocks(built, "sweep")
     assert [block.title for block in layout] == [
-        "Sweep learning-curve at budget 0.3", "Sweep learning-curve at budget 0.1",
+        "Sweep learning-curve at p = 0.3", "Sweep learning-curve at p = 0.1",
     ]  # fmt: skip
     for block in layout:
         assert block.index == ("train_rows",)

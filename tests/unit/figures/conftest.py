@@ -27,7 +27,7 @@ def with_interval(value: float, width: float) -> dict[str, float]:
 
 @pytest.fixture(scope="session")
 def style() -> dict[str, Any]:
-    return {"width": 6.3, "dpi": 60, "font_size": 9, "palette": "okabe-ito"}
+    return {"width": 6.3, "dpi": 60, "font_size": 9, "palette": "okabe-ito", "metric": "chrf"}
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,13 @@ def test_drift_has_a_panel_per_scenario_and_direction_and_a_line_per_policy(
     assert len(figure.axes) == 6
     shown = [line.get_ydata()[-1] for line in figure.axes[0].lines if len(line.get_ydata()) == 3]
     assert shown == pytest.approx([60, 40, 31])
-    for part in ("sudden drift", "gradual drift", "router entropy", "controller", "without drift"):
+    for part in (
+        "sudden drift",
+        "gradual drift",
+        "entropy, p = 0.3",
+        "controller",
+        "without drift",
+    ):
         assert part in texts(figure)
     empty = {"drift_paths": evaluation_tables["drift_paths"].slice(0, 0)}
     assert "no two datasets" in texts(drawn("drift", empty, style))

@@ -93,6 +93,23 @@ def test_every_router_and_place_is_named(
         assert place in shown
 
 
+BY_METRIC = ("pareto", "comparison", "risk_buckets", "guards", "who_beats_whom", "reliability",
+             "cost_pareto", "router_costs", "guard_costs")  # fmt: skip
+AT_A_BUDGET = {*BY_METRIC, "drift"} - {"reliability"}
+
+
+@pytest.mark.parametrize("name", sorted({*BY_METRIC, *AT_A_BUDGET}))
+def test_metric_p_and_the_ranking_router_are_named(
+    name: str, evaluation_tables: dict[str, pa.Table], style: dict[str, Any]
+) -> None:
+    figure = drawn(name, evaluation_tables, style | {"metric": "xcomet-xxl"})
+    shown = texts(figure).replace("\u00a0", " ")
+    assert ("xcomet-xxl" in shown) == (name in BY_METRIC)
+    assert ("p = 0.3" in shown) == (name in AT_A_BUDGET)
+    if name in ("guards", "guard_costs"):
+        assert "a-learned-one ranks" in shown
+
+
 def test_the_guards_figure_names_guards_and_marks_the_degenerate_point(
     evaluation_tables: dict[str, pa.Table], style: dict[str, Any]
 ) -> None:

@@ -53,7 +53,7 @@ def test_areas_and_labels_are_seconds(
     assert max(areas) / min(areas) == pytest.approx(40 / 25)
     shown = texts(figure)
     for part in ("40.0 s", "30.0 s", "25.0 s", "random", "no guard", "quantile = budget",
-                 "a-learned-one ranks, budget 30%", "guard entropy"):  # fmt: skip
+                 "a-learned-one ranks, p = 0.3", "guard entropy"):  # fmt: skip
         assert part in shown
     assert shown.count(" s\n") + shown.endswith(" s") == 4  # both rings, unguarded, random
 
@@ -82,7 +82,7 @@ def test_every_ranking_router_has_a_panel_and_without_guards_the_figure_says_so(
     both = pa.concat_tables([own.set_column(0, own.schema.field(0), names), table])
     figure = drawn(evaluation_tables | {"guard_costs": both}, style)
     assert [axis.get_title() for axis in figure.axes] == [
-        "length ranks, budget 30%", "a-learned-one ranks, budget 30%"
+        "length ranks, p = 0.3", "a-learned-one ranks, p = 0.3"
     ]  # fmt: skip
     empty = drawn(evaluation_tables | {"guard_costs": table.slice(0, 0)}, style)
     assert EMPTY in texts(empty)

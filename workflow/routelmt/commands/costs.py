@@ -55,5 +55,5 @@ def run(arguments: argparse.Namespace) -> None:
     parents = [p for n in ("predictions", "gains", "small", "large", "rates", "flagged")
                for p in getattr(arguments, n)]  # fmt: skip
     record = provenance.describe("cost_table", settings, parents) | {"notes": notes}
-    write_renderings(table, name, arguments.out, notes)
+    write_renderings(table, name, arguments.out, notes, settings.get("about"))
     tables.write(table, arguments.out, name, record)

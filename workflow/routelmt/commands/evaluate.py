@@ -45,5 +45,5 @@ def run(arguments: argparse.Namespace) -> None:
              arguments.flagged)  # fmt: skip
     record = provenance.describe("tables", settings, [path for paths in files for path in paths])
     record |= {"notes": notes}
-    write_renderings(table, name, arguments.out, notes)
+    write_renderings(table, name, arguments.out, notes, settings.get("about"))
     tables.write(table, arguments.out, name, record)

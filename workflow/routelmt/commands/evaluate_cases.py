@@ -45,5 +45,5 @@ def run(arguments: argparse.Namespace) -> None:
     notes = [*found.notes, *left_out]
     record = provenance.describe("cases", settings, [*parents, *arguments.flagged])
     record |= {"notes": notes}
-    write_renderings(found.table, "cases", arguments.out, notes)
+    write_renderings(found.table, "cases", arguments.out, notes, settings.get("about"))
     tables.write(found.table, arguments.out, "cases", record)

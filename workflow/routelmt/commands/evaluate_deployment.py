@@ -54,5 +54,5 @@ def run(arguments: argparse.Namespace) -> None:
         *arguments.flagged,
     ]
     record = provenance.describe("deployment_tables", settings, parents) | {"notes": notes}
-    write_renderings(table, name, arguments.out, notes)
+    write_renderings(table, name, arguments.out, notes, settings.get("about"))
     tables.write(table, arguments.out, name, record)

@@ -43,5 +43,5 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("--table sweep_domains needs --segments of every test set.")
     parents = [*arguments.predictions, *arguments.gains, *arguments.segments, *arguments.flagged]
     record = provenance.describe("sweeps", settings, parents) | {"notes": notes}
-    write_renderings(table, name, arguments.out, notes)
+    write_renderings(table, name, arguments.out, notes, settings.get("about"))
     tables.write(table, arguments.out, name, record)

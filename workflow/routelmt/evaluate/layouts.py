@@ -102,7 +102,7 @@ def _routers(rows: list[Row]) -> list[Block]:
     labels = {row["router"]: router_name(row) for row in rows}
     return [
         Block(
-            f"Routers at budget {budget:g}",
+            f"Routers at p = {budget:g}",
             ("Router",),
             tuple((direction, METRIC_NAMES[metric]) for direction, metric in columns),
             tuple(
@@ -136,7 +136,7 @@ def _comparisons(rows: list[Row]) -> list[Block]:
             lines.append((pair, tuple(cells)))
         columns = [("difference", place) for place in places]
         columns += [("test on the average", label) for label, _, _ in tests]
-        title = f"Differences in {METRIC_NAMES[metric]} at budget {budget:g}"
+        title = f"Differences in {METRIC_NAMES[metric]} at p = {budget:g}"
         result.append(Block(title, ("Router", "minus"), tuple(columns), tuple(lines)))
     return result
 
@@ -167,7 +167,7 @@ def _risk_buckets(rows: list[Row]) -> list[Block]:
     labels = {row["router"]: router_name(row) for row in rows}
     return [
         Block(
-            f"Routed requests at budget {budget:g}, {place}",
+            f"Routed requests at p = {budget:g}, {place}",
             ("Router",),
             tuple(("% of the routed requests", b.replace("_", " ")) for b in RISK_BUCKETS),
             tuple(
@@ -202,8 +202,8 @@ def _guards(rows: list[Row]) -> list[Block]:
             cells += [_cell(r, "mean_delta", 1, 2, "mean_delta_") for r in own]
             lines.append(((router, guarded_by, f"{quantile:g}"), tuple(cells)))
         columns = [("severe loss %", p) for p in places] + [("MeanΔ", p) for p in places]
-        index = ("Router", "Guard", "Quantile")
-        result.append(Block(f"Guards at budget {budget:g}", index, tuple(columns), tuple(lines)))
+        index = ("Ranked by", "Guard", "Quantile")
+        result.append(Block(f"Guards at p = {budget:g}", index, tuple(columns), tuple(lines)))
     return result
 
 
@@ -356,7 +356,7 @@ def _sweep(rows: list[Row]) -> list[Block]:
     ]
     name, setting = rows[0]["sweep"], rows[0]["setting"]
     return [
-        replace(block, title=f"Sweep {name} at budget {budget:g}", index=(setting,))
+        replace(block, title=f"Sweep {name} at p = {budget:g}", index=(setting,))
         for block, budget in zip(_routers(shown), _distinct(rows, "budget"), strict=True)
     ]
 
@@ -395,7 +395,7 @@ def _metric_cell(row: Row) -> Cell:
 
 def _metric_column(row: Row) -> tuple[str, str]:
     """Group and label of a metric's column."""
-    group = "whole curve" if row["budget"] is None else f"budget {row['budget']:g}"
+    group = "whole curve" if row["budget"] is None else f"p = {row['budget']:g}"
     return group, ALL_METRICS[row["metric"]][2]
 
 
@@ -440,7 +440,7 @@ def _breakdown(rows: list[Row]) -> list[Block]:
                 columns = {r["group"]: ("domain", r["group"]) for r in here}
             if not shown:
                 continue
-            name = ALL_METRICS[metric][2] + ("" if budget is None else f" at budget {budget:g}")
+            name = ALL_METRICS[metric][2] + ("" if budget is None else f" at p = {budget:g}")
             result.append(
                 Block(
                     f"{name} by {by}, {place}",
@@ -513,7 +513,7 @@ def _cross_metric(rows: list[Row]) -> list[Block]:
             for router, label in labels.items()
         ]
         heads = tuple((f"judged by {judge}", ALL_METRICS[m][2]) for judge, m, _ in columns)
-        title = f"Routers judged by several metrics at budget {budget:g}"
+        title = f"Routers judged by several metrics at p = {budget:g}"
         result.append(Block(title, ("Router",), heads, tuple(lines)))
     tau = [row for row in rows if row["router"] is None]
     if tau:
@@ -524,7 +524,7 @@ def _cross_metric(rows: list[Row]) -> list[Block]:
             for judge, budget in _distinct(tau, "judge", "budget")
         ]
         heads = tuple(("Kendall's tau with the own metric's ranking", p) for p in places)
-        result.append(Block("Agreement of rankings", ("Judge", "Budget"), heads, tuple(agreement)))
+        result.append(Block("Agreement of rankings", ("Judge", "p"), heads, tuple(agreement)))
     return result
 
 
@@ -552,7 +552,7 @@ def _stream_blocks(rows: list[Row], title: str) -> list[Block]:
     columns += [("offline", "quality"), ("alarm after", "rate"), ("alarm after", "traffic")]
     return [
         Block(
-            f"{title} at budget {budget:g}, {place}",
+            f"{title} at p = {budget:g}, {place}",
             ("Router", "Threshold"),
             tuple(columns),
             tuple(
@@ -589,7 +589,7 @@ def _drift_paths(rows: list[Row]) -> list[Block]:
         tuple(row[c] for c in ("scenario", "router", "policy", "budget", "direction")): row
         for row in rows
     }
-    index = ("Scenario", "Router", "Threshold", "Budget", "Direction")
+    index = ("Scenario", "Router", "Threshold", "p", "Direction")
     columns = (("at the end", "requests"), ("at the end", "rate %"))
     lines = tuple(
         ((*map(str, key),), (Cell(f"{row['request']:,}"), _cell(row, "rate", 100, 1)))
@@ -656,7 +656,7 @@ def _budgets(rows: list[Row]) -> list[Block]:
             cells += [Cell(number(100 * share, 1)) for share in shares]
             lines.append(((key[0], key[1].replace("_", " ")), tuple(cells)))
         index = ("Router", "Allocation")
-        result.append(Block(f"One budget of {budget:g}", index, tuple(columns), tuple(lines)))
+        result.append(Block(f"One budget of p = {budget:g}", index, tuple(columns), tuple(lines)))
     return result
 
 
@@ -678,7 +678,7 @@ def _smallest_budget(rows: list[Row]) -> list[Block]:
             cells += [_cell(row, "test_difference") for row in own]
             held = [row["direction"] for row in own if not row["held"]]
             lines.append(((router,), (*cells, Cell(", ".join(held) or "none"))))
-        columns = [("budget %", place) for place in places]
+        columns = [("p %", place) for place in places]
         columns += [("test quality - all-large", place) for place in places]
         columns.append(("beyond the tolerance", "in"))
         title = f"Smallest budget within {within:g} points of all-large"
@@ -688,7 +688,7 @@ def _smallest_budget(rows: list[Row]) -> list[Block]:
 
 _COSTS_NOTE = (
     "For 1000 requests, at the rates of the rates table. Mean: were the routed requests as long as "
-    "all. Break-even: the budget at which the large model alone costs the same. AIQ: mean quality "
+    "all. Break-even: the p at which the large model alone costs the same. AIQ: mean quality "
     "under the hull over all budgets, from the small model's cost to the large one's; no router: "
     "of the two models alone, mixed by chance."
 )
@@ -698,13 +698,13 @@ def _costs(rows: list[Row]) -> list[Block]:
     """Once per direction, at every tenth of the budget and the experiment's own."""
     columns = [("seconds", label) for label in ("all", "router", "small", "large", "mean")]
     columns += [("% of all-large", "seconds"), ("router", "% of seconds")]
-    columns += [("break-even", "budget %"), ("", "money"), ("", "quality")]
+    columns += [("break-even", "p %"), ("", "money"), ("", "quality")]
     columns += [("AIQ over", label) for label in ("seconds", "money", "no router")]
     shown = [r for r in rows if abs(10 * r["budget"] - round(10 * r["budget"])) < 1e-9]
     return [
         Block(
             f"Costs, {place}",
-            ("Router", "Budget"),
+            ("Router", "p"),
             tuple(columns),
             tuple(
                 ((router_name(row), f"{row['budget']:g}"), _cost_cells(row))
@@ -760,7 +760,7 @@ def _cases(rows: list[Row]) -> list[Block]:
         count = f"{len(shown)} of {own[0]['found']:,}"
         result.append(
             Block(
-                f"{_CASES[kind]}, {place}, budget {budget:g} ({count})",
+                f"{_CASES[kind]}, {place}, p = {budget:g} ({count})",
                 ("Case", "Gain", "", "Text"),
                 (("", "score"),),
                 tuple(line for row in shown for line in _case_lines(row)),
@@ -822,8 +822,8 @@ def _guard_costs(rows: list[Row]) -> list[Block]:
     columns += [("calibrated", "seconds"), ("calibrated", "asked %")]
     return [
         Block(
-            f"Guards and their costs at budget {budget:g}, {place}",
-            ("Router", "Guard", "Quantile"),
+            f"Guards and their costs at p = {budget:g}, {place}",
+            ("Ranked by", "Guard", "Quantile"),
             tuple(columns),
             tuple(
                 (_guard_names(row), _guard_cells(row))
@@ -868,7 +868,7 @@ def _domains(rows: list[Row]) -> list[Block]:
         for place in _average_last(rows)
         for block in _domain_blocks(
             [r for r in rows if (r["budget"], r["direction"]) == (budget, place)],
-            f"at budget {budget:g}, {place}",
+            f"at p = {budget:g}, {place}",
             ("value", "difference"),
             ("Routers by domain", "Differences to in-domain"),
         )
@@ -885,7 +885,7 @@ def _sweep_domains(rows: list[Row]) -> list[Block]:
         for place in _average_last(shown)
         for block in _domain_blocks(
             [r for r in shown if (r["budget"], r["direction"]) == (budget, place)],
-            f"at budget {budget:g}, {place}",
+            f"at p = {budget:g}, {place}",
             ("estimate", "difference"),
             (f"Sweep {rows[0]['sweep']} by domain", home),
         )

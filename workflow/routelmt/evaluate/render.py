@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,19 +40,47 @@ _MARKDOWN = {character: f"\\{character}" for character in "\\|*_`<>[]"}
 
 
 def write_renderings(
-    table: pa.Table, name: str, path: str | Path, notes: Sequence[str] = ()
+    table: pa.Table,
+    name: str,
+    path: str | Path,
+    notes: Sequence[str] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write X.csv, X.tex and X.md beside path, which is X.parquet; each is whole or absent.
 
     table: the table of that name, one with a layout; notes: what is said of it as a whole, such as
-    why it has no rows. The same table gives the same bytes.
+    why it has no rows. about: metric, small and large (names), from_scratch (routers), and router
+    where the table is of one; every block then states them. The same table gives the same bytes.
     """
     path, layout = Path(path), blocks(table, name)
+    if about is not None:
+        layout = [stated(block, about) for block in layout]
     with atomic_path(path.with_suffix(".csv")) as temporary:
         csv.write_csv(_flat(table), temporary)
     for suffix, text in ((".tex", latex(layout, notes)), (".md", markdown(layout, notes))):
         with atomic_path(path.with_suffix(suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def stated(block: Block, about: Mapping[str, Any]) -> Block:
+    """The block with its metric in the title, and whose gains they are in the note.
+
+    about: see write_renderings.
+    """
+    said = (
+        f"Gains of {about['large']} over {about['small']} in points of {about['metric']} (0-100)."
+    )
+    if about.get("router"):
+        said += f" Router: {about['router']}."
+    if about["from_scratch"]:
+        said += f" {from_scratch(about['from_scratch'])}"
+    note = " ".join(part for part in (said, block.note) if part)
+    return replace(block, title=f"{block.title} ({about['metric']})", note=note)
+
+
+def from_scratch(routers: Sequence[str]) -> str:
+    """What a reader must know of routers whose encoder is not a pretrained one."""
+    return f"Small encoders from scratch, no pretrained ones such as XLM-R: {', '.join(routers)}."
 
 
 def latex(layout: Iterable[Block], notes: Sequence[str] = ()) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER
-from routelmt.figures.panels import add_legend, drawn, panel_grid, places, routers, rows, title
+from routelmt.figures.panels import axis_titles, drawn, panel_grid, places, routers, rows, title
 from routelmt.figures.style import applied, looks
 
 if TYPE_CHECKING:
@@ -35,7 +35,13 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     layers = max(BAND_LAYERS, sum(role == ROUTER for _, role in found))
     with applied(style):
         headings = [title(place) for place in places(table)]
-        figure, panels, cell = panel_grid(style, headings, PANEL_HEIGHT, len(found))
+        handles = [
+            Line2D([], [], color=look[router].colour, linestyle=look[router].dashes,
+                   linewidth=look[router].width, marker=look[router].marker, markersize=3.2,
+                   label=router)
+            for router, _ in found
+        ]  # fmt: skip
+        figure, panels = panel_grid(style, headings, PANEL_HEIGHT, handles)
         for panel, place in zip(panels, places(table), strict=True):
             panel.axhline(0, color="#333333", linewidth=0.8, zorder=1)
             for router, role in found:
@@ -57,15 +63,9 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
                 )  # fmt: skip
             panel.set_xlim(0, 100)
             panel.set_xticks([0, 20, 40, 60, 80, 100])
-        figure.supxlabel(
-            "share that the threshold is calibrated for (%)", fontsize=style["font_size"]
-        )
-        figure.supylabel("realised − calibrated (percentage points)", fontsize=style["font_size"])
-        handles = [
-            Line2D([], [], color=look[router].colour, linestyle=look[router].dashes,
-                   linewidth=look[router].width, marker=look[router].marker, markersize=3.2,
-                   label=router)
-            for router, _ in found
-        ]  # fmt: skip
-        add_legend(figure, cell, handles)
+        axis_titles(
+            figure, style,
+            "p that the threshold is calibrated for (% of the requests)",
+            "realised − calibrated (percentage points)",
+        )  # fmt: skip
     return figure

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from routelmt.evaluate.roles import ORACLE, RANDOM
-from routelmt.figures.panels import average_first, head_line_panel, lines, routers, rows
+from routelmt.figures.panels import (
+    CHARACTER,
+    POINTS_PER_INCH,
+    at_budgets,
+    average_first,
+    axis_titles,
+    head_line_panel,
+    lines,
+    routers,
+    rows,
+    unit,
+)
 from routelmt.figures.style import Look, applied, looks, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS = {"mean_delta": ("MeanΔ (points)", "{:.1f}"), "hit_rate": ("HitRate (%)", "{:.0f}")}
+METRICS = {"mean_delta": ("MeanΔ", "{:.1f}"), "hit_rate": ("HitRate", "{:.0f}")}
 ROW_HEIGHT = 0.17
-PANEL_ROOM = 0.75
+PANEL_ROOM = 0.4
+AXIS_ROOM = 0.3
+# Inches: a narrower panel has no room for its numbers.
+NARROWEST = 0.75
 # Space at either end of an axis, as a share of what it shows.
 MARGIN = 0.08
 
@@ -34,25 +50,35 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     look = looks(routers(table), style["palette"])
     keys, names = lines(table)
     columns = average_first(table)
+    across = _across(style, names, len(columns))
+    deep = ceil(len(columns) / across)
     with applied(style):
-        figure = new_figure(style, len(METRICS) * (len(keys) * ROW_HEIGHT + PANEL_ROOM))
-        panels = figure.subplots(
-            len(METRICS), len(columns), sharey=True, sharex="row", squeeze=False,
-            width_ratios=[1.5, *(1.0 for _ in columns[1:])],
-        )  # fmt: skip
-        for (metric, (axis_label, number)), across in zip(METRICS.items(), panels, strict=True):
+        panel_height = len(keys) * ROW_HEIGHT + PANEL_ROOM
+        figure = new_figure(style, len(METRICS) * (deep * panel_height + AXIS_ROOM))
+        parts = figure.subfigures(len(METRICS), 1, squeeze=False)[:, 0]
+        for (metric, (name, number)), part in zip(METRICS.items(), parts, strict=True):
             shown = rows(table, metric=metric)
-            across[0].set_xlim(*_limits(shown))
-            for panel, place in zip(across, columns, strict=True):
+            panels = part.subplots(deep, across, sharex=True, sharey=True, squeeze=False)
+            for index, (panel, place) in enumerate(zip(panels.flat, columns, strict=False)):
+                panel.set_xlim(*_limits(shown))
                 values = {(r["router"], r["budget"]): r for r in shown if r["direction"] == place}
                 for at, key in enumerate(keys):
                     _dot(panel, at, values[key], look[key[0]], number)
                 _random_lines(panel, values)
-                head_line_panel(panel, place, first=panel is across[0])
-            across[len(columns) // 2].set_xlabel(axis_label)
-        panels[0][0].set_yticks(range(len(keys)), names)
-        panels[0][0].set_ylim(len(keys) - 0.4, -0.6)
+                head_line_panel(panel, place, first=index % across == 0)
+            for panel in panels.flat[len(columns) :]:
+                panel.axis("off")
+            panels[0][0].set_yticks(range(len(keys)), names)
+            panels[0][0].set_ylim(len(keys) - 0.4, -0.6)
+            of = unit(style) if metric == "mean_delta" else f"%, by {style['metric']}"
+            axis_titles(part, style, f"{name} ({of}), {at_budgets(table)}")
     return figure
+
+
+def _across(style: dict[str, Any], names: Sequence[str], panels: int) -> int:
+    """How many panels fit beside the names."""
+    beside = CHARACTER * max(map(len, names)) * (style["font_size"] - 1) / POINTS_PER_INCH
+    return max(1, min(panels, int((style["width"] - beside) / NARROWEST)))
 
 
 def _limits(shown: list[dict[str, Any]]) -> tuple[float, float]:

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER, labelled
 from routelmt.figures.panels import (
-    add_legend,
+    at_budgets,
+    axis_titles,
     drawn,
     empty_figure,
     panel_grid,
@@ -17,6 +18,7 @@ from routelmt.figures.panels import (
     routers,
     rows,
     title,
+    unit,
 )
 from routelmt.figures.style import Look, applied, looks
 
@@ -44,16 +46,19 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         if not found:
             return empty_figure(style, EMPTY)
         headings = [title(place) for place in places(table)]
-        figure, panels, cell = panel_grid(style, headings, PANEL_HEIGHT, len(found) + 1)
+        figure, panels = panel_grid(style, headings, PANEL_HEIGHT, _handles(found, look))
         for panel, place in zip(panels, places(table), strict=True):
             panel.axvline(100, **_ALL_LARGE, zorder=1)
             for router, role in found:
                 curve = rows(table, direction=place, router=router)
                 _curve(panel, curve, look[router], budgets, _LAYER[role])
             panel.margins(0.03)
-        figure.supxlabel("time, % of the large model's alone", fontsize=style["font_size"])
-        figure.supylabel("system quality (points)", fontsize=style["font_size"])
-        add_legend(figure, cell, _handles(found, look))
+        marked = at_budgets(tables["routers"])
+        axis_titles(
+            figure, style,
+            f"time, % of the large model's alone (markers: {marked})",
+            f"system quality ({unit(style)})",
+        )  # fmt: skip
     return figure
 
 

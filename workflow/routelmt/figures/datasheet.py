@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from routelmt.figures.panels import rows
+from routelmt.figures.panels import axis_titles, rows
 from routelmt.figures.style import applied, new_figure
 
 if TYPE_CHECKING:
@@ -32,10 +32,8 @@ COUNT_WIDTH = 48
 TITLE_PAD = 6
 # Texts of no word (punctuation only) have no place on a log axis; they stand here.
 SHORTEST = 0.7
-LABEL = (
-    "words per source, a Chinese or Japanese character counting as one\n"
-    "(line: 5th to 95th percentile, box: the middle half, tick: median)"
-)
+LABEL = "words per source, a Chinese or Japanese character counting as one"
+KEY = "(line: 5th to 95th percentile, box: the middle half, tick: median)"
 
 _Row = dict[str, Any]
 
@@ -70,7 +68,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         }
         _beside(panels[0], 1.0, "segments", **heading)
         _number_axis(panels[-1])
-        panels[-1].set_xlabel(LABEL)
+        axis_titles(figure, style, f"{LABEL} {KEY}")
     return figure
 
 

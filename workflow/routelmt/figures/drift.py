@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from routelmt.evaluate.roles import ROUTER
-from routelmt.figures.panels import empty_figure, routers, rows
+from routelmt.figures.panels import add_legend, axis_titles, empty_figure, routers, rows
 from routelmt.figures.style import PALETTES, applied, new_figure
 
 if TYPE_CHECKING:
@@ -59,12 +59,10 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         for panel, heading in zip(panels[0], SCENARIOS.values(), strict=True):
             panel.set_title(heading)
         panels[0][0].set_ylim(*_limits(table, router, budget))
-        figure.supxlabel("requests so far", fontsize=style["font_size"])
-        figure.supylabel(
-            f"routed so far (%), router {router}, budget {budget:.0%}", fontsize=style["font_size"]
-        )
-        handles = _handles(style["palette"])
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        axis_titles(
+            figure, style, f"requests so far; {router}, p = {budget:g}", "routed so far (%)"
+        )  # fmt: skip
+        add_legend(figure, style, _handles(style["palette"]))
     return figure
 
 

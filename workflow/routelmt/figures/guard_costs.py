@@ -8,7 +8,16 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, labelled
-from routelmt.figures.panels import empty_figure, routers, rows
+from routelmt.figures.panels import (
+    add_legend,
+    axis_titles,
+    columns_of,
+    empty_figure,
+    legend_height,
+    routers,
+    rows,
+    unit,
+)
 from routelmt.figures.style import RANDOM_COLOUR, Look, applied, looks, new_figure
 
 if TYPE_CHECKING:
@@ -18,7 +27,6 @@ if TYPE_CHECKING:
 UNGUARDED = "none"
 COLUMNS = 2
 PANEL_HEIGHT = 3.1
-LEGEND_LINE = 0.18  # inches
 # Square points of the dearest marker's area; all others are in proportion to their seconds.
 LARGEST_AREA = 75.0
 UNKNOWN_AREA = 20.0
@@ -52,9 +60,9 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         look = looks([*known.items(), *others], style["palette"])
         dearest = np.nanmax([0.0, *(row["seconds"] for row in shown)]) or np.nan
         handles = _handles(guards, look)
-        columns = min(COLUMNS, len(panels_of))
+        columns = columns_of(style, len(panels_of), COLUMNS)
         down = -(-len(panels_of) // columns)
-        height = down * PANEL_HEIGHT + LEGEND_LINE * (2 + len(handles) // 3)
+        height = down * PANEL_HEIGHT + legend_height(style, handles)
         figure = new_figure(style, height)
         axes = [*figure.subplots(down, columns, squeeze=False, sharex=True, sharey=True).flat]
         for panel in axes[len(panels_of) :]:
@@ -62,10 +70,13 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         for panel, (router, budget) in zip(axes, panels_of, strict=False):
             own = [row for row in shown if row["budget"] == budget]
             _panel(panel, own, router, look, dearest)
-            panel.set_title(f"{router} ranks, budget {budget:.0%}")
-        figure.supxlabel("MeanΔ of the routed requests (points)", fontsize=style["font_size"])
-        figure.supylabel("severe losses (% of the routed)", fontsize=style["font_size"])
-        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+            panel.set_title(f"{router} ranks, p = {budget:g}")
+        axis_titles(
+            figure, style,
+            f"MeanΔ of the routed requests ({unit(style)})",
+            "severe losses (% of the routed)",
+        )  # fmt: skip
+        add_legend(figure, style, handles)
     return figure
 
 

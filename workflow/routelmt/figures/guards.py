@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from routelmt.evaluate.roles import ORACLE, ROUTER, UNGUARDED, labelled
-from routelmt.figures.panels import add_legend, empty_figure, panel_grid, places, rows, title
+from routelmt.figures.panels import (
+    axis_titles,
+    empty_figure,
+    panel_grid,
+    places,
+    rows,
+    title,
+    unit,
+)
 from routelmt.figures.style import Look, applied, looks
 
 if TYPE_CHECKING:
@@ -33,16 +42,16 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         curves = _curves(table)
         look = dict(zip(curves, _looks(curves, style["palette"]), strict=True))
         headings = [title(place) for place in places(table)]
-        handles = _handles(look)
-        legend_rows = sum(1 + handle.get_label().count("\n") for handle in handles)
-        figure, panels, cell = panel_grid(style, headings, PANEL_HEIGHT, legend_rows)
+        figure, panels = panel_grid(style, headings, PANEL_HEIGHT, _handles(look))
         for panel, place in zip(panels, places(table), strict=True):
             for curve in curves:
                 _draw_curve(panel, _points(table, place, curve), look[curve], curve[3])
             panel.margins(0.09)
-        figure.supxlabel("severe losses (% of the routed requests)", fontsize=style["font_size"])
-        figure.supylabel("MeanΔ (points)", fontsize=style["font_size"])
-        add_legend(figure, cell, handles)
+        axis_titles(
+            figure, style,
+            f"severe losses (% of the routed requests){_of_all(curves)}",
+            f"MeanΔ ({unit(style)})",
+        )  # fmt: skip
     return figure
 
 
@@ -93,6 +102,15 @@ _DEGENERATE: dict[str, Any] = {
 }  # fmt: skip
 
 
+def _of_all(curves: Sequence[_Curve]) -> str:
+    """The ranking router and p, where all curves share them; else the legend names them."""
+    shared = {(router, budget) for router, _, _, budget in curves}
+    if len(shared) > 1:
+        return ""
+    ((router, budget),) = shared
+    return f"; {router} ranks, p\u00a0=\u00a0{budget:g}"
+
+
 def _handles(look: dict[_Curve, Look]) -> list[Any]:
     from matplotlib.lines import Line2D
 
@@ -100,7 +118,7 @@ def _handles(look: dict[_Curve, Look]) -> list[Any]:
     handles = []
     for (router, guard, oracle, budget), own in look.items():
         name = f"guard {labelled(guard, ORACLE if oracle else ROUTER)}"
-        name += f"\n{router}, {budget:.0%}" if several else ""
+        name += f"\n{router} ranks, p = {budget:g}" if several else ""
         handles.append(
             Line2D([], [], color=own.colour, linestyle=own.dashes, linewidth=own.width,
                    marker=own.marker, markersize=3.5, label=name)

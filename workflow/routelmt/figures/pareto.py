@@ -8,7 +8,17 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER, labelled
-from routelmt.figures.panels import add_legend, drawn, panel_grid, places, routers, rows, title
+from routelmt.figures.panels import (
+    at_budgets,
+    axis_titles,
+    drawn,
+    panel_grid,
+    places,
+    routers,
+    rows,
+    title,
+    unit,
+)
 from routelmt.figures.style import Look, applied, looks
 
 if TYPE_CHECKING:
@@ -40,7 +50,12 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     band = BAND_INK / max(BAND_LAYERS, deployable)
     with applied(style):
         headings = [title(place) for place in places(table)]
-        figure, panels, cell = panel_grid(style, headings, PANEL_HEIGHT, len(found))
+        handles = [
+            Line2D([], [], **_line(look[router]), marker=look[router].marker, markersize=4,
+                   label=labelled(router, role))
+            for router, role in found
+        ]  # fmt: skip
+        figure, panels = panel_grid(style, headings, PANEL_HEIGHT, handles)
         for panel, place in zip(panels, places(table), strict=True):
             for router, role in found:
                 curve = rows(table, direction=place, router=router)
@@ -49,14 +64,11 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
             panel.set_xlim(0, 1)
             panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
             panel.margins(y=0.03)
-        figure.supxlabel("share of requests to the large model", fontsize=style["font_size"])
-        figure.supylabel("system quality (points)", fontsize=style["font_size"])
-        handles = [
-            Line2D([], [], **_line(look[router]), marker=look[router].marker, markersize=4,
-                   label=labelled(router, role))
-            for router, role in found
-        ]  # fmt: skip
-        add_legend(figure, cell, handles)
+        axis_titles(
+            figure, style,
+            f"share of requests to the large model (markers: {at_budgets(tables['routers'])})",
+            f"system quality ({unit(style)})",
+        )  # fmt: skip
     return figure
 
 

@@ -8,7 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt.figures.panels import add_legend, drawn, empty_figure, panel_grid, routers, rows
+from routelmt.figures.panels import (
+    axis_titles,
+    drawn,
+    empty_figure,
+    panel_grid,
+    routers,
+    rows,
+    unit,
+)
 from routelmt.figures.style import Look, applied, looks
 
 if TYPE_CHECKING:
@@ -39,20 +47,22 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
             return empty_figure(style, EMPTY)
         places = sorted(directions, key=lambda place: place == ALL)
         headings = ["all requests" if place == ALL else place for place in places]
-        figure, panels, cell = panel_grid(style, headings, PANEL_HEIGHT, len(names) + 1)
-        for panel, place in zip(panels, places, strict=True):
-            for router in names:
-                _points(panel, rows(table, direction=place, router=router), look[router])
-            _diagonal(panel)
-        figure.supxlabel("mean predicted gain (points)", fontsize=style["font_size"])
-        figure.supylabel("mean observed gain (points)", fontsize=style["font_size"])
         handles = [
             Line2D([], [], linestyle="", color=look[router].colour, marker=look[router].marker,
                    markersize=4, label=router)
             for router in names
         ]  # fmt: skip
         handles.append(Line2D([], [], **_DIAGONAL, label="as predicted"))
-        add_legend(figure, cell, handles)
+        figure, panels = panel_grid(style, headings, PANEL_HEIGHT, handles)
+        for panel, place in zip(panels, places, strict=True):
+            for router in names:
+                _points(panel, rows(table, direction=place, router=router), look[router])
+            _diagonal(panel)
+        axis_titles(
+            figure, style,
+            f"mean predicted gain ({unit(style)})",
+            f"mean observed gain ({unit(style)})",
+        )  # fmt: skip
     return figure
 
 

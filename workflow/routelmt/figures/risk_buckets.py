@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from routelmt.figures.panels import COLUMNS, average_first, head_line_panel, lines, rows
+from routelmt.figures.panels import (
+    add_legend,
+    at_budgets,
+    average_first,
+    axis_titles,
+    columns_of,
+    head_line_panel,
+    legend_height,
+    lines,
+    rows,
+)
 from routelmt.figures.style import applied, new_figure
 
 if TYPE_CHECKING:
@@ -25,7 +35,7 @@ BUCKETS = {
 }  # fmt: skip
 ROW_HEIGHT = 0.19
 PANEL_ROOM = 0.55
-LEGEND_ROOM = 0.7
+AXIS_ROOM = 0.35
 
 
 def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
@@ -37,9 +47,11 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     keys, names = lines(table)
     columns = average_first(table)
     with applied(style):
-        across = min(COLUMNS, len(columns))
+        across = columns_of(style, len(columns))
         down = ceil(len(columns) / across)
-        height = down * (len(keys) * ROW_HEIGHT + PANEL_ROOM) + LEGEND_ROOM
+        handles = _handles(style["palette"])
+        height = down * (len(keys) * ROW_HEIGHT + PANEL_ROOM) + AXIS_ROOM
+        height += legend_height(style, handles)
         figure = new_figure(style, height)
         panels = [*figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat]
         for index, (panel, place) in enumerate(zip(panels, columns, strict=False)):
@@ -54,10 +66,12 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
             panel.axis("off")
         panels[0].set_yticks(range(len(keys)), names)
         panels[0].set_ylim(len(keys) - 0.4, -0.6)
-        size = style["font_size"]
-        figure.supxlabel("share of the routed requests, from the middle of the ties", fontsize=size)
-        handles = _handles(style["palette"])
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        axis_titles(
+            figure, style,
+            "share of the routed requests, from the middle of the ties "
+            f"(by {style['metric']}, {at_budgets(table)})",
+        )  # fmt: skip
+        add_legend(figure, style, handles)
     return figure
 
 

@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from routelmt.evaluate.roles import AVERAGE, ORACLE, labelled
 from routelmt.figures.panels import (
-    add_legend,
+    axis_titles,
     drawn,
     empty_figure,
     panel_grid,
     routers,
     rows,
+    unit,
 )
 from routelmt.figures.style import Look, applied, looks
 
@@ -43,22 +44,20 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     with applied(style):
         if not found:
             return empty_figure(style, EMPTY)
-        titles = [f"budget {budget:.0%}" for budget in budgets]
-        figure, panels, cell = panel_grid(style, titles, PANEL_HEIGHT, len(found))
-        for panel, budget in zip(panels, budgets, strict=True):
-            for router, role in found:
-                if router in points[budget]:
-                    _dot(panel, points[budget][router], look[router], role)
-            panel.margins(0.06)
-        figure.supxlabel("seconds for 1,000 requests", fontsize=style["font_size"])
-        panels[0].set_ylabel("MeanΔ (points)")
+        titles = [f"p = {budget:g}" for budget in budgets]
         handles = [
             Line2D([], [], linestyle="", color=look[router].colour, marker=look[router].marker,
                    markerfacecolor=_fill(look[router], role), markersize=4,
                    label=labelled(router, role))
             for router, role in found
         ]  # fmt: skip
-        add_legend(figure, cell, handles)
+        figure, panels = panel_grid(style, titles, PANEL_HEIGHT, handles)
+        for panel, budget in zip(panels, budgets, strict=True):
+            for router, role in found:
+                if router in points[budget]:
+                    _dot(panel, points[budget][router], look[router], role)
+            panel.margins(0.06)
+        axis_titles(figure, style, "seconds for 1,000 requests", f"MeanΔ ({unit(style)})")
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER, labelled
-from routelmt.figures.panels import add_legend, panel_grid, places, routers, rows, title
+from routelmt.figures.panels import axis_titles, panel_grid, places, rows, title, unit
 from routelmt.figures.style import Look, applied, looks
 
 if TYPE_CHECKING:
@@ -43,23 +43,21 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     budgets = sorted({row["budget"] for row in points})
     look = dict(zip(budgets, looks([(f"{b}", ROUTER) for b in budgets], style["palette"]).values(),
                     strict=True))  # fmt: skip
-    drawn: set[str] = set()
+    shown = {place: rows(table, direction=place, metric=METRIC) for place in places(table)}
+    tops = {place: _limits(here)[1] for place, here in shown.items()}
     with applied(style):
-        headings = [title(place) for place in places(table)]
-        figure, panels, cell = panel_grid(style, headings, PANEL_HEIGHT, len(routers(table)))
-        for panel, place in zip(panels, places(table), strict=True):
-            here = rows(table, direction=place, metric=METRIC)
+        handles = _handles(look, _lines_within(shown, tops))
+        headings = [title(place) for place in shown]
+        figure, panels = panel_grid(style, headings, PANEL_HEIGHT, handles)
+        for panel, (place, here) in zip(panels, shown.items(), strict=True):
             own = sorted((r for r in here if r["role"] == ROUTER), key=lambda r: r["position"])
             for at, budget in enumerate(budgets):
                 line = [row for row in own if row["budget"] == budget]
                 _line(panel, axis, line, look[budget], at - (len(budgets) - 1) / 2)
-            references = [row for row in here if row["role"] != ROUTER]
-            _fit(panel, [*own, *(row for row in references if row["role"] == RANDOM)])
-            drawn |= _references(panel, references)
+            panel.set_ylim(*_limits(here))
+            _references(panel, [row for row in here if row["role"] != ROUTER], tops[place])
             axis.apply(panel)
-        figure.supxlabel(points[0]["setting"], fontsize=style["font_size"])
-        figure.supylabel("MeanΔ (points)", fontsize=style["font_size"])
-        add_legend(figure, cell, _handles(table, look, drawn))
+        axis_titles(figure, style, points[0]["setting"], f"MeanΔ ({unit(style)})")
     return figure
 
 
@@ -130,24 +128,40 @@ def _line(panel: Axes, axis: _Axis, line: Sequence[_Row], look: Look, place: flo
     )  # fmt: skip
 
 
-def _fit(panel: Axes, shown: Sequence[_Row]) -> None:
-    ends = np.array([[row[end] for end in ("estimate", "low", "high")] for row in shown])
+def _limits(here: Sequence[_Row]) -> tuple[float, float]:
+    """Of an axis that has room for the points and for chance, not for an oracle far above."""
+    fitted = [row for row in here if row["role"] != ORACLE]
+    ends = np.array([[row[end] for end in ("estimate", "low", "high")] for row in fitted])
     finite = ends[np.isfinite(ends)]
-    if finite.size:
-        room = MARGIN * float(np.ptp(finite)) or 1.0
-        panel.set_ylim(float(finite.min()) - room, float(finite.max()) + 2 * room)
+    if not finite.size:
+        return 0.0, 1.0
+    room = MARGIN * float(np.ptp(finite)) or 1.0
+    return float(finite.min()) - room, float(finite.max()) + 2 * room
 
 
-def _references(panel: Axes, references: Sequence[_Row]) -> set[str]:
-    """Lines across the panel, or numbers beyond it; the routers that have a line."""
-    top = panel.get_ylim()[1]
+def _lines_within(
+    shown: Mapping[str, Sequence[_Row]], tops: Mapping[str, float]
+) -> list[tuple[str, str]]:
+    """(router, role) of the references that are a line in at least one panel."""
+    return list(
+        dict.fromkeys(
+            (row["router"], row["role"])
+            for place, here in shown.items()
+            for row in here
+            if row["role"] != ROUTER and row["estimate"] <= tops[place]
+        )
+    )
+
+
+def _references(panel: Axes, references: Sequence[_Row], top: float) -> None:
+    """Lines across the panel, or numbers at its upper edge, beyond which they are."""
     beyond = [row for row in references if row["estimate"] > top]
     within = [row for row in references if row["estimate"] <= top]
     for row in within:
         panel.axhline(row["estimate"], **_REFERENCE[row["role"]])
     if beyond:
         names = dict.fromkeys(row["router"] for row in beyond)
-        text = "; ".join(
+        text = "\n".join(
             f"{name} " + ", ".join(f"{r['estimate']:.1f}" for r in beyond if r["router"] == name)
             for name in names
         )
@@ -155,7 +169,6 @@ def _references(panel: Axes, references: Sequence[_Row]) -> set[str]:
             f"{text} ▴", (0.98, 0.98), xycoords="axes fraction", ha="right", va="top",
             fontsize="x-small", zorder=6,
         )  # fmt: skip
-    return {row["router"] for row in within}
 
 
 _REFERENCE: dict[str, dict[str, Any]] = {
@@ -164,15 +177,15 @@ _REFERENCE: dict[str, dict[str, Any]] = {
 }
 
 
-def _handles(table: pa.Table, look: dict[float, Look], drawn: set[str]) -> list[Any]:
+def _handles(look: dict[float, Look], references: Sequence[tuple[str, str]]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], color=own.colour, linestyle=own.dashes, linewidth=own.width,
-               marker=own.marker, markersize=4.5, label=f"budget {budget:.0%}")
+               marker=own.marker, markersize=4.5, label=f"p = {budget:g}")
         for budget, own in look.items()
     ]  # fmt: skip
-    for router, role in routers(table):
-        if router in drawn:
-            handles.append(Line2D([], [], **_REFERENCE[role], label=labelled(router, role)))
-    return handles
+    return handles + [
+        Line2D([], [], **_REFERENCE[role], label=labelled(router, role))
+        for router, role in references
+    ]

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.figures.panels import empty_figure, rows
+from routelmt.figures.panels import (
+    add_legend,
+    axis_titles,
+    columns_of,
+    empty_figure,
+    legend_height,
+    rows,
+)
 from routelmt.figures.style import PALETTES, applied, new_figure
 
 if TYPE_CHECKING:
@@ -20,7 +27,7 @@ EMPTY = "No router of this experiment was trained step by step."
 # Panels beside each other: as many as leave a heading room for a router's name.
 COLUMNS = 4
 PANEL_HEIGHT = 1.35
-LEGEND_ROOM = 0.35
+AXIS_ROOM = 0.3
 # Learning rates that were tried and not kept.
 PALE = 0.3
 # Room above and below the curves of the kept learning rate, as a share of what they span.
@@ -44,20 +51,20 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     with applied(style):
         if not names:
             return empty_figure(style, EMPTY)
-        across = min(COLUMNS, len(names))
+        across = columns_of(style, len(names), COLUMNS)
         down = ceil(len(names) / across)
-        figure = new_figure(style, down * PANEL_HEIGHT + LEGEND_ROOM + 0.3)
+        others = len(set(map(_run, table.to_pylist()))) > len(set(map(_run, _kept_runs(table))))
+        handles = _handles(PALETTES[style["palette"]], others)
+        height = down * PANEL_HEIGHT + legend_height(style, handles) + AXIS_ROOM
+        figure = new_figure(style, height)
         panels = [*figure.subplots(down, across, squeeze=False).flat]
         for panel, name in zip(panels, names, strict=False):
             _router(panel, rows(table, router=name), PALETTES[style["palette"]])
             panel.set_title(_short(name), fontsize=style["font_size"] - 2, pad=3)
         for panel in panels[len(names) :]:
             panel.axis("off")
-        figure.supxlabel("optimiser steps", fontsize=style["font_size"])
-        figure.supylabel("loss", fontsize=style["font_size"])
-        others = len(set(map(_run, table.to_pylist()))) > len(set(map(_run, _kept_runs(table))))
-        handles = _handles(PALETTES[style["palette"]], others)
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        axis_titles(figure, style, "optimiser steps", "loss")
+        add_legend(figure, style, handles)
     return figure
 
 

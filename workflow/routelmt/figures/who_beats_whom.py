@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from routelmt.evaluate.roles import AVERAGE, labelled
-from routelmt.figures.panels import empty_figure, rows
+from routelmt.figures.panels import (
+    CHARACTER,
+    POINTS_PER_INCH,
+    add_legend,
+    empty_figure,
+    legend_height,
+    rows,
+    unit,
+)
 from routelmt.figures.style import applied, new_figure
 
 if TYPE_CHECKING:
@@ -20,14 +29,14 @@ SIGNIFICANT = 0.05
 # A dark blue and a light orange: far apart in grey too, where the hatch tells them apart as well.
 WIN, LOSS, OPEN = "#0B4F8A", "#F5C27D", "#FFFFFF"
 HATCH = "////"
-# Inches: rows may not be taller, names and legend beside the matrix.
+# Inches: rows may not be taller, and what a heading takes.
 TALLEST_ROW = 0.4
-NAMES_SHARE = 0.24
-ROOM = 0.75
+TITLE_ROOM = 0.3
+# Height of a name as a share of its row.
+NAME_SHARE = 0.8
 # Width of a number as a multiple of its size; cells too narrow for the smallest have none.
 NUMBER_WIDTH = 3.3
 SMALLEST_NUMBER = 4.5
-POINTS_PER_INCH = 72
 EMPTY = "Fewer than two deployable routers: nobody to beat."
 
 _Pairs = dict[tuple[str, str], tuple[float, float]]  # (row, column) -> difference, Holm's p
@@ -45,20 +54,31 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
             return empty_figure(style, EMPTY)
         budgets = list(dict.fromkeys(row["budget"] for row in differences))
         names = _ranked(tables["routers"], differences, budgets[0])
-        cell = min(TALLEST_ROW, style["width"] * (1 - NAMES_SHARE) / len(names))
-        height = len(budgets) * (len(names) * cell + style["width"] * NAMES_SHARE * 0.6) + ROOM
+        cell, size = _sizes(style, list(names.values()))
+        beside = CHARACTER * max(map(len, names.values())) * size / POINTS_PER_INCH
+        height = len(budgets) * (len(names) * cell + beside + TITLE_ROOM)
+        height += legend_height(style, _handles()) + TITLE_ROOM
         figure = new_figure(style, height)
         panels = figure.subplots(len(budgets), 1, squeeze=False)[:, 0]
-        size = min(style["font_size"] - 1, 0.8 * cell * POINTS_PER_INCH)
         number = min(style["font_size"] - 1, cell * POINTS_PER_INCH / NUMBER_WIDTH)
         for panel, budget in zip(panels, budgets, strict=True):
             pairs = _pairs([row for row in differences if row["budget"] == budget])
             _matrix(panel, list(names), pairs, number if number > SMALLEST_NUMBER else None)
             _name_axes(panel, list(names.values()), size)
-            if len(budgets) > 1:
-                panel.set_title(f"budget {budget:.0%}")
-        figure.legend(handles=_handles(), loc="outside lower center", ncols=3)
+            panel.set_title(f"p = {budget:g}")
+        shown = f"MeanΔ of the row minus that of the column ({unit(style)})"
+        add_legend(figure, style, _handles(), below=shown)
     return figure
+
+
+def _sizes(style: dict[str, Any], names: Sequence[str]) -> tuple[float, float]:
+    """Inches of a cell, and points of the names: what lets both fit the width."""
+    ems = CHARACTER * max(map(len, names))
+    largest = style["font_size"] - 1
+    with_largest = (style["width"] - ems * largest / POINTS_PER_INCH) / len(names)
+    with_its_own = style["width"] / (len(names) + ems * NAME_SHARE)
+    cell = min(TALLEST_ROW, max(with_largest, with_its_own))
+    return cell, min(largest, NAME_SHARE * cell * POINTS_PER_INCH)
 
 
 def _ranked(routers: pa.Table, differences: list[dict[str, Any]], budget: float) -> dict[str, str]:
