@@ -449,7 +449,8 @@ def test_a_router_is_charged_by_what_it_declares() -> None:
 def test_tables_figures_and_page_know_their_metric_and_what_is_from_scratch() -> None:
     stages = settings.stage_settings(config.resolve(full(lambda c: None)))
     tables, page = stages["tables"]["demo-full"], json.loads(stages["pages"]["demo-full"])
-    for table in map(json.loads, tables.values()):
+    evaluated = [table for table in map(json.loads, tables.values()) if "bootstrap" in table]
+    for table in evaluated:
         assert table["about"]["metric"] == "chrf" and "scratch-qe" in table["about"]["from_scratch"]
     assert all(router.startswith("scratch-") for router in page["from_scratch"])
     assert json.loads(stages["figures"]["demo-full"]["pareto"])["metric"] == "chrf"
