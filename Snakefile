@@ -30,6 +30,19 @@ include: "workflow/rules/deploy.smk"
 include: "workflow/rules/page.smk"
 
 
+# Of every job before the first one starts: what is asked for must be there.
+onstart:
+    for job in workflow.dag.needrun_jobs():
+        job.resources
+
+
+# What a profile sets itself (set-resources) is no function of the rules above.
+for one in workflow.rules:
+    for name in limits:
+        if name in one.resources and not one.resources[name].is_evaluable():
+            within_limits(name, one.resources[name].value, f"rule {one.name}")
+
+
 report: "workflow/report/workflow.rst"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ TRAINED = 6  # xlmr-gain, xlmr-quality, ngram, frozen-ridge, routelmt, routelmt-
 IN_MODEL = 2  # of the trained ones: the adapters of the small model, asked in one pass
 TABLES, DATA_TABLES, DEPLOYMENT_TABLES, COST_TABLES, FIGURES = 8, 2, 7, 2, 13
 ELSEWHERE = 2  # test sets of other domains, of the paper
+SHARDS = 2  # of the paper's training set
 ROLES = 2  # every router is asked on the test sets and, for thresholds, on the validation sets
 
 
@@ -23,8 +25,12 @@ def test_the_paper_is_planned_whole(project: Path) -> None:
     assert job_counts(result.stdout + result.stderr) == {
         "fetch": 4,
         "read_segments": DATASETS * DIRECTIONS,
-        "translate": 2 * DATASETS * DIRECTIONS,
-        "score": 2 * (DATASETS + JUDGES * TEST_SETS) * DIRECTIONS,
+        "translate": 2 * (DATASETS - 1) * DIRECTIONS,
+        "translate_shard": 2 * SHARDS * DIRECTIONS,
+        "gather_hypotheses": 2 * DIRECTIONS,
+        "score": 2 * (DATASETS - 1 + JUDGES * TEST_SETS) * DIRECTIONS,
+        "score_shard": 2 * SHARDS * DIRECTIONS,
+        "gather_scores": 2 * DIRECTIONS,
         "label_gains": (DATASETS + JUDGES * TEST_SETS) * DIRECTIONS,
         "prefill_states": DATASETS * DIRECTIONS,  # of frozen-ridge: of training sets too
         "time_model": 2,
@@ -84,6 +90,48 @@ def test_the_experiments_for_one_gpu_are_planned_whole(project: Path, name: str)
     sharded = name == "smoke-gpu"  # the training set of two directions, in two shards
     assert counts.get("translate_shard", 0) == counts.get("score_shard", 0) == 8 * sharded
     assert counts["translate"] == 8 if sharded else 24
+
+
+def test_what_is_not_pinned_is_said_at_the_start(project: Path) -> None:
+    result = run(project, "--dry-run", "segments")
+    lines = (result.stdout + result.stderr).splitlines()
+    said = next(line for line in lines if line.startswith("Not pinned"))
+    assert "models.lmt-60-8b (NiuTrans/LMT-60-8B), routers.sentinel-src-24 (" in said
+    assert "xcomet" not in said and "xlmr" not in said and "0.6b" not in said
+    demo = run(project, "--profile", "profiles/demo", "--dry-run", "segments")
+    assert "Not pinned" not in demo.stdout + demo.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        (
+            ["--resources", "mem_mb=48000", "--", "hypotheses"],
+            ["'speed' of models.lmt-60-8b in the config asks for 64000", "together get 48000"],
+        ),
+        (["--resources", "gpu=0", "--", "gains"], ["gpu: 'speed' of models.lmt-60-", "get 0"]),
+        (
+            ["--resources", "mem_mb=5000", "--set-resources", "plot:mem_mb=6000", "--", "segments"],
+            ["mem_mb: rule plot asks for 6000, and all jobs together get 5000"],
+        ),
+    ],
+)
+def test_a_job_that_asks_for_more_than_there_is_stops_the_run(
+    project: Path, options: list[str], messages: list[str]
+) -> None:
+    result = run(project, "--dry-run", *options)
+    assert result.returncode == 1
+    for message in messages:
+        assert message in result.stdout + result.stderr
+
+
+def test_such_a_job_stops_a_real_run_before_anything_is_done(project: Path) -> None:
+    """Snakemake itself would look at a job's resources when its turn comes."""
+    config = ["--configfile", "profiles/demo/experiment.yaml"]
+    result = run(project, *config, "--cores", "1", "--resources", "mem_mb=1000", "--", "hypotheses")
+    assert result.returncode == 1
+    assert re.search(r"'speed' of models.demo-\w+ in the config asks for 1500", result.stderr)
+    assert not (project / "data/raw").exists() and not (project / "data/corpora").exists()
 
 
 def test_stages_can_be_asked_for_by_name(project: Path) -> None:

@@ -253,6 +253,15 @@ def speeds_of(config: Config) -> dict[str, Any]:
     return {"models": models, "small": small, "metrics": metrics, "routers": routers}
 
 
+def too_much(name: str, asked: int, limit: int, where: str) -> str:
+    """What to say of a job that asks for more of a resource than a run may use at a time."""
+    return (
+        f"{name}: {where} asks for {asked}, and all jobs together get {limit} ({name} under "
+        "'resources' of the profile, or --resources). With less than it needs the job would "
+        f"fail: raise {name} there if the machine has it, or lower it in the config."
+    )
+
+
 def _numbers(speed: Config) -> Config:
     """Resources are numbers and texts: no and yes as 0 and 1."""
     return {k: int(v) if isinstance(v, bool) else v for k, v in speed.items()}

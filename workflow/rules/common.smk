@@ -2,8 +2,9 @@
 from routelmt import config as configuration
 from routelmt.errors import UserError
 from routelmt.figures.registry import FIGURES
+from routelmt.pins import unpinned
 from routelmt.plan import Plan
-from routelmt.settings import speeds_of, stage_settings
+from routelmt.settings import speeds_of, stage_settings, too_much
 
 try:
     config = configuration.resolve(config)
@@ -19,9 +20,41 @@ settings = stage_settings(config)
 speeds = speeds_of(config)
 
 
+if workflow.is_main_process and (loose := unpinned(config)):
+    logger.warning(
+        "Not pinned, so the hub may give other files next time: "
+        f"{', '.join(loose)}. Set 'revision' ('encoder_revision') to the commit you use."
+    )
+
+# What Snakemake lowers jobs' demands to, in silence, even if they cannot run with it.
+limits = {
+    name: workflow.global_resources[name].value
+    for name in ("gpu", "mem_mb")
+    if name in workflow.global_resources
+}
+
+
+def within_limits(name, asked, where):
+    """The same, or an error if the profile never gives a job so much."""
+    if isinstance(asked, int) and asked > limits.get(name, asked):
+        raise WorkflowError(too_much(name, asked, limits[name], where))
+    return asked
+
+
+def available(query):
+    """A resource of the speed settings that is an error where the profile cannot give it."""
+    asked, (*place, name) = lookup(query, within=speeds), query.split("/")
+
+    def resource(wildcards):
+        where = f"'speed' of {'.'.join(place).format_map(wildcards)} in the config"
+        return within_limits(name, asked(wildcards), where)
+
+    return resource
+
+
 def growing(query):
-    """A resource of the speed settings that grows with each attempt of a job."""
-    asked = lookup(query, within=speeds)
+    """The same, and growing with each attempt of a job; then as far as the profile goes."""
+    asked = available(query)
 
     def resource(wildcards, attempt):
         return asked(wildcards) * attempt

@@ -70,7 +70,7 @@ rule time_model:
         tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
         data_parallel=lookup("models/{model}/data_parallel", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
-        gpu=lookup("models/{model}/gpu", within=speeds),
+        gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:

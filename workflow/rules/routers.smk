@@ -77,7 +77,7 @@ rule train_router:
         processes=lookup("routers/{experiment}/{router}/processes", within=speeds),
         save_minutes=lookup("routers/{experiment}/{router}/save_minutes", within=speeds),
         device=lookup("routers/{experiment}/{router}/device", within=speeds),
-        gpu=lookup("routers/{experiment}/{router}/gpu", within=speeds),
+        gpu=available("routers/{experiment}/{router}/gpu"),
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
         runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
@@ -155,7 +155,7 @@ rule predict:
     resources:
         batch_tokens=lookup("routers/{experiment}/{router}/batch_tokens", within=speeds),
         device=lookup("routers/{experiment}/{router}/device", within=speeds),
-        gpu=lookup("routers/{experiment}/{router}/gpu", within=speeds),
+        gpu=available("routers/{experiment}/{router}/gpu"),
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
         runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
@@ -202,7 +202,7 @@ rule predict_in_model:
     resources:
         batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
         device=lookup("small/{experiment}/device", within=speeds),
-        gpu=lookup("small/{experiment}/gpu", within=speeds),
+        gpu=available("small/{experiment}/gpu"),
         mem_mb=growing("small/{experiment}/mem_mb"),
         runtime=growing("small/{experiment}/runtime"),
     params:

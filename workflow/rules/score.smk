@@ -62,7 +62,7 @@ rule score:
         batch_tokens=lookup("metrics/{metric}/batch_tokens", within=speeds),
         block_rows=lookup("metrics/{metric}/block_rows", within=speeds),
         device=lookup("metrics/{metric}/device", within=speeds),
-        gpu=lookup("metrics/{metric}/gpu", within=speeds),
+        gpu=available("metrics/{metric}/gpu"),
         mem_mb=growing("metrics/{metric}/mem_mb"),
         runtime=growing("metrics/{metric}/runtime"),
     params:
@@ -192,7 +192,7 @@ rule score_samples:
         batch_tokens=lookup("metrics/{metric}/batch_tokens", within=speeds),
         block_rows=lookup("metrics/{metric}/block_rows", within=speeds),
         device=lookup("metrics/{metric}/device", within=speeds),
-        gpu=lookup("metrics/{metric}/gpu", within=speeds),
+        gpu=available("metrics/{metric}/gpu"),
         mem_mb=growing("metrics/{metric}/mem_mb"),
         runtime=growing("metrics/{metric}/runtime"),
     params:

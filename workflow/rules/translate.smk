@@ -53,7 +53,7 @@ rule translate:
         price_input=lookup("models/{model}/price_input", within=speeds),
         price_output=lookup("models/{model}/price_output", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
-        gpu=lookup("models/{model}/gpu", within=speeds),
+        gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
@@ -141,7 +141,7 @@ rule prefill_states:
     resources:
         batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
-        gpu=lookup("models/{model}/gpu", within=speeds),
+        gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
@@ -177,7 +177,7 @@ rule prefill_signals:
         batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
         tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
-        gpu=lookup("models/{model}/gpu", within=speeds),
+        gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
@@ -222,7 +222,7 @@ rule sample:
         price_input=lookup("models/{model}/price_input", within=speeds),
         price_output=lookup("models/{model}/price_output", within=speeds),
         device=lookup("models/{model}/device", within=speeds),
-        gpu=lookup("models/{model}/gpu", within=speeds),
+        gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:

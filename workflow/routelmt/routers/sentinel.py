@@ -45,8 +45,8 @@ _SHOWN = 3
 def predict(spec: Mapping[str, Any], inputs: RouterInputs, context: RouterContext) -> Priorities:
     """(score, -score) of each row: the higher the score, the easier the source.
 
-    spec: path, revision, encoder. The direction is not read. Raises UserError for a checkpoint
-    that is missing, cut short, or another kind of model.
+    spec: path, revision, encoder, encoder_revision. The direction is not read. Raises UserError for
+    a checkpoint that is missing, cut short, or another kind of model.
     """
     import torch
 
@@ -80,7 +80,8 @@ def load(spec: Mapping[str, Any], device: str) -> tuple[Encoder, Any]:
     state, hparams = _read(root / WEIGHTS)
     _check_hparams(hparams, root / WEIGHTS)
     name = spec.get("encoder") or hparams["pretrained_model"]
-    folder = find_folder(name, None, TOKENIZER_FILES, "sentinel's encoder", "encoder")
+    revision = spec.get("encoder_revision")
+    folder = find_folder(name, revision, TOKENIZER_FILES, "sentinel's encoder", "encoder")
     model = _encoder(folder, hparams["encoder_model"])
     estimator = _estimator(model.config.hidden_size, hparams)
     _fill({"encoder.model.": model, "estimator.ff.": estimator}, state, root / WEIGHTS)

@@ -21,8 +21,8 @@ from routelmt.score.comet.separate import SeparateScorer
 def open_scorer(settings: Mapping[str, Any], speed: Mapping[str, Any]) -> CometScorer:
     """The scorer with its model loaded on the device that `speed` names.
 
-    settings: path, revision, encoder, reference, dtype. Raises UserError for a model that cannot
-    be loaded, or that needs a reference where there is none, or the reverse.
+    settings: path, revision, encoder, encoder_revision, reference, dtype. Raises UserError for a
+    model that cannot be loaded, or that needs a reference where there is none, or the reverse.
     """
     import torch
 

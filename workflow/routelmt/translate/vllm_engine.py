@@ -24,6 +24,9 @@ from routelmt.translate.seeds import seed_of
 PREFILL_ROWS = 1024
 # Signals need room on the GPU beside vLLM: for the vocabulary projection and its logits.
 PREFILL_MEMORY = 0.8
+# Tokens of a block of the cache on a CPU, where vLLM's 128 would hold no prompt's prefix: without
+# that, every step of a beam search reads the whole prompt again for every beam.
+CPU_BLOCK = 32
 # What a config may say that makes logits more than states times the projection's weights.
 SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 # Set only where the user has not: on a CPU, vLLM stops without the first two of them.
@@ -171,6 +174,7 @@ class VllmEngine:
             max_logprobs=max(logprobs, 1),
             logprobs_mode="raw_logprobs",  # at temperature 1, whatever the samples' is
             generation_config="vllm",
+            **({"block_size": CPU_BLOCK} if self._on_cpu else {}),
         )
 
     def _decoded(self, ids: Sequence[int], logprob: float) -> Decoded:

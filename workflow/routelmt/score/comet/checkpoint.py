@@ -39,7 +39,9 @@ def load(settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     saved = _read(root / WEIGHTS)
     hparams = dict(saved["hyper_parameters"])
     encoder = find_encoder(
-        settings["encoder"] or hparams.get("pretrained_model", ""), bool(settings["encoder"])
+        settings["encoder"] or hparams.get("pretrained_model", ""),
+        settings.get("encoder_revision"),
+        bool(settings["encoder"]),
     )
     model = _build(kind, hparams, encoder, settings["dtype"], root)
     tokenizer = model.encoder.tokenizer.backend_tokenizer.to_str()

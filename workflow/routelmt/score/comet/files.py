@@ -36,13 +36,13 @@ def find_checkpoint(path: str, revision: str | None) -> Path:
     return root
 
 
-def find_encoder(name: str, chosen: bool) -> Path:
+def find_encoder(name: str, revision: str | None, chosen: bool) -> Path:
     """Folder with the encoder's config.json and tokenizer; UserError if there is none.
 
     chosen: whether the config names it, not the checkpoint.
     """
     who = "'encoder' in the config" if chosen else "what the checkpoint was trained from"
-    folder = _find(name, None, _ENCODER_FILES, f"encoder '{name}' ({who})", "encoder")
+    folder = _find(name, revision, _ENCODER_FILES, f"encoder '{name}' ({who})", "encoder")
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{folder}/config.json: no such file. An encoder is a folder with config.json and the "
