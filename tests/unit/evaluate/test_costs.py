@@ -1,5 +1,6 @@
 """Costs by hand, the break-even point where it must lie, and rates from jobs."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from routelmt.evaluate.costs import (
     break_even,
     costs,
     priced,
+    rated,
     rates_of,
     request_costs,
 )
@@ -26,9 +28,11 @@ from routelmt.evaluate.rates import (
     benchmark_rows,
     fit_jobs,
     given_rows,
+    mixture,
     record_row,
     timed_rows,
 )
+from routelmt.evaluate.render import write_renderings
 from routelmt.evaluate.requests import evaluated_requests
 
 ROUNDING = 1e-9
@@ -315,3 +319,45 @@ def test_aiq_over_costs_stands_beside_that_of_no_router(ledger: Any) -> None:
     assert ledger.loc[("lora", "average", 0.3)].aiq_seconds == pytest.approx(np.mean(both))
     unknown = ledger.loc["unmeasured"]
     assert unknown.aiq_seconds.isna().all() and unknown.aiq_zero.notna().all()
+
+
+def rates_of_two(device: str, batches: str | None) -> pa.Table:
+    rows = timed_rows("s", [0.1], [1.0], "2048 tokens", "a CPU", "2026-01-01")
+    rows += timed_rows("l", [0.1], [1.0], "2048 tokens", "a CPU", "2026-01-01")
+    rows += given_rows({"qe": {"seconds_per_request": 0.25}})
+    measured = {"milliseconds": 2.0, "device": device, "batches": batches}
+    for router in ("lora", "shared"):
+        recorded = record_row(router, [{"cost": measured}], "2026-01-01")
+        assert recorded is not None
+        rows.append(recorded)
+    return tables.from_rows("rates", rows)
+
+
+def test_a_cost_of_several_devices_or_batches_says_so_where_it_adds_them_up() -> None:
+    asked = {router: rated(COST, router) for router in ("lora", "shared", "free", "qe-deferral")}
+    assert set(asked["lora"]) == {"s", "l", "lora"} and set(asked["shared"]) == {"s", "l"}
+    assert set(asked["qe-deferral"]) == {"s", "l", "qe"}
+    alike = rates_of_two("a CPU", "2048 tokens")
+    assert {mixture(alike, names) for names in asked.values()} == {None}
+    elsewhere = rates_of_two("a GPU", None)
+    assert mixture(elsewhere, asked["lora"]) == (
+        "measured on several devices: s (a CPU), l (a CPU), lora (a GPU)"
+    )
+    assert {mixture(elsewhere, asked[r]) for r in ("shared", "free", "qe-deferral")} == {None}
+    other = mixture(rates_of_two("a CPU", "16384 tokens"), asked["lora"])
+    assert other == (
+        "measured in batches of several kinds: s (2048 tokens), l (2048 tokens), "
+        "lora (16384 tokens)"
+    )
+
+
+def test_the_remark_reaches_table_and_rendering(tmp_path: Path) -> None:
+    predictions, gains, hypotheses = requests()
+    evaluation = evaluated_requests(predictions, gains, ["lora", "random"])
+    table = costs(SETTINGS, evaluation, gains, hypotheses, rates_of_two("a GPU", None))
+    by_router = table.to_pandas().groupby("router").remark
+    assert by_router.get_group("lora").str.startswith("measured on several devices").all()
+    assert by_router.get_group("random").isna().all()
+    write_renderings(table, "costs", tmp_path / "costs.parquet")
+    for suffix in (".md", ".tex", ".csv"):
+        assert "measured on several devices" in (tmp_path / f"costs{suffix}").read_text()

@@ -198,9 +198,14 @@ def guarded_costs(
 
 def rated(cost: Mapping[str, Any], *routers: str) -> list[str]:
     """The models, routers and metrics whose rates the costs under these routers rest on."""
-    metrics = [cost["routers"].get(router, {}).get("metric") for router in routers]
-    passes = [_pass_of(cost, router) for router in routers]
-    return [cost["small"], cost["large"], *routers, *passes, *filter(None, metrics)]
+    names = [cost["small"], cost["large"]]
+    for router in routers:
+        spec = cost["routers"].get(router, {"terms": []})
+        if _OWN_PASS.intersection(spec["terms"]):
+            names += [router, _pass_of(cost, router)]
+        if "estimate" in spec["terms"]:
+            names.append(spec["metric"])
+    return names
 
 
 def _pass_of(cost: Mapping[str, Any], router: str) -> str:

@@ -113,22 +113,27 @@ def record_row(router: str, records: Sequence[Mapping[str, Any]], date: str) -> 
     if not costs:
         return None
     seconds = [cost["milliseconds"] / 1000 for cost in costs]
-    return _row(router, REQUEST, float(np.mean(seconds)), seconds, RECORD, costs[0]["device"],
+    devices = ", ".join(dict.fromkeys(cost["device"] for cost in costs))
+    return _row(router, REQUEST, float(np.mean(seconds)), seconds, RECORD, devices,
                 costs[0].get("batches"), date, len(seconds))  # fmt: skip
 
 
 def mixture(rates: pa.Table, names: Sequence[str]) -> str | None:
     """What a reader must know of costs that add up these names' rates, if they are of two kinds.
 
-    rates: a `rates` table. None where all were measured on one device, or are given.
+    rates: a `rates` table. None where all were measured on one device and in batches of one kind,
+    or are given. Decoding has batches of its own, which are not compared.
     """
     measured = [r for r in rates.to_pylist() if r["name"] in names and r["origin"] != GIVEN]
     devices = {r["name"]: r["device"] for r in measured}
-    if len(set(devices.values())) < 2:
-        return None
-    return "measured on several devices: " + ", ".join(
-        f"{name} on {device}" for name, device in devices.items()
-    )
+    batches = {r["name"]: r["batches"] for r in measured if r["batches"] and r["step"] != DECODE}
+    said = [
+        f"measured {what}: {', '.join(f'{name} ({kind})' for name, kind in found.items())}"
+        for what, found in (("on several devices", devices),
+                            ("in batches of several kinds", batches))
+        if len(set(found.values())) > 1
+    ]  # fmt: skip
+    return "; ".join(said) or None
 
 
 def given_rows(given: Mapping[str, Mapping[str, float]]) -> list[Row]:

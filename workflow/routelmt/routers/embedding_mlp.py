@@ -124,7 +124,7 @@ def train(
     reader = SourceReader(encoder.tokenizer, context.languages, spec["max_length"])
     began = time.monotonic()
     embeddings, truncated, texts = _embed_all(encoder, reader, [training, validation], context)
-    milliseconds = 1000 * (time.monotonic() - began) / texts
+    seconds = (time.monotonic() - began) / texts
     record = _record(spec, training, validation, context, start, reader, readout, found)
     record["rows"]["truncated"] = truncated
     mlp = _new_mlp(spec, embeddings[0], loss.outputs, context.seed)
@@ -142,9 +142,10 @@ def train(
     record |= {
         "result": run.result(rate, fits[rate]),
         "validation": routing_metrics(validation, priority),
-        "cost": {
-            "terms": list(ROUTER.costs), "milliseconds": milliseconds, "device": encoder.device,
-        },
+        "cost": run.measured(
+            ROUTER.costs, seconds, encoder.device, context.speed,
+            encoder.batch_tokens(context.speed["batch_tokens"]),
+        ),
         "about": _about(record),
     }  # fmt: skip
     with atomic_folder(out) as folder:

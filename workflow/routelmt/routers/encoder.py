@@ -137,7 +137,12 @@ def train(
 
     rate, fits = run.fit_rates(spec, context.seed, fit, regressor, work)
     if workers().main:
-        record |= _results(rate, fits[rate], readout, validation, regressor.device)
+        record |= _results(rate, fits[rate], readout, validation)
+        seconds = fits[rate].predict_seconds * workers().count / validation.rows
+        budget = regressor.batch_tokens(context.speed["batch_tokens"])
+        record["cost"] = run.measured(
+            ROUTER.costs, seconds, regressor.device, context.speed, budget
+        )
         if record["hypothesis"]:
             record["cost"]["terms"].insert(0, "decode")
         record["about"] = _about(record)
@@ -216,18 +221,12 @@ def _results(
     state: fitting.FitState,
     readout: Readout,
     validation: RouterInputs,
-    device: str,
 ) -> dict[str, Any]:
-    """result, validation and cost of the record."""
+    """result and validation of the record."""
     _, priority = readout.priorities(readout.answers(state.best_outputs.numpy()))
     return {
         "result": run.result(rate, state),
         "validation": routing_metrics(validation, priority),
-        "cost": {
-            "terms": list(ROUTER.costs),
-            "milliseconds": 1000 * state.predict_seconds / validation.rows,
-            "device": device,
-        },
     }
 
 

@@ -30,7 +30,7 @@ from routelmt.routers.training import fitting
 from routelmt.routers.training.accelerated import launch, worker_device, workers
 from routelmt.routers.training.card import card
 from routelmt.routers.training.losses import make_loss
-from routelmt.routers.training.run import fit_rates, result, resumable, rows_record
+from routelmt.routers.training.run import fit_rates, measured, result, resumable, rows_record
 from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
 
@@ -98,11 +98,9 @@ def train(
 
     rate, fits = fit_rates(spec, context.seed, fit, regressor, work)
     record |= _reached(rate, fits[rate], readout, wanted, validation)
-    record["cost"] = {
-        "terms": list(ROUTER.costs),
-        "milliseconds": 1000 * fits[rate].predict_seconds * group.count / validation.rows,
-        "device": device.partition(":")[0],
-    }
+    seconds = fits[rate].predict_seconds * group.count / validation.rows
+    budget = regressor.batch_tokens(context.speed["batch_tokens"])
+    record["cost"] = measured(ROUTER.costs, seconds, device, context.speed, budget)
     record["about"] = _about(record)
     if group.main:
         with atomic_folder(out) as folder:

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 # Positions whose logits over the whole vocabulary are in memory at a time.
 LOGIT_ROWS = 256
+# Measured on one core with a 3 M-parameter decoder (forward only, dynamic padding): batches of
+# 1,024, 4,096 and 16,384 tokens took 0.56, 0.62 and 1.11 s; large ones fall out of the cache.
+CPU_PASS_TOKENS = 2048
 
 
 def token_batches(
@@ -30,6 +33,14 @@ def token_batches(
         batches.append(order[start : start + rows])
         start += rows
     return batches if longest_first else batches[::-1]
+
+
+def pass_tokens(wanted: int, device: str) -> int:
+    """The token budget of one forward pass on a device.
+
+    Of the models' prefills and of the routers' passes alike: their seconds are added up.
+    """
+    return min(wanted, CPU_PASS_TOKENS) if device.startswith("cpu") else wanted
 
 
 def token_budget(budget: int) -> str:

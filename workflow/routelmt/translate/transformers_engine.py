@@ -12,7 +12,7 @@ import numpy as np
 from routelmt.device import find_device
 from routelmt.errors import UserError
 from routelmt.translate import beams
-from routelmt.translate.batches import token_batches, token_budget
+from routelmt.translate.batches import pass_tokens, token_batches, token_budget
 from routelmt.translate.engines import Decoded, Prefill
 from routelmt.translate.greedy import GreedyDecoder, Output
 from routelmt.translate.layer_states import LayerPooling, LayerStates
@@ -110,8 +110,8 @@ class TransformersEngine:
 
     @property
     def batches(self) -> str:
-        """See `engines.Engine`."""
-        return token_budget(self.batch_tokens)
+        """See `engines.Engine`; those of a prefill, which are a router's as well."""
+        return token_budget(pass_tokens(self.batch_tokens, self.model.device.type))
 
     def translate(
         self, prompts: Sequence[Sequence[int]], logprobs: bool = True
@@ -197,7 +197,8 @@ class TransformersEngine:
         ) -> Iterator[tuple[list[int], tuple[Prefill, LayerStates | None]]]:
             self.batch_tokens = budget
             left = np.array(rows, dtype=np.int64)
-            for batch in token_batches(lengths[left], budget):
+            tokens = pass_tokens(budget, self.model.device.type)
+            for batch in token_batches(lengths[left], tokens):
                 yield left[batch].tolist(), self._prefill(prompts, left[batch], lengths, pooling)
 
         return as_memory_allows(range(len(prompts)), self.batch_tokens, run)

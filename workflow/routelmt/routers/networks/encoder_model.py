@@ -22,10 +22,8 @@ from routelmt.progress import progress
 from routelmt.routers.networks.base_model import weights_hash
 from routelmt.routers.networks.hub import find_folder
 from routelmt.translate import prompts
-from routelmt.translate.batches import token_batches
+from routelmt.translate.batches import pass_tokens, token_batches
 
-# On a CPU larger passes fall out of the cache.
-CPU_BATCH_TOKENS = 2048
 PREFIX = "{src} to {tgt}: {text}"  # the direction as text before the source (RouteLMT App. A)
 TOKENIZER_FILES = ("config.json", "tokenizer*", "sentencepiece*", "special_tokens_map.json",
                    "vocab*")  # fmt: skip
@@ -61,7 +59,7 @@ class Encoder:
 
     def batch_tokens(self, wanted: int) -> int:
         """The token budget of one pass on this device."""
-        return min(wanted, CPU_BATCH_TOKENS) if self.device == "cpu" else wanted
+        return pass_tokens(wanted, self.device)
 
     def states(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """(last hidden states (rows, longest, hidden), mask (rows, longest): 1 for a token)."""

@@ -11,7 +11,7 @@ loss, shift, scale, quantiles, rank_by, rank_by_deviations, also, margin, sample
 `targets`. base: {path, revision, weights_sha256}; dtype, prompt, max_length: what is run.
 result: {learning_rate, epoch, validation_loss, validation_spearman, training_seconds, ...} of the
 kept epoch. validation: see `validation.routing_metrics`. cost: {terms: [of ROUTER.costs],
-milliseconds (a request, on the validation rows), device}.
+milliseconds (a request, on the validation rows), device, batches}.
 """
 
 from __future__ import annotations

@@ -6,17 +6,19 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from routelmt import tables
+from routelmt.device import device_name
 from routelmt.errors import UserError
 from routelmt.routers.artifact import work_folder
 from routelmt.routers.inputs import RouterInputs
 from routelmt.routers.training import fitting
 from routelmt.routers.training.accelerated import workers
 from routelmt.routers.training.targets import FloatArray
+from routelmt.translate.batches import token_budget
 
 
 def rows_record(inputs: RouterInputs, labels: FloatArray) -> dict[str, Any]:
@@ -77,6 +79,21 @@ def fit_rates(
         )
     fitting.restore(regressor, state.best)
     return best, fits
+
+
+def measured(
+    terms: Sequence[str], seconds: float, device: str, speed: Mapping[str, Any], budget: int | None
+) -> dict[str, Any]:
+    """The record's `cost`: what a request takes, and where and how that was measured.
+
+    seconds: of a request. budget: tokens of a forward pass; None for a router without one.
+    """
+    return {
+        "terms": list(terms),
+        "milliseconds": 1000 * seconds,
+        "device": device_name(device, speed["threads"]),
+        "batches": None if budget is None else token_budget(budget),
+    }
 
 
 def result(rate: float, state: fitting.FitState) -> dict[str, float]:
