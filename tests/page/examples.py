@@ -71,8 +71,10 @@ def pareto(points: int = 1051) -> Iterable[Row]:
     for router, place in product(ROLES, PLACES):
         for rate in np.linspace(0, 1, points):
             value = quality(router, place, rate)
+            beyond = value - quality(router, place, 1)
             yield {"router": router, "direction": place, "role": ROLES[router], "call_rate": rate,
-                   "quality": value, **ends(value, 0.7)}  # fmt: skip
+                   "quality": value, **ends(value, 0.7), "to_large": beyond,
+                   **ends(beyond, 0.4, "to_large_")}  # fmt: skip
 
 
 def comparisons() -> Iterable[Row]:

@@ -471,6 +471,8 @@ TABLES: dict[str, Table] = {
             "call_rate": _number("share of requests sent to the large model", low=0, high=1),
             "quality": _number("mean quality of the mixed system"),
             **_INTERVAL,
+            "to_large": _number("quality minus that of the large model alone"),
+            **_ends("to_large"),
         },
     ),
     "risk_buckets": Table(

@@ -155,6 +155,21 @@ def test_the_pareto_curve_is_exact_at_the_floor_of_the_call_rate(
         assert found == pytest.approx(expected, abs=ROUNDING)
 
 
+def test_the_curve_is_paired_with_the_large_model_alone(built: dict[str, pa.Table]) -> None:
+    own = {"router": "length", "direction": "average"}
+    quality = {rate: value(built["pareto"], "quality", call_rate=rate, **own) for rate in (0.5, 1)}
+    half = value(built["pareto"], "to_large", call_rate=0.5, **own)
+    assert half == pytest.approx(quality[0.5] - quality[1], abs=ROUNDING)
+    ends = ("to_large", "to_large_low", "to_large_high")
+    assert [value(built["pareto"], end, call_rate=1.0, **own) for end in ends] == [0, 0, 0]
+    # With nothing sent, it is the mean gain with its sign turned: that of a random choice.
+    chance = {"router": "random", "direction": "average", "budget": 0.3, "metric": "mean_delta"}
+    for end, other in zip(ends, ("value", "high", "low"), strict=True):
+        found = value(built["pareto"], end, call_rate=0.0, **own)
+        expected = -value(built["routers"], other, **chance)
+        assert found == pytest.approx(expected, abs=ROUNDING)
+
+
 def test_risk_buckets_are_means_over_seeds_and_sum_to_1(
     built: dict[str, pa.Table], ranked: dict[Any, pd.DataFrame]
 ) -> None:

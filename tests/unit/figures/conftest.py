@@ -50,7 +50,10 @@ def evaluation_tables() -> dict[str, pa.Table]:
             )  # fmt: skip
         for rate in np.linspace(0, 1, 11):
             mixed = 50 + 3 * rate + quality[router] * rate * (1 - rate)
-            pareto.append(run | {"call_rate": rate, "quality": mixed} | with_interval(mixed, 0.5))
+            pareto.append(
+                run | {"call_rate": rate, "quality": mixed} | with_interval(mixed, 0.5)
+                | {"to_large": mixed - 53, "to_large_low": mixed - 54, "to_large_high": mixed - 52}
+            )  # fmt: skip
         for bucket, share in zip(BUCKETS, (0.1, 0.15, 0.25, 0.5), strict=True):
             risks.append(
                 run | {"budget": 0.3, "bucket": bucket, "share": share} | with_interval(share, 0.02)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from routelmt.page.answers import Answer, answers, percent, value
+from routelmt.page.answers import answers
+from routelmt.page.wording import Answer, percent, value
 from tests.page.examples import MADE, SETTINGS, example, worth
 
 NAMES = ("routers", "pareto", "comparisons", "costs", "risk_buckets", "streaming", "drift",
@@ -45,12 +46,74 @@ def without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
 
 def test_the_best_router_its_runner_up_and_chance(tables: dict[str, pa.Table]) -> None:
     answer = asked(tables)["Which router?"]
-    assert answer.headline == "routelmt" and answer.tables == ("routers",)
+    assert answer.headline == "routelmt or probe, not told apart"
+    assert answer.tables == ("routers", "comparisons")
     for router in ("routelmt", "probe", "random"):
         delta = 10.3 + 10 * worth(router)
         width = 0.1 * delta + 0.01
         assert f"{delta:.2f} [{delta - width:.2f}, {delta + width:.2f}]" in said(answer)
-    assert "30 % of the requests" in said(answer) and "runner-up is probe" in said(answer)
+    assert "30 % of the requests" in said(answer) and "The next is probe" in said(answer)
+    beyond = 10 * (worth("routelmt") - worth("random"))
+    assert f"routelmt minus random: {beyond:+.2f} [" in said(answer)
+    assert "p < 0.001 after Holm's correction: better." in said(answer)
+    assert "Not told apart from routelmt after Holm's correction: probe." in said(answer)
+
+
+def test_no_router_is_named_as_the_winner_without_a_comparison_it_has_won(
+    tables: dict[str, pa.Table],
+) -> None:
+    def headline(comparisons: pa.Table | None, routers: pa.Table = tables["routers"]) -> str:
+        given = {k: v for k, v in tables.items() if k != "comparisons"} | {"routers": routers}
+        more = {} if comparisons is None else {"comparisons": comparisons}
+        return asked(given | more)["Which router?"].headline
+
+    known = tables["comparisons"]
+    unsure = changed(known, {"p_holm": 0.05}, other="random")
+    assert headline(unsure) == "none is shown to be better than random"
+    assert headline(changed(known, {"p_holm": np.nan})) == "none is shown to be better than random"
+    worse = changed(known, {"difference": -1.0}, other="random")  # sure, of the other sign
+    assert headline(worse) == "none is shown to be better than random"
+    assert headline(changed(known, {"p_holm": 0.01})) == "routelmt"
+    alike = changed(changed(known, {"p_holm": 0.9}), {"p_holm": 0.01}, other="random")
+    assert headline(alike) == "routelmt or one of 5 others, not told apart"
+    no_chance = [without(table, column, ["random"]) for table, column in
+                 ((known, "other"), (tables["routers"], "router"))]  # fmt: skip
+    assert headline(*no_chance) == "routelmt or probe, not told apart; none compared with random"
+    text = said(asked(tables | dict(zip(("comparisons", "routers"), no_chance, strict=True)))[
+        "Which router?"])  # fmt: skip
+    assert "No comparison with a random choice here; routelmt was compared with" in text
+    assert headline(None) == "none is shown to be better"
+
+
+def test_routing_that_is_not_worth_it_is_said_first(tables: dict[str, pa.Table]) -> None:
+    assert answers(tables, 0.3, SETTINGS)[0].question == "Which router?"
+
+    def first(**changes: pa.Table) -> Answer:
+        answer = answers(tables | changes, 0.3, SETTINGS)[0]
+        assert answer.question == "Is routing worth it?"
+        return answer
+
+    none = changed(tables["routers"], {"low": -1.0}, router="routelmt", metric="mean_delta")
+    answer = first(routers=none)
+    assert answer.headline == "no: the small model alone is as good"
+    assert "not distinguishable from none" in said(answer)
+
+    dear = changed(tables["costs"], {"of_all_large": 1.04}, router="routelmt")
+    answer = first(costs=dear)
+    assert answer.headline == "no: the large model alone is cheaper and as good"
+    assert "104.0 % of the large model's time" in said(answer)
+    better = changed(tables["pareto"], {"to_large_low": 0.1}, router="routelmt")
+    kept = answers(tables | {"costs": dear, "pareto": better}, 0.3, SETTINGS)
+    assert kept[0].question == "Which router?"  # dearer, but better than the large model
+
+    mixed = changed(tables["costs"], {"aiq_zero": 62.0}, router="routelmt")
+    assert first(costs=mixed).headline.startswith("no: the two models mixed by chance")
+
+    even = changed(tables["costs"], {"break_even": 0.88}, router="routelmt")
+    answer = first(costs=even)  # p = 90 % for half a point, 85 % for one
+    assert answer.headline == "not for the large model's quality"
+    assert "within 0.5 points" in said(answer) and "p = 90 %" in said(answer)
+    assert "from p = 88.0 % on" in said(answer)
 
 
 def test_budgets_have_their_own_answers(tables: dict[str, pa.Table]) -> None:

@@ -115,6 +115,10 @@ def pareto(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     for router in progress(evaluation.routers, "Pareto curves", "router"):
         figures = _curves(settings, evaluation, router)
         low, high = inference.percentile_limits(figures.samples, level)
+        # The last call rate is the large model alone; differences to it are paired.
+        to_large = figures.value - figures.value[..., -1:]
+        beyond = figures.samples - figures.samples[..., -1:, :]
+        to_low, to_high = inference.percentile_limits(beyond, level)
         columns = {
             "router": router,
             "direction": np.repeat(places, len(CALL_RATES)).tolist(),
@@ -123,6 +127,9 @@ def pareto(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
             "quality": figures.value.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
+            "to_large": to_large.ravel(),
+            "to_large_low": to_low.ravel(),
+            "to_large_high": to_high.ravel(),
         }
         parts.append(tables.from_columns("pareto", columns))
     return pa.concat_tables(parts)

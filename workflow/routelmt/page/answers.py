@@ -8,54 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from routelmt.evaluate.layouts import interval, number
+from routelmt.evaluate.layouts import number
 from routelmt.evaluate.roles import (
-    AVERAGE,
     IN_DOMAIN,
     RANDOM,
     RISK_BUCKETS,
     ROUTER,
     UNGUARDED,
 )
-from routelmt.evaluate.summary import turned
 from routelmt.figures.drift import POLICIES, SCENARIOS
+from routelmt.page.choice import routing_is_not_worth_it, which
+from routelmt.page.wording import (
+    SAME,
+    Answer,
+    Case,
+    Row,
+    Tables,
+    beats,
+    listed,
+    p_value,
+    percent,
+    points,
+    ranking,
+    value,
+)
 
-SIGNIFICANCE = 0.05
 SEVERE_LOSS = RISK_BUCKETS[0]
-# Of more routers than this a sentence names the first ones and counts the others.
-NAMED = 4
-# Budgets of the tables are the same numbers up to this.
-SAME = 1e-9
-
-Row = dict[str, Any]
-Tables = Mapping[str, pa.Table]
-
-
-class Answer(NamedTuple):
-    """A question, its answer in a few words and in sentences, and the tables these are from."""
-
-    question: str
-    headline: str
-    sentences: tuple[str, ...]
-    tables: tuple[str, ...]
-
-
-class _Case(NamedTuple):
-    """What all answers at a budget are about."""
-
-    tables: Tables
-    budget: float
-    best: str
-    settings: Mapping[str, Any]
-
-    def rows(self, table: str, **equal: Any) -> list[Row]:
-        """Rows of the average over the directions with these values; none without the table."""
-        return _rows(self.tables, table, direction=AVERAGE, **equal)
 
 
 def answers(tables: Tables, budget: float, settings: Mapping[str, Any]) -> list[Answer]:
@@ -70,43 +50,20 @@ def answers(tables: Tables, budget: float, settings: Mapping[str, Any]) -> list[
             "oracles, which know the outcome, are left to compare."
         )
         return [Answer("Which router?", "none", (text,), ("routers",))]
-    case = _Case(tables, budget, ranked[0]["router"], settings)
-    found = (answer(case) for answer in _ANSWERS)
-    return [_which(case, ranked), *(answer for answer in found if answer)]
+    case = Case(tables, budget, ranked[0]["router"], settings)
+    worth = routing_is_not_worth_it(case, ranked[0])
+    found = (worth, which(case, ranked), *(answer(case) for answer in _ANSWERS))
+    return [answer for answer in found if answer]
 
 
-def ranking(routers: pa.Table, budget: float) -> list[Row]:
-    """MeanΔ rows of the deployable routers on average, the best first; undefined ones left out."""
-    rows = _rows({"routers": routers}, "routers", direction=AVERAGE, budget=budget)
-    found = [r for r in rows if (r["role"], r["metric"]) == (ROUTER, "mean_delta")]
-    defined = [row for row in found if not math.isnan(row["value"])]
-    return sorted(defined, key=lambda row: (-row["value"], row["router"]))
-
-
-def _which(case: _Case, ranked: list[Row]) -> Answer:
-    said = [
-        f"The {percent(case.budget)} of the requests that {case.best} sends to the large model "
-        f"gain {value(ranked[0])} points each."
-    ]
-    if len(ranked) > 1:
-        said.append(f"The runner-up is {ranked[1]['router']} with {value(ranked[1])}.")
-    chance = case.rows("routers", metric="mean_delta", budget=case.budget, role=RANDOM)
-    if chance:
-        said.append(f"Requests picked at random gain {value(chance[0])}.")
-    return Answer("Which router?", case.best, tuple(said), ("routers",))
-
-
-def _sure(case: _Case) -> Answer | None:
-    rows = case.rows("comparisons", metric="mean_delta", budget=case.budget)
-    own = [r if r["router"] == case.best else turned(r) for r in rows
-           if case.best in (r["router"], r["other"])]  # fmt: skip
-    if not own:
+def _sure(case: Case) -> Answer | None:
+    against = case.against()
+    if not against:
         return None
-    against = {row["other"]: row for row in own}
     ranked = [row["router"] for row in ranking(case.tables["routers"], case.budget)]
-    second = next((router for router in ranked[1:] if router in against), own[0]["other"])
+    second = next((router for router in ranked[1:] if router in against), next(iter(against)))
     row = against[second]
-    beaten = [o for o, r in against.items() if r["p_holm"] < SIGNIFICANCE and r["difference"] > 0]
+    beaten = [other for other, row in against.items() if beats(row)]
     said = [
         f"{case.best} minus {second}: {value(row, 'difference', sign='+')} points, "
         f"{p_value(row['p_holm'])} after Holm's correction over all pairs of routers.",
@@ -117,7 +74,7 @@ def _sure(case: _Case) -> Answer | None:
             f"Of differences of {number(row['detectable'], 2)} points, one in five would go unseen "
             "here; of smaller ones, more."
         )
-    said.append("The best was picked on these same requests, which flatters it a little.")
+    said.append(f"{case.best} was picked on these same requests, which flatters it a little.")
     verdict = "better than" if second in beaten else "not distinguishable from"
     headline = f"{verdict} {second}"
     return Answer("Is the difference real?", headline, tuple(said), ("comparisons", "routers"))
@@ -129,18 +86,11 @@ def _ranks_above(beaten: list[str], others: list[str]) -> str:
         return f"It is better than all {len(others)} routers it was compared with."
     return (
         f"It is better than {len(beaten)} of the {len(others)} routers it was compared with, and "
-        f"not distinguishable from {_listed(rest)}."
+        f"not distinguishable from {listed(rest)}."
     )
 
 
-def _listed(names: list[str]) -> str:
-    """The names, or the first few of very many and how many others there are."""
-    if len(names) <= NAMED + 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} others"
-
-
-def _headroom(case: _Case) -> Answer | None:
+def _headroom(case: Case) -> Answer | None:
     rows = case.rows("routers", metric="headroom", budget=case.budget, router=case.best)
     if not rows:
         return None
@@ -155,7 +105,7 @@ def _headroom(case: _Case) -> Answer | None:
     return Answer(question, percent(row["value"], 0), (text,), ("routers",))
 
 
-def _quality(case: _Case) -> Answer | None:
+def _quality(case: Case) -> Answer | None:
     rows = sorted(case.rows("pareto", router=case.best), key=lambda row: row["call_rate"])
     if not rows:
         return None
@@ -171,7 +121,7 @@ def _quality(case: _Case) -> Answer | None:
     return Answer("What quality?", f"{number(here['quality'], 1)} points", (text,), ("pareto",))
 
 
-def _cost(case: _Case) -> Answer | None:
+def _cost(case: Case) -> Answer | None:
     rows = case.rows("costs", router=case.best, budget=case.budget)
     if not rows:
         return None
@@ -194,7 +144,7 @@ def _cost(case: _Case) -> Answer | None:
     return Answer(question, headline, tuple(said), ("costs",))
 
 
-def _risk(case: _Case) -> Answer | None:
+def _risk(case: Case) -> Answer | None:
     severe = {"bucket": SEVERE_LOSS, "budget": case.budget}
     rows = case.rows("risk_buckets", router=case.best, **severe)
     if not rows:
@@ -213,7 +163,7 @@ def _risk(case: _Case) -> Answer | None:
     return Answer("What does it risk?", headline, tuple(said), ("risk_buckets",))
 
 
-def _guard(case: _Case) -> Answer | None:
+def _guard(case: Case) -> Answer | None:
     """The deployable guard with the fewest severe losses, and its price.
 
     Where the best router is not one of those that guards were tried with, the first of these is.
@@ -270,7 +220,7 @@ def _price(row: Row, alone: Row) -> str:
     )
 
 
-def _elsewhere(case: _Case) -> Answer | None:
+def _elsewhere(case: Case) -> Answer | None:
     """The share of the best requests found, whose chance level is p in any domain."""
     rows = case.rows("domains", router=case.best, budget=case.budget, metric="hit_rate")
     named = [row for row in rows if row["domain"] != IN_DOMAIN and not math.isnan(row["value"])]
@@ -310,7 +260,7 @@ def _holds(named: list[Row], verdicts: list[str]) -> str:
     return "cannot be told" if set(known) == {"not distinguishable"} else "not worse"
 
 
-def _drift(case: _Case) -> Answer | None:
+def _drift(case: Case) -> Answer | None:
     own = {"router": case.best, "budget": case.budget}
     said, used, fixed = [], [], None
     steady = case.rows("streaming", policy="fixed", **own)
@@ -338,7 +288,7 @@ def _drift(case: _Case) -> Answer | None:
     return Answer("How does it drift?", headline, tuple(said), tuple(used))
 
 
-def _smallest(case: _Case) -> Answer | None:
+def _smallest(case: Case) -> Answer | None:
     rows = sorted(case.rows("smallest_budget", router=case.best), key=lambda row: row["within"])
     if not rows:
         return None
@@ -349,14 +299,14 @@ def _smallest(case: _Case) -> Answer | None:
     for row in rows:
         outcome = "kept" if row["held"] else "missed"
         said.append(
-            f"p = {percent(row['budget'])} to be within {_points(row['within'])}; on the test sets "
+            f"p = {percent(row['budget'])} to be within {points(row['within'])}; on the test sets "
             f"{value(row, 'test_difference', sign='+')}: {outcome}."
         )
-    headline = f"p = {percent(rows[0]['budget'])} within {_points(rows[0]['within'])}"
+    headline = f"p = {percent(rows[0]['budget'])} within {points(rows[0]['within'])}"
     return Answer("How small may p be?", headline, tuple(said), ("smallest_budget",))
 
 
-_ANSWERS: tuple[Callable[[_Case], Answer | None], ...] = (
+_ANSWERS: tuple[Callable[[Case], Answer | None], ...] = (
     _sure,
     _headroom,
     _quality,
@@ -367,36 +317,6 @@ _ANSWERS: tuple[Callable[[_Case], Answer | None], ...] = (
     _drift,
     _smallest,
 )
-
-
-def value(
-    row: Row,
-    name: str = "value",
-    scale: float = 1,
-    digits: int = 2,
-    unit: str = "",
-    ends: str = "",
-    sign: str = "",
-) -> str:
-    """'1.23 [1.00, 1.50]' of a row; the interval is left out where it is undefined."""
-    low, high = (row[f"{ends}{end}"] * scale for end in ("low", "high"))
-    shown = row[name] * scale
-    text = f"{shown:{sign}z.{digits}f}{unit}"
-    return " ".join(part for part in (text, interval(low, high, digits)) if part)
-
-
-def percent(share: float, digits: int | None = None) -> str:
-    """'30 %', or with that many digits; by default as many as it takes, one at most."""
-    if digits is None:
-        digits = 0 if abs(100 * share - round(100 * share)) < SAME * 100 else 1
-    return f"{number(100 * share, digits)} %"
-
-
-def p_value(p: float) -> str:
-    """'p = 0.012', never 'p = 0.000'."""
-    if math.isnan(p):
-        return "p undefined"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _against(row: Row, other: Row, ends: str = "") -> str:
@@ -414,22 +334,3 @@ def _alarm(row: Row) -> str:
     if row["rate_alarm"] is None:
         return "The alarm for the fixed threshold's rate stays silent."
     return f"The alarm for the fixed threshold's rate comes after {row['rate_alarm']:,} requests."
-
-
-def _points(within: float) -> str:
-    return "1 point" if within == 1 else f"{within:g} points"
-
-
-def _rows(tables: Tables, name: str, **equal: Any) -> list[Row]:
-    """Rows of a table with these values; none if the table is not there."""
-    if name not in tables:
-        return []
-    table = tables[name]
-    for column, wanted in equal.items():
-        held = table.column(column)
-        if isinstance(wanted, float):
-            table = table.filter(pc.less(pc.abs(pc.subtract(held, wanted)), SAME))
-        else:
-            table = table.filter(pc.equal(held, wanted))
-    found: list[Row] = table.to_pylist()
-    return found

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from routelmt.evaluate.roles import ROUTER
 from routelmt.figures.panels import routers
-from routelmt.page.answers import ranking
+from routelmt.page.wording import ranking
 
 # More curves than this cannot be told apart in a chart.
 FEW = 12
