@@ -154,9 +154,9 @@ def test_an_evaluation_setting_redoes_tables_and_figures_only(
 
 def test_prices_and_rates_redo_the_costs(finished: Path, planned: Plan) -> None:
     edit(finished, lambda c: c.update(prices={"currency": "EUR", "per_hour": 2}))
-    assert planned() == COSTS
+    assert planned() == {"evaluate_deployment": 1, **COSTS}
     edit(finished, lambda c: c.update(rates={"routelmt": {"seconds_per_request": 0.1}}))
-    assert planned() == {"collect_rates": 1, **COSTS}
+    assert planned() == {"collect_rates": 1, "evaluate_deployment": 1, **COSTS}
 
 
 def test_a_router_setting_trains_that_router(finished: Path, planned: Plan) -> None:
@@ -227,7 +227,7 @@ def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> No
         ("states.py", {"prefill_signals": 4, "predict": ASKED, **TABLES}),  # signals come with them
         ("routers/training/card.py", {}),
         ("evaluate/streaming.py", DEPLOYED),
-        ("evaluate/costs.py", COSTS),
+        ("evaluate/costs.py", {**DEPLOYED, **COSTS, "plot": 6}),
         ("evaluate/cases.py", {"evaluate_cases": 1, "page": 1}),
         ("page/page.css", {"page": 1}),
         ("page/page.js", {"page": 1}),

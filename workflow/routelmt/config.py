@@ -45,13 +45,14 @@ TABLES = (
 JUDGED = "cross_metric"  # the table that needs judge_metrics
 # Tables that need validation sets, to calibrate on; the first only of routers that predict a gain.
 RELIABILITY = "reliability"
+BUDGETS = "budgets"  # the table of a deployment that rates add to
 DEPLOYMENT_TABLES = (
     RELIABILITY,
     "streaming",
     "calibration",
     "drift",
     "drift_paths",
-    "budgets",
+    BUDGETS,
     "smallest_budget",
 )
 COST_TABLES = ("costs", "guard_costs")  # need rates of both models, the second guards too

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from routelmt import stages
 from routelmt.config import (
+    BUDGETS,
     CASES,
     COST_TABLES,
     DATA_TABLES,
@@ -393,6 +394,14 @@ class Plan:
             *(f"results/rates/{model}.parquet" for model in timed),
             *([f"results/runs/{experiment}/rates.parquet"] if own else []),
         ]
+
+    def budget_costs(self, experiment: str, table: str, stage: str) -> list[str]:
+        """Rates, or translations of a size, for what the table of budgets knows of costs."""
+        if table != BUDGETS or not self.rates(experiment):
+            return []
+        if stage == "rates":
+            return self.rates(experiment)
+        return self.sized_hypotheses(experiment, stage, "test")
 
     def is_timed(self, model: str) -> bool:
         """Whether a model is timed here: it runs here, and the config states no rates of it."""

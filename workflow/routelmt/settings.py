@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from routelmt.config import (
+    BUDGETS,
     CASES,
     DEPLOYMENT_TABLES,
     DOMAINS,
@@ -143,6 +144,7 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
     }
     cost = budgets | {"cost": _cost(config, experiment)}
     return dict.fromkeys(DEPLOYMENT_TABLES, deployed) | {
+        BUDGETS: deployed | {"cost": _cost(config, experiment)},
         "routers": budgets,
         "comparisons": budgets,
         "pareto": common,

@@ -51,7 +51,12 @@ STAGES: dict[str, tuple[str, ...]] = {
     "tables": ("evaluate.build", "evaluate.flags", "evaluate.render"),
     "sweeps": ("evaluate.sweeps", "evaluate.flags", "evaluate.render"),
     "training_table": ("evaluate.training_curves", "evaluate.render"),
-    "deployment_tables": ("evaluate.deployment_tables", "evaluate.flags", "evaluate.render"),
+    "deployment_tables": (
+        "evaluate.deployment_tables",
+        "evaluate.costs",
+        "evaluate.flags",
+        "evaluate.render",
+    ),
     "rates": ("evaluate.rates", "translate.timing"),
     "cases": ("evaluate.cases", "evaluate.flags", "evaluate.render"),
     "cost_table": (

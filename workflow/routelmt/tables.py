@@ -668,7 +668,10 @@ TABLES: dict[str, Table] = {
             "direction": Column(_TEXT, "direction, or 'all' requests together"),
             "budget": _RUN["budget"],
             "role": _ROLE,
-            "allocation": Column(_TEXT, "per_direction, pooled, predicted_gain or oracle"),
+            "allocation": Column(
+                _TEXT,
+                "per_direction, pooled, predicted_gain, gain_per_second, gain_per_money or oracle",
+            ),
             "rate": _number("share of the requests that the large model gets", low=0, high=1),
             "mean_delta": _number("mean gain of the routed requests", nan=True),
             **_ends("mean_delta"),

@@ -9,6 +9,12 @@ def held_out_gains(wildcards):
     return plan.gains(wildcards.experiment, "valid")
 
 
+def budget_costs(stage):
+    return lambda wildcards: plan.budget_costs(
+        wildcards.experiment, wildcards.table, stage
+    )
+
+
 rule evaluate_deployment:
     input:
         predictions=evaluated("predictions"),
@@ -16,6 +22,9 @@ rule evaluate_deployment:
         segments=test_segments,
         calibration_predictions=held_out_predictions,
         calibration_gains=held_out_gains,
+        small=budget_costs("small"),
+        large=budget_costs("large"),
+        rates=budget_costs("rates"),
         flagged=flagged,
         code=plan.code("deployment_tables"),
     output:
@@ -41,6 +50,7 @@ rule evaluate_deployment:
             --gains {input.gains:q} --segments {input.segments:q} \
             --calibration-predictions {input.calibration_predictions:q} \
             --calibration-gains {input.calibration_gains:q} \
+            --small {input.small:q} --large {input.large:q} --rates {input.rates:q} \
             --flagged {input.flagged:q} --out {output.table:q} &>{log:q}
         """
 

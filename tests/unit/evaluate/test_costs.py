@@ -16,6 +16,7 @@ from routelmt.evaluate.costs import (
     ANSWER_TOKENS,
     NoRate,
     Tokens,
+    added_costs,
     break_even,
     costs,
     priced,
@@ -349,6 +350,23 @@ def test_a_cost_of_several_devices_or_batches_says_so_where_it_adds_them_up() ->
         "measured in batches of several kinds: s (2048 tokens), l (2048 tokens), "
         "lora (16384 tokens)"
     )
+
+
+def test_what_routing_adds_is_the_difference_of_the_ledger() -> None:
+    predictions, gains, hypotheses = requests()
+    evaluation = evaluated_requests(predictions, gains, ["lora", "unmeasured", "qe-deferral"])
+    found = added_costs(SETTINGS, evaluation, gains, hypotheses, rates_table())
+    assert {unit: set(by) for unit, by in found.items()} == {
+        "second": {"lora", "qe-deferral"}, "money": {"lora", "qe-deferral"},
+    }  # fmt: skip
+    tokens = hypotheses["small"].to_pandas()
+    small = 0.001 * tokens.prompt_tokens + 0.01 * tokens.output_tokens
+    large = 0.01 * tokens.prompt_tokens + 0.1 * tokens.output_tokens
+    assert found["second"]["lora"] == pytest.approx((large - small).to_numpy())
+    assert found["second"]["qe-deferral"] == pytest.approx(large.to_numpy())
+    assert found["money"]["lora"] == pytest.approx(0.001 * found["second"]["lora"])
+    free = SETTINGS | {"cost": COST | {"prices": None}}
+    assert set(added_costs(free, evaluation, gains, hypotheses, rates_table())) == {"second"}
 
 
 def test_the_remark_reaches_table_and_rendering(tmp_path: Path) -> None:

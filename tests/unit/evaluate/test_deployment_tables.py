@@ -1,6 +1,7 @@
 """The tables of a deployment against pandas, scikit-learn and plain loops."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 from sklearn.isotonic import IsotonicRegression
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate import streaming
+from routelmt.evaluate import streaming, weighted
 from routelmt.evaluate.budgets import ALL, isotonic
 from routelmt.evaluate.deployment import Deployment, read_deployment
 from routelmt.evaluate.deployment_tables import BUILDERS, build_deployment_table
@@ -238,6 +240,80 @@ def test_ties_at_the_end_of_a_pooled_budget_count_by_expectation(deployment: Dep
     for way in ("pooled", "per_direction"):
         found = row(frame, router="coarse", allocation=way, direction=ALL)
         assert found["mean_delta"] == pytest.approx(gain.mean(), abs=ROUNDING)
+
+
+def best_for_a_cost(predicted: np.ndarray, cost: np.ndarray, limit: float) -> np.ndarray:
+    """Shares of the requests that have the largest predicted gain for exactly a cost (SciPy)."""
+    found = linprog(-predicted, A_eq=cost[np.newaxis], b_eq=[limit], bounds=(0, 1))
+    shares: np.ndarray = found.x
+    return shares
+
+
+def test_a_budget_of_cost_is_spent_where_most_gain_is_predicted_for_it(
+    deployment: Deployment,
+) -> None:
+    directions = deployment.test.directions
+    size = sum(len(d.gain) for d in directions)
+    cost = np.random.default_rng(5).uniform(0.2, 4, size)
+    added = {"second": {"learned": cost, "coarse": cost, "gain-oracle": cost}, "money": {}}
+    given = dataclasses.replace(deployment, added_costs=added)
+    few = SETTINGS | {"bootstrap": SETTINGS["bootstrap"] | {"replicates": 4}}
+    table = build_deployment_table("budgets", few, given)
+    tables.check(table, "budgets", "budgets")
+    frame = table.to_pandas()
+    own = frame[frame.allocation == "gain_per_second"]
+    assert set(own.router) == {"learned"}  # of those that predict a gain
+    gain = np.concatenate([d.gain for d in directions])
+    small = np.concatenate([d.quality_small for d in directions])
+    total = sum(int(0.3 * len(d.gain)) for d in directions)
+    first = np.repeat([True, False], [len(d.gain) for d in directions])
+    quality, rate, predicted_gain = [], [], []
+    for seed in (0, 1):
+        predicted = np.concatenate([d.priorities[column("learned", seed)] for d in directions])
+        by_count = np.argsort(-predicted)[:total]
+        share = best_for_a_cost(predicted, cost, cost[by_count].sum())
+        assert share @ predicted >= predicted[by_count].sum()
+        quality.append(small.mean() + share @ gain / size)
+        rate.append([share.mean(), share[first].mean()])
+        predicted_gain.append(share @ gain / share.sum())
+    found = row(own, direction=ALL)
+    assert found["quality"] == pytest.approx(np.mean(quality), abs=1e-6)
+    assert found["rate"] == pytest.approx(np.mean(rate, axis=0)[0], abs=1e-6)
+    assert found["rate"] > 0.3  # cheap ones first: more of them for the same cost
+    assert found["mean_delta"] == pytest.approx(np.mean(predicted_gain), abs=1e-6)
+    assert row(own, direction="en-ru")["rate"] == pytest.approx(np.mean(rate, axis=0)[1], abs=1e-6)
+    # The other ways to share the budget are what they are without costs.
+    plain = build_deployment_table("budgets", few, deployment).to_pandas()
+    rest = frame[frame.allocation != "gain_per_second"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest, plain)
+
+
+@given(data=st.data())
+def test_the_first_within_a_cost_are_those_of_copied_rows(data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, 7))
+
+    def whole(low: int, high: int) -> np.ndarray:
+        return np.array(data.draw(st.lists(st.integers(low, high), min_size=n, max_size=n)))
+
+    weights, cost, values = whole(0, 3), whole(-1, 4).astype(float), whole(-3, 3).astype(float)
+    order = np.array(data.draw(st.permutations(range(n))))
+    limit = float(data.draw(st.integers(0, 20)))
+    label = np.arange(n) % 2
+    key = np.empty(n)
+    key[order] = -np.arange(n)
+    column_of = weighted.sorted_column(key, order)
+    found = weighted.first_within(
+        weights[np.newaxis], column_of, label, values, cost, np.array([limit]), 2
+    )[0]
+    expected, left = np.zeros((2, 2)), limit
+    for i in order:
+        asked = weights[i] * cost[i]
+        share = 1.0 if asked <= 0 or asked <= left else max(left, 0.0) / asked
+        expected[:, label[i]] += share * weights[i] * np.array([1.0, values[i]])
+        left -= asked
+        if share < 1:
+            break
+    assert found == pytest.approx(expected, abs=ROUNDING)
 
 
 def test_the_smallest_budget_passes_on_calibration_data_and_so_do_all_above_it(

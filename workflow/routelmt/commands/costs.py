@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
 
     from routelmt import provenance, tables
-    from routelmt.evaluate.costs import costs
+    from routelmt.evaluate.costs import TOKEN_COLUMNS, costs
     from routelmt.evaluate.guard_costs import guard_costs
     from routelmt.evaluate.render import write_renderings
     from routelmt.evaluate.requests import evaluated_requests
@@ -42,9 +42,9 @@ def run(arguments: argparse.Namespace) -> None:
     read, notes = kept_reader(arguments)
     gains = read(arguments.gains, "gains")
     predictions = read(arguments.predictions, "predictions")
-    columns = [*tables.JOIN_KEY, "prompt_tokens", "output_tokens"]
     hypotheses = {
-        size: read(getattr(arguments, size), "hypotheses", columns) for size in ("small", "large")
+        size: read(getattr(arguments, size), "hypotheses", TOKEN_COLUMNS)
+        for size in ("small", "large")
     }
     rates = pa.concat_tables([tables.read(path, "rates") for path in arguments.rates])
     evaluation = evaluated_requests(predictions, gains, settings.get("routers"))

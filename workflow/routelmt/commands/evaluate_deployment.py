@@ -1,6 +1,7 @@
 """Make one table of a deployment: thresholds calibrated on held-out data, tried on test data."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
@@ -18,6 +19,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", required=True, help="see routelmt.evaluate.deployment_tables")
     for name, about in files.items():
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=about)
+    costs = {
+        "small": "hypotheses of the small model on the test sets, for costs in table budgets",
+        "large": "hypotheses of the large model",
+        "rates": "tables of rates",
+    }
+    for name, about in costs.items():
+        parser.add_argument(f"--{name}", type=Path, nargs="*", default=[], help=about)
     add_settings(parser, "budgets, bootstrap, stream and what else shapes the table")
     add_flagged(parser)
     add_out(parser)
@@ -27,6 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Evaluate and write."""
     from routelmt import provenance, tables
     from routelmt.errors import UserError
+    from routelmt.evaluate.costs import TOKEN_COLUMNS, added_costs
     from routelmt.evaluate.deployment import read_deployment
     from routelmt.evaluate.deployment_tables import BUILDERS, build_deployment_table
     from routelmt.evaluate.render import write_renderings
@@ -44,6 +53,15 @@ def run(arguments: argparse.Namespace) -> None:
         read(arguments.segments, "segments", columns),
         settings.get("routers"),
     )
+    if arguments.rates:
+        hypotheses = {
+            size: read(getattr(arguments, size), "hypotheses", TOKEN_COLUMNS)
+            for size in ("small", "large")
+        }
+        rates = tables.read_all(arguments.rates, "rates")
+        gains = read(arguments.gains, "gains")
+        added = added_costs(settings, deployment.test, gains, hypotheses, rates)
+        deployment = replace(deployment, added_costs=added)
     table = build_deployment_table(name, settings, deployment)
     parents = [
         *arguments.predictions,
@@ -51,6 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
         *arguments.segments,
         *arguments.calibration_predictions,
         *arguments.calibration_gains,
+        *arguments.small,
+        *arguments.large,
+        *arguments.rates,
         *arguments.flagged,
     ]
     record = provenance.describe("deployment_tables", settings, parents) | {"notes": notes}

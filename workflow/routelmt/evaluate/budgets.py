@@ -6,7 +6,7 @@ also given to whoever needs it most, wherever that is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -32,6 +32,9 @@ from routelmt.progress import progress
 
 ORACLE_ALLOCATION = "oracle"
 ALL = "all"
+# Share of the mean cost that a request counts with at least: one that costs less than nothing to
+# route comes first if it gains.
+LEAST_COST = 1e-9
 # Replicates at a time: speed and memory only.
 BLOCK = 32
 # Budgets that the smallest one is looked for among, from all requests down to none.
@@ -51,10 +54,19 @@ class _Requests(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """How requests are chosen: the largest values first, of each direction or of all."""
+    """How requests are chosen: the largest values first, of each direction or of all.
+
+    cost: of routing a request, where the budget is what routing by `like` costs, not a count.
+    """
 
     values: FloatArray
     apart: bool
+    cost: FloatArray | None = None
+    like: FloatArray | None = None
+
+
+# Routed copies of a block and their gain by direction, from its weights and counts.
+_Choose = Callable[[AnyArray, IntArray], FloatArray]
 
 
 class _Share(NamedTuple):
@@ -74,6 +86,9 @@ def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     per_direction: the paper's, floor(p n) in each by priority. pooled: the highest priorities of
     all directions. predicted_gain: the largest predicted gains of all; where the prediction is no
     gain, what isotonic regression on the calibration data makes of the priority, by direction.
+    gain_per_second, gain_per_money: the largest predicted gains for what routing a request adds to
+    the cost, until all has been spent that predicted_gain spends; of routers that predict a gain
+    (the best for a cost is argmax of gain - lambda x cost, METHODS).
     oracle: the largest gains of all. behind_oracle: the quality that the oracle has more, paired.
     Rows by direction, and 'all' over all requests (every request counts the same there).
     """
@@ -166,11 +181,16 @@ def _ways(settings: dict[str, Any], deployment: Deployment, router: str) -> dict
     # Where the expected gain is equal, whoever is further up in its own direction comes first.
     ranks = [np.concatenate([_ranks(d.priorities[c]) for d in directions]) for c in columns]
     predicted = [_predicted_gain(settings, deployment, router, c) for c in columns]
-    return ways | {
-        "predicted_gain": [
-            _Way(_one_order(gain, rank), False) for gain, rank in zip(predicted, ranks, strict=True)
-        ]
-    }
+    ordered = [_one_order(gain, rank) for gain, rank in zip(predicted, ranks, strict=True)]
+    ways["predicted_gain"] = [_Way(values, False) for values in ordered]
+    for unit, costs in deployment.added_costs.items():
+        if router in costs and router in settings["gain_routers"]:
+            cost = costs[router]
+            worth = [gain / np.maximum(cost, LEAST_COST * cost.mean()) for gain in predicted]
+            ways[f"gain_per_{unit}"] = [
+                _Way(values, False, cost, like) for values, like in zip(worth, ordered, strict=True)
+            ]
+    return ways
 
 
 def _ranks(values: FloatArray) -> FloatArray:
@@ -208,15 +228,30 @@ def _allocated(
     """What every way gives each direction, means over its seeds."""
     bootstrap = settings["bootstrap"]
     found: dict[_Name, list[FloatArray]] = {name: [] for name in ways}
-    chosen = {name: [_columns(requests, way) for way in seeds] for name, seeds in ways.items()}
+    chosen = {name: [_chooser(requests, way) for way in seeds] for name, seeds in ways.items()}
     blocks = replicate_weights(requests.groups, bootstrap["replicates"], bootstrap["seed"], BLOCK)
     for block in (np.ones((1, requests.gain.size), np.uint8), *blocks):
         sizes, small = _by_direction(requests, block)
         k = np.stack([budget_counts(budget, n) for n in sizes.T], axis=1)
         for name, seeds in chosen.items():
-            sums = [_routed(requests, block, columns, k) for columns in seeds]
+            sums = [choose(block, k) for choose in seeds]
             found[name].append(np.mean([_figures(s, sizes, small) for s in sums], axis=0))
     return {name: _Share(*np.concatenate(parts, axis=-1)) for name, parts in found.items()}
+
+
+def _chooser(requests: _Requests, way: _Way) -> _Choose:
+    columns = _columns(requests, way)
+    if way.cost is None or way.like is None:
+        return lambda block, k: _routed(requests, block, columns, k)
+    like, cost = _columns(requests, _Way(way.like, False)), way.cost
+
+    def within_cost(block: AnyArray, k: IntArray) -> FloatArray:
+        spent = _routed(requests._replace(gain=cost), block, like, k)[:, 1].sum(axis=1)
+        return weighted.first_within(
+            block, columns[0], requests.direction, requests.gain, cost, spent, k.shape[1]
+        )
+
+    return within_cost
 
 
 def _columns(requests: _Requests, way: _Way) -> list[weighted.SortedColumn]:

@@ -8,6 +8,7 @@ choice, so one that sends the long ones pays for them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ from routelmt.progress import progress
 
 # Budgets of every curve, beside the experiment's own.
 STEPS = tuple(step / 20 for step in range(21))
+# Of a table of hypotheses, what costs are computed from.
+TOKEN_COLUMNS = [*tables.JOIN_KEY, "prompt_tokens", "output_tokens"]
 PER = 1000  # requests that seconds and money are for
 SECONDS_PER_HOUR = 3600
 TOKENS_PER_PRICE = 1_000_000
@@ -155,6 +158,34 @@ def request_costs(
     # The prefill that the decision was read from is the translation's own, unless there is none.
     wasted = reading if "shared_prefill" in terms else np.zeros(len(reading))
     return Costs(own, translating, wasted, kept, large_cost)
+
+
+def added_costs(
+    settings: Mapping[str, Any],
+    evaluation: Evaluation,
+    gains: pa.Table,
+    hypotheses: Mapping[str, pa.Table],
+    rates: pa.Table,
+) -> dict[str, dict[str, FloatArray]]:
+    """What routing each request adds, by unit (second, money) and by router whose rates are known.
+
+    Each (n,), the directions one after the other. Arguments: see `costs`.
+    """
+    tokens, seconds = tokens_of(evaluation, gains, hypotheses), rates_of(rates)
+    prices = settings["cost"].get("prices")
+    units = {"second": seconds}
+    if prices:
+        units["money"] = priced(seconds, prices, settings["cost"])
+    found: dict[str, dict[str, FloatArray]] = {unit: {} for unit in units}
+    for (unit, own), router in itertools.product(units.items(), evaluation.routers):
+        try:
+            spent = [request_costs(*pair, settings["cost"], router, own) for pair in tokens]
+        except NoRate:
+            continue
+        found[unit][router] = np.concatenate(
+            [c.router_routed + c.small_routed + c.large_routed for c in spent]
+        )
+    return found
 
 
 class GuardedCosts(NamedTuple):

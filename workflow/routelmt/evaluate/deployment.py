@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt.errors import UserError
-from routelmt.evaluate.arrays import AnyArray, IntArray
+from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
 from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.join import align
@@ -25,7 +25,8 @@ class Deployment:
 
     test, calibration: priorities; predicted, calibration_predicted: the same requests with the
     routers' predictions in the place of priorities. datasets, domains: of every test request, by
-    direction in the order of test.directions. Both sides have the same directions and routers.
+    direction in the order of test.directions. added_costs: see costs.added_costs, of the test
+    requests; empty where no costs are known. Both sides have the same directions and routers.
     """
 
     test: Evaluation
@@ -34,6 +35,7 @@ class Deployment:
     calibration_predicted: Evaluation
     datasets: tuple[AnyArray, ...]
     domains: tuple[AnyArray, ...]
+    added_costs: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
 
     def calibrated(self) -> list[tuple[DirectionData, DirectionData]]:
         """(calibration, test) of every direction."""

@@ -169,6 +169,33 @@ def by_label(
 
 
 @compiled
+def by_label_within(
+    weights: AnyArray,
+    order: PlaceArray,
+    label: IntArray,
+    values: FloatArray,
+    cost: FloatArray,
+    limit: FloatArray,
+    labels: int,
+) -> FloatArray:
+    found = np.zeros((limit.size, 2, labels))
+    for b in range(limit.size):
+        spent, share = 0.0, 1.0
+        for i in range(order.size):
+            row = order[i]
+            asked = weights[b, row] * cost[row]
+            if asked > 0 and spent + asked > limit[b]:
+                share = max(limit[b] - spent, 0.0) / asked
+            taken = share * weights[b, row]
+            found[b, 0, label[row]] += taken
+            found[b, 1, label[row]] += taken * values[row]
+            spent += asked
+            if share < 1.0:
+                break
+    return found
+
+
+@compiled
 def gain_ranks(
     weights: AnyArray, order: PlaceArray, bounds: PlaceArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -134,6 +134,28 @@ def first_by_label(
     return found
 
 
+def first_within(
+    weights: AnyArray,
+    column: SortedColumn,
+    labels: IntArray,
+    values: FloatArray,
+    cost: FloatArray,
+    limit: FloatArray,
+    count: int,
+) -> FloatArray:
+    """As first_by_label, of the first copies whose costs add up to a limit.
+
+    cost: by row, (n,); limit: (B,). The request at the limit is taken with the probability that
+    meets it exactly.
+    """
+    from routelmt.evaluate import loops
+
+    found: FloatArray = loops.by_label_within(
+        weights, column.order, labels, values, cost, limit, count
+    )
+    return found
+
+
 def gain_ranks(weights: AnyArray, gain: SortedColumn) -> GainRanks:
     """The gain side of Spearman's correlation, shared by all routers of a block."""
     from routelmt.evaluate import loops
