@@ -62,6 +62,7 @@ def shrink(folder: Path) -> None:
         model["speed"]["gpu"] = 1
     demo = config["experiments"]["demo"]
     demo["routers"] = ["gain-oracle", "quality-oracle", "routelmt", "entropy", "random"]
+    demo["transfer"] = {}
     demo["guards"] = {"rank": ["routelmt"], "signals": ["quality-oracle"]}
     path.write_text(yaml.safe_dump(config, allow_unicode=True))
 

@@ -276,6 +276,18 @@ def test_domains_stand_beside_the_rest(seen: Seen, frames: dict[str, pd.DataFram
     assert "domains.parquet" in seen.page.locator("#domains .origin").inner_text()
 
 
+def test_transfer_puts_unseen_beside_seen_and_chance(seen: Seen) -> None:
+    rows = [cells(seen.page, "transfer", i) for i in range(3)]
+    own = next(row for row in rows if row[0] == "routelmt")
+    assert [text.split("\n")[0] for text in own[1:]] == [
+        "60.0", "30.0", "30.0", "0.010", "30.0", "0.020"
+    ]  # fmt: skip
+    assert rows[0][0] == "gain-oracle" and rows[0][3] == "–"
+    told = seen.page.locator("#transfer .readout").inner_text()
+    assert told.startswith("4,200 requests of 31 domains") and "7 requests are of" in told
+    assert "transfer_comparisons.parquet" in seen.page.locator("#transfer .origin").inner_text()
+
+
 def test_of_many_routers_some_are_drawn_until_all_are_asked_for(
     browser: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

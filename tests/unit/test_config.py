@@ -100,7 +100,7 @@ def test_shipped_configs_are_valid(path: str) -> None:
         ),
         (
             lambda c: c["experiments"]["demo"].update(train=[]),
-            r"'experiments\.demo\.train': no dataset, but routelmt, frozen-ridge, ngram, routelmt-q, ngram-q must be trained",
+            r"'experiments\.demo\.train': no dataset, but routelmt, frozen-ridge, ngram, routelmt-q, .* must be",
         ),
         (
             lambda c: c["experiments"]["demo"].update(valid=["software-test"]),
@@ -124,7 +124,7 @@ def test_shipped_configs_are_valid(path: str) -> None:
         ),
         (
             lambda c: c["models"].update({"demo-small": {"engine": "precomputed", "path": "x"}}),
-            r"routelmt, frozen-ridge, routelmt-q, entropy read the small model, but 'demo-small' \(engine "
+            r"routelmt, frozen-ridge, routelmt-q, entropy.* read the small model, but 'demo-small' \(engine "
             r"precomputed\) has no weights .*without_model: leave-out",
         ),
         (
@@ -196,7 +196,7 @@ def test_routers_without_their_model_are_left_out_if_asked() -> None:
 
 def test_an_experiment_that_trains_nothing_needs_no_training_data() -> None:
     def change(c: dict) -> None:
-        c["experiments"]["demo"] |= {"routers": ["random", "length"], "guards": {}}
+        c["experiments"]["demo"] |= {"routers": ["random", "length"], "guards": {}, "transfer": {}}
         del c["experiments"]["demo"]["train"], c["experiments"]["demo"]["valid"]
 
     assert config.resolve(changed(change))["experiments"]["demo"]["train"] == []
@@ -311,6 +311,96 @@ def test_every_point_of_a_sweep_is_a_router() -> None:
     assert [entry["router"] for entry in asked["ask"][::2]] == list(points)
 
 
+def test_every_part_of_a_split_is_a_router_of_its_own() -> None:
+    resolved = config.resolve(full(lambda c: None))
+    demo, transfer = (resolved["experiments"]["demo-full"][k] for k in ("routers", "transfer"))
+    points = config.transfer_points(transfer)
+    assert len(points) == 4 * len(transfer["routers"]) and not set(points) & set(demo)
+    for name, (router, split, part, domains) in points.items():
+        assert domains == transfer["splits"][split][part]
+        base = resolved["routers"][router]
+        change = {"train_domains": domains}
+        if "of" in base:  # an answer of the same part's router
+            change = {"of": base["of"] + name.removeprefix(router)}
+        assert resolved["routers"][name] == base | change
+        assert config.router_seeds(resolved, "demo-full", name) == [0]
+    asked = json.loads(settings.stage_settings(resolved)["in_model"]["demo-full"]["transfer"])
+    assert {entry["router"] for entry in asked["ask"]} <= set(points)
+    parts = json.loads(settings.stage_settings(resolved)["tables"]["demo-full"]["transfer"])[
+        "splits"
+    ]
+    assert parts["halves"]["a"]["routers"]["routelmt"] == "routelmt.halves.a"
+
+
+@pytest.mark.parametrize("above", [{}, FULL])
+def test_the_demos_splits_take_every_package_once(above: dict) -> None:
+    resolved = config.resolve(overlaid(DEMO, above))
+    (experiment,) = resolved["run"]
+    packages = {f["package"] for f in config.load_sources()["gettext"]["files"]}
+    for parts in resolved["experiments"][experiment]["transfer"]["splits"].values():
+        named = [domain for domains in parts.values() for domain in domains]
+        assert len(named) == len(set(named)) and set(named) <= packages
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"routers": ["routelm"]}, r"transfer\.routers': 'routelm' is not in 'routers' \(did you"),
+        ({"routers": ["length"]}, r"transfer\.routers': 'length' \(type length\) is not trained"),
+        ({"routers": ["routelmt-cautious"]}, r"'routelmt-quantile' is not in .*transfer\.routers'"),
+        ({"seeds": []}, r"transfer\.seeds': found \[\], allowed: minItems 1"),
+        ({"splits": {"x": {"a": ["p"]}}}, r"splits\.x': found .*minProperties 2\. \(Two parts"),
+        ({"splits": {"x": {"a": ["p"], "b": ["q"], "c": ["r"]}}}, r"splits\.x': .*maxProperties 2"),
+        ({"splits": {"x": {"a": ["p", "q"], "b": ["q"]}}}, r"splits\.x': q in both a and b"),
+        (
+            {"splits": {"x": {"average": ["p"], "b": ["q"]}}},
+            r"splits\.x': the name 'average' is tak",
+        ),
+        (
+            {"splits": {"average": {"a": ["p"], "b": ["q"]}}},
+            r"splits\.average': the name 'average'",
+        ),
+        ({"splits": {"x": {"a": [], "b": ["q"]}}}, r"splits\.x\.a': found \[\]"),
+        ({"split": {}}, r"transfer': unknown key 'split' \(did you mean 'splits'"),
+    ],
+)
+def test_a_bad_transfer_is_refused(change: dict, message: str) -> None:
+    def apply(c: dict) -> None:
+        c["experiments"]["demo-full"]["transfer"].update(change)
+
+    with pytest.raises(UserError, match=message):
+        config.resolve(full(apply))
+
+
+def test_transfer_needs_its_names_for_itself() -> None:
+    def sweep(c: dict) -> None:
+        spec = {"router": "routelmt", "setting": "rank", "values": [4]}
+        c["experiments"]["demo-full"]["sweeps"]["transfer"] = spec
+
+    with pytest.raises(UserError, match=r"sweeps\.transfer': the name 'transfer' is taken"):
+        config.resolve(full(sweep))
+
+    def other(c: dict) -> None:
+        c["routers"]["routelmt.halves.a"] = {"type": "length"}
+
+    with pytest.raises(UserError, match=r"'a' needs the router name 'routelmt\.halves\.a', which"):
+        config.resolve(full(other))
+
+
+def test_without_the_model_its_transfer_is_left_out() -> None:
+    def precomputed(c: dict) -> None:
+        c["models"]["demo-small"] = {
+            "engine": "openai", "path": "m", "prompt": "{text}", "base_url": "http://h:1/v1"
+        }  # fmt: skip
+        c["experiments"]["demo"] |= {"without_model": "leave-out"}
+
+    resolved = config.resolve(changed(precomputed))
+    assert resolved["experiments"]["demo"]["transfer"]["routers"] == ["ngram"]
+    assert config.groups(resolved["experiments"]["demo"])["transfer"] == [
+        "ngram.by.origin.openstack", "ngram.by.origin.others"
+    ]  # fmt: skip
+
+
 def test_an_answer_is_asked_of_the_router_it_belongs_to() -> None:
     resolved = config.resolve(full(lambda c: None))
     folder = config.artifact(resolved, "demo-full", "routelmt-two-quality", 1)
@@ -321,7 +411,7 @@ def test_random_alone_needs_no_model() -> None:
     from routelmt.plan import Plan
 
     def change(c: dict) -> None:
-        c["experiments"]["demo"] |= {"routers": ["random"], "guards": {}}
+        c["experiments"]["demo"] |= {"routers": ["random"], "guards": {}, "transfer": {}}
 
     plan = Plan(config.resolve(changed(change)))
     assert plan.needs("random") == frozenset() and not plan.keeps_states("demo-small")
@@ -354,6 +444,7 @@ def test_states_are_kept_only_for_probes() -> None:
 
     def no_probe(c: dict) -> None:
         c["experiments"]["demo"]["routers"].remove("frozen-ridge")
+        c["experiments"]["demo"]["transfer"]["routers"].remove("frozen-ridge")
 
     assert not Plan(config.resolve(changed(no_probe))).keeps_states("demo-small")
     plan = Plan(config.resolve(DEMO))
@@ -380,7 +471,10 @@ def test_states_are_kept_only_for_probes() -> None:
             r"sweeps\.x at 0\.rank': found 0",
         ),
         (
-            lambda c: c["routers"]["routelmt-two-quality"].update(of="entropy"),
+            lambda c: (
+                c["routers"]["routelmt-two-quality"].update(of="entropy"),
+                c["experiments"]["demo-full"].pop("transfer"),
+            ),
             r"'routers\.routelmt-two-quality\.of': 'entropy' is not a router of type lora",
         ),
         (
@@ -420,10 +514,18 @@ def test_thresholds_need_validation_sets_and_costs_need_rates() -> None:
     texts = ["length", "random"]
 
     def untrained(c: dict) -> None:
-        c["experiments"]["demo"] |= {"routers": texts, "train": [], "valid": [], "guards": {}}
+        c["experiments"]["demo"] |= {
+            "routers": texts,
+            "train": [],
+            "valid": [],
+            "guards": {},
+            "transfer": {},
+        }
 
     assert not names(untrained) & set(config.DEPLOYMENT_TABLES)
-    only_texts = names(lambda c: c["experiments"]["demo"].update(routers=texts, guards={}))
+    only_texts = names(
+        lambda c: c["experiments"]["demo"].update(routers=texts, guards={}, transfer={})
+    )
     assert set(config.DEPLOYMENT_TABLES) - only_texts == {"reliability"}  # none predicts a gain
 
     def served(c: dict) -> None:

@@ -88,6 +88,9 @@ def small_experiment(folder: Path) -> None:
     for router in ("routelmt", "routelmt-q"):
         config["routers"][router] |= {"epochs": 1, "rank": 2}
     config["experiments"]["demo"]["bootstrap"] = {"replicates": 100}
+    parts = {"openstack": ["keystone", "glance"], "others": ["djangorestframework"]}
+    transfer = {"routers": ["routelmt"], "splits": {"by-origin": parts}}
+    config["experiments"]["demo"]["transfer"] = transfer
     path.write_text(yaml.safe_dump(config, allow_unicode=True))
 
 

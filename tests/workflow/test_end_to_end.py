@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from routelmt import provenance, tables
-from routelmt.config import CASES, COST_TABLES, DATA_TABLES, DEPLOYMENT_TABLES, FLAGS, TABLES
+from routelmt.config import (
+    CASES,
+    COST_TABLES,
+    DATA_TABLES,
+    DEPLOYMENT_TABLES,
+    FLAGS,
+    TABLES,
+    TRANSFER_TABLES,
+)
 from routelmt.figures.registry import FIGURES
 from tests.workflow.conftest import ROOT, run
 
@@ -33,7 +41,8 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_table_and_figure_is_there(finished: Path) -> None:
-    made = {*DATA_TABLES, FLAGS, *TABLES, *DEPLOYMENT_TABLES, *COST_TABLES, CASES, "training"}
+    evaluated = {*TABLES, *TRANSFER_TABLES, *DEPLOYMENT_TABLES, *COST_TABLES, CASES}
+    made = {*DATA_TABLES, FLAGS, *evaluated, "training"}
     for table in made:
         for suffix in ("parquet", "csv", "tex", "md"):
             assert (finished / RUN / f"tables/{table}.{suffix}").stat().st_size
@@ -74,6 +83,14 @@ def test_the_oracle_is_best_and_random_gains_the_mean(finished: Path) -> None:
         for d in ("en-zh", "zh-en")
     ]
     assert delta["random"] == pytest.approx(sum(means) / 2)
+
+
+def test_a_router_of_each_part_meets_both(finished: Path) -> None:
+    rows = tables.read(finished / RUN / "tables/transfer.parquet", "transfer").to_pylist()
+    own = {(r["part"], r["seen"]) for r in rows if r["router"] == "routelmt"}
+    assert own == {(p, s) for p in ("openstack", "others", "average") for s in (True, False)}
+    by_part = {r["part"]: (r["domains"], r["left_out"]) for r in rows}
+    assert by_part == {"openstack": (2, 0), "others": (1, 0), "average": (3, 0)}
 
 
 def test_the_audit_finds_the_whole_run_sound(finished: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from routelmt.data.registry import READERS
+from routelmt.derived import TRANSFER, derived_name, sweep_points, transfer_points
 from routelmt.errors import UserError
 from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
 from routelmt.routers.registry import (
@@ -57,11 +57,13 @@ DEPLOYMENT_TABLES = (
 )
 COST_TABLES = ("costs", "guard_costs")  # need rates of both models, the second guards too
 DOMAINS = "domains"  # the table that needs named domains
+TRANSFER_TABLES = ("transfer", "transfer_comparisons")  # of routers trained on parts of the domains
 CASES = "cases"
 RESERVED_DOMAINS = (IN_DOMAIN, AVERAGE)
 DATA_TABLES = ("datasheet", "contamination")
 FLAGS = "flags"  # table of truncated and degenerate translations
 ROLES = ("train", "valid", "test")
+ROUTERS_GROUP = "routers"  # an experiment's own, as against those derived from them
 ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about
 _REFERENCES = {
     "small": "models",
@@ -105,6 +107,7 @@ def resolve(config: Mapping[str, Any]) -> Config:
         for name, entry in found[section].items():
             _resolve_entry(entry, f"{section}.{name}", kinds)
     _expand_sweeps(found, schema["kinds"]["routers"])
+    _expand_transfer(found, schema["kinds"]["routers"])
     _check_references(found)
     return found
 
@@ -114,6 +117,8 @@ def _expand_sweeps(config: Config, kinds: Config) -> None:
     for name, experiment in config["experiments"].items():
         for sweep, spec in experiment["sweeps"].items():
             key = f"experiments.{name}.sweeps.{sweep}"
+            if sweep in (ROUTERS_GROUP, TRANSFER):
+                raise UserError(f"config key '{key}': the name '{sweep}' is taken; rename it.")
             _check_names([spec["router"]], config["routers"], f"{key}.router", "routers")
             base = config["routers"][spec["router"]]
             allowed = list(kinds["of"][base["type"]]["properties"])
@@ -133,22 +138,45 @@ def _expand_sweeps(config: Config, kinds: Config) -> None:
                     )
 
 
-def sweep_points(sweep: str, spec: Config) -> dict[str, tuple[str, Any]]:
-    """(label, value) of each point of a sweep by the name of its router, ROUTER.SWEEP.LABEL."""
-    values = spec["values"]
-    pairs = values.items() if isinstance(values, dict) else [(_label(v), v) for v in values]
-    prefix = f"{spec['router']}.{sweep.replace('-', '.')}"
-    return {f"{prefix}.{_slug(label)}": (label, value) for label, value in pairs}
+def _expand_transfer(config: Config, kinds: Config) -> None:
+    """Every router of `transfer` becomes one per part of every split; see `transfer_points`."""
+    for name, experiment in config["experiments"].items():
+        key, spec = f"experiments.{name}.{TRANSFER}", experiment[TRANSFER]
+        _check_names(spec["routers"], config["routers"], f"{key}.routers", "routers")
+        _check_splits(f"{key}.splits", spec["splits"])
+        for point, (router, split, part, domains) in transfer_points(spec).items():
+            base = config["routers"][router]
+            trained = base.get("of", router)
+            _check_names([trained], spec["routers"], f"{key}.routers", f"{key}.routers")
+            if "train_domains" not in kinds["of"][config["routers"][trained]["type"]]["properties"]:
+                raise UserError(
+                    f"config key '{key}.routers': '{router}' (type {base['type']}) is not trained, "
+                    "so it has seen no domain; name routers that are."
+                )
+            change = (
+                {"train_domains": domains}
+                if trained == router
+                else {"of": derived_name(trained, split, part)}
+            )
+            entry = copy.deepcopy(base) | copy.deepcopy(change)
+            if config["routers"].setdefault(point, entry) != entry:
+                raise UserError(
+                    f"config key '{key}.splits.{split}': '{part}' needs the router name '{point}', "
+                    "which is taken; rename the split."
+                )
 
 
-def _slug(label: str) -> str:
-    return re.sub(r"[^a-z0-9._]+", ".", label.lower()).strip(".")
-
-
-def _label(value: Any) -> str:
-    if value is None:
-        return "all"  # a setting that is not set leaves nothing out
-    return " + ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _check_splits(key: str, splits: Config) -> None:
+    for split, parts in splits.items():
+        for name in (split, *parts):
+            if name == AVERAGE:
+                raise UserError(f"config key '{key}.{split}': the name '{name}' is taken.")
+        first, second = parts.values()
+        if both := sorted(set(first) & set(second)):
+            raise UserError(
+                f"config key '{key}.{split}': {_list(both)} in both {' and '.join(parts)}; a "
+                "domain may be in one."
+            )
 
 
 def _resolve_entry(entry: Any, key: str, kinds: Config) -> None:
@@ -316,9 +344,8 @@ def _check_domains(config: Config, key: str, experiment: Config) -> None:
 
 
 def experiment_routers(experiment: Config) -> list[str]:
-    """The routers of an experiment and those of its sweeps' points, each once."""
-    points = (p for name, sweep in experiment["sweeps"].items() for p in sweep_points(name, sweep))
-    return list(dict.fromkeys([*experiment["routers"], *points]))
+    """The routers of an experiment and all that are derived from them, each once."""
+    return list(dict.fromkeys(r for group in groups(experiment).values() for r in group))
 
 
 def _settle_routers(config: Config, key: str, experiment: Config) -> None:
@@ -342,9 +369,11 @@ def _settle_routers(config: Config, key: str, experiment: Config) -> None:
         for name, sweep in experiment["sweeps"].items()
         if not sweep_points(name, sweep).keys() & set(reading)
     }
-    for field in ("rank", "signals"):
-        kept = [r for r in experiment["guards"][field] if r not in reading]
-        experiment["guards"][field] = kept
+    moved = transfer_points(experiment[TRANSFER])
+    gone = {*reading, *(moved[r].router for r in moved.keys() & set(reading))}
+    for spec, field in ((experiment["guards"], "rank"), (experiment["guards"], "signals"),
+                        (experiment[TRANSFER], "routers")):  # fmt: skip
+        spec[field] = [r for r in spec[field] if r not in gone]
     if not experiment["routers"]:
         raise UserError(f"config key '{key}.routers': none is left that needs no model.")
 
@@ -432,7 +461,10 @@ def _check_roles(config: Config, key: str, experiment: Config) -> None:
 
 def router_seeds(config: Config, experiment: str, router: str) -> list[int]:
     """Seeds of a router: all of the experiment's if chance plays a part, else the first."""
-    seeds: list[int] = config["experiments"][experiment]["seeds"]
+    spec = config["experiments"][experiment]
+    seeds: list[int] = spec["seeds"]
+    if router in transfer_points(spec[TRANSFER]):
+        seeds = spec[TRANSFER]["seeds"] or seeds
     return seeds if is_seeded(config["routers"][router]) else seeds[:1]
 
 
@@ -489,9 +521,10 @@ def missing_files(config: Config) -> Iterator[str]:
 
 
 def groups(experiment: Config) -> dict[str, list[str]]:
-    """Routers by what they are evaluated for: the experiment's own, and those of each sweep."""
+    """Routers by what they are evaluated for: the experiment's own, each sweep's, transfer's."""
     sweeps = {name: list(sweep_points(name, s)) for name, s in experiment["sweeps"].items()}
-    return {"routers": experiment["routers"], **sweeps}
+    moved = list(transfer_points(experiment[TRANSFER]))
+    return {ROUTERS_GROUP: experiment["routers"], **sweeps, **({TRANSFER: moved} if moved else {})}
 
 
 def in_model(config: Config, experiment: str, group: str) -> list[tuple[str, int]]:

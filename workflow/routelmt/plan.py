@@ -20,6 +20,7 @@ from routelmt.config import (
     RELIABILITY,
     ROLES,
     TABLES,
+    TRANSFER_TABLES,
     Config,
     artifact,
     dataset_directions,
@@ -32,6 +33,7 @@ from routelmt.config import (
     type_of,
 )
 from routelmt.data.registry import READERS
+from routelmt.derived import TRANSFER
 from routelmt.figures.registry import FIGURES
 from routelmt.page.registry import PAGE_TABLES
 from routelmt.routers.registry import RouterType, needs_of, router_module
@@ -293,8 +295,9 @@ class Plan:
         return _distinct(artifact(self.config, experiment, *pair) for pair in asked)
 
     def trained_routers(self, experiment: str) -> list[str]:
-        """Folders of all trained routers."""
-        routers = experiment_routers(self.config["experiments"][experiment])
+        """Folders of all trained routers, without those that are trained for transfer alone."""
+        by_group = groups(self.config["experiments"][experiment])
+        routers = _distinct(r for name, g in by_group.items() if name != TRANSFER for r in g)
         return _distinct(
             path
             for router in routers
@@ -332,11 +335,18 @@ class Plan:
         """Segments that routers must not have been trained on."""
         return [p for role in ("test", ELSEWHERE) for p in self.segments(experiment, role)]
 
-    def sweep_predictions(self, experiment: str, sweep: str) -> list[str]:
-        """Priorities of a sweep's points, and of chance and the gain oracle to see them against."""
+    def table_predictions(self, experiment: str, table: str) -> list[str]:
+        """Priorities that a table evaluates."""
+        if table in TRANSFER_TABLES:
+            return self.derived_predictions(experiment, TRANSFER)
+        roles = self.evaluated(experiment, table)
+        return [path for role in roles for path in self.predictions(experiment, role)]
+
+    def derived_predictions(self, experiment: str, group: str) -> list[str]:
+        """Priorities of a group of derived routers, and of chance and the gain oracle beside."""
         lines = references(self.config, self.config["experiments"][experiment])
         return [
-            *self.group_predictions(experiment, sweep, "test"),
+            *self.group_predictions(experiment, group, "test"),
             *(path for r in lines for path in self.router_predictions(experiment, r, "test")),
         ]
 
@@ -344,8 +354,7 @@ class Plan:
         """Table and figure of every sweep."""
         folder = f"results/runs/{experiment}/sweeps"
         spec = self.config["experiments"][experiment]
-        files = ["{}.parquet", "{}.pdf", *(["by_domain/{}.parquet"] if spec["domains"] else [])]
-        return [f"{folder}/{file.format(name)}" for name in spec["sweeps"] for file in files]
+        return [f"{folder}/{name}.{end}" for name in spec["sweeps"] for end in ("parquet", "pdf")]
 
     def overlaps(self, experiment: str) -> str:
         """Training and validation rows whose text is in held-out data."""
@@ -363,6 +372,7 @@ class Plan:
         deployed = self.deployment_tables(experiment)
         spec = self.config["experiments"][experiment]
         apart = [DOMAINS] if spec["domains"] else []
+        apart += TRANSFER_TABLES if TRANSFER in groups(spec) else ()
         costs = self.cost_tables(experiment)
         return [*DATA_TABLES, FLAGS, *training, *TABLES, CASES, *judged, *apart, *deployed, *costs]
 

@@ -16,15 +16,16 @@ from routelmt.config import (
     DOMAINS,
     FLAGS,
     JUDGED,
+    TRANSFER_TABLES,
     Config,
     artifact,
     groups,
     in_model,
     references,
     sources_of,
-    sweep_points,
     type_of,
 )
+from routelmt.derived import TRANSFER, sweep_points, transfer_points
 from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
 from routelmt.routers.registry import needs_of, router_type
 
@@ -159,7 +160,22 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
         CASES: risk | {"cases": experiment["cases"]},
         FLAGS: {"leave_out": experiment["leave_out"]},
         DOMAINS: budgets | {"domains": experiment["domains"]},
+        **dict.fromkeys(TRANSFER_TABLES, _transfer_settings(config, experiment)),
     }
+
+
+def _transfer_settings(config: Config, experiment: Config) -> Config:
+    """The splits with the routers trained on each part, by the router they derive from."""
+    transfer = experiment[TRANSFER]
+    points = transfer_points(transfer)
+    splits = {
+        split: {part: {"domains": domains, "routers": {}} for part, domains in parts.items()}
+        for split, parts in transfer["splits"].items()
+    }
+    for name, point in points.items():
+        splits[point.split][point.part]["routers"][point.router] = name
+    evaluated = _evaluated(config, experiment, [*points, *references(config, experiment)])
+    return evaluated | {"budgets": experiment["budgets"], "splits": splits}
 
 
 def predicts_gain(spec: Config) -> bool:
@@ -227,8 +243,6 @@ def _sweep_settings(config: Config, experiment: Config) -> dict[str, Any]:
             "points": points,
             "budgets": experiment["budgets"],
         }
-        if experiment["domains"]:
-            found[f"{name}-domains"] = found[name] | {"domains": experiment["domains"]}
     return found
 
 

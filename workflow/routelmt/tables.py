@@ -97,6 +97,17 @@ _TO_UNGUARDED = {
     )
 }
 
+_TRANSFER_PLACE = {
+    "split": Column(_TEXT, "name from the config, or 'average' over the splits"),
+    "part": Column(_TEXT, "part it is tested on, or 'average' over the parts"),
+    "budget": _number("share of the requests of each part and direction", low=0, high=1),
+}
+_TRANSFER_SIZE = {
+    "domains": _count("domains of the requests: what the bootstrap draws"),
+    "requests": _count("evaluated requests"),
+    "left_out": _count("requests of domains that are in no part"),
+}
+
 _STREAMED = {
     "policy": Column(_TEXT, "fixed, rolling or controller: how the threshold comes about"),
     "rate": _number("share of the requests that was routed", low=0, high=1),
@@ -575,30 +586,53 @@ TABLES: dict[str, Table] = {
             "reason": Column(_TEXT, "why the estimate is undefined", nullable=True),
         },
     ),
-    "sweep_domains": Table(
-        "one setting of a router at several values, tested within named domains",
-        ("router", "direction", "domain", "budget", "metric"),
+    "transfer": Table(
+        "routers trained on one part of the domains, on the part they have seen and on the other",
+        ("router", "seen", "split", "part", "budget", "metric"),
         {
-            "sweep": Column(_TEXT, "sweep name from the config"),
-            "setting": Column(_TEXT, "setting of the router that differs"),
-            "value": Column(_TEXT, "its value; null for a reference line", nullable=True),
-            "position": _count("order of the value; null for a reference line", nullable=True),
-            "router": _RUN["router"],
-            "direction": Column(_TEXT, "direction, or 'average' over those with the domain"),
-            "domain": Column(_TEXT, "name from the config: what it is tested on"),
-            "budget": _number("share of the domain's requests", low=0, high=1),
+            "router": Column(_TEXT, "router name from the config"),
+            "seen": Column(
+                pa.bool_(),
+                "trained on the part it is tested on (true) or on the other (false); "
+                "null for chance and the gain oracle",
+                nullable=True,
+            ),
+            **_TRANSFER_PLACE,
             "role": _ROLE,
             "metric": Column(_TEXT, "spearman, hit_rate (0-100), mean_delta or headroom (0-1)"),
-            "estimate": _number("the metric, mean over the seeds", nan=True),
+            "value": _number("mean over the seeds", nan=True),
             **_INTERVAL,
             "seeds": _count("number of seeds; 0 where all draws are averaged exactly"),
             "seed_spread": _number("standard deviation over the seeds", nan=True),
-            "requests": _count("evaluated requests of the domain"),
-            "directions": _count("directions that it is over"),
-            "difference": _number("estimate - that of the value named as the domain", nan=True),
-            **_ends("difference"),
-            "reason": Column(_TEXT, "why the estimate is undefined", nullable=True),
+            **_TRANSFER_SIZE,
+            "reason": Column(_TEXT, "why the value is undefined", nullable=True),
         },
+    ),
+    "transfer_comparisons": Table(
+        "paired differences: seen less unseen domains of a router, routers on unseen domains",
+        ("router", "seen", "other", "other_seen", "split", "part", "budget", "metric"),
+        {
+            "router": Column(_TEXT, "router name"),
+            "seen": Column(pa.bool_(), "whether it has seen the domains that it is tested on"),
+            "other": Column(_TEXT, "router it is compared with: itself, where only seen differs"),
+            "other_seen": Column(
+                pa.bool_(), "the same of the other; null for chance", nullable=True
+            ),
+            **_TRANSFER_PLACE,
+            "metric": Column(_TEXT, "spearman, hit_rate (0-100), mean_delta or headroom (0-1)"),
+            "difference": _number("router - other", nan=True),
+            **_INTERVAL,
+            "p_value": _number("two-sided p-value", low=0, high=1, nan=True),
+            "p_holm": _number(
+                "p-value, Holm-corrected over the routers (seen - unseen) or over the router pairs",
+                low=0,
+                high=1,
+                nan=True,
+            ),
+            "detectable": _number("smallest difference found with 80 % power", nan=True),
+            **_TRANSFER_SIZE,
+        },
+        may_be_empty=True,  # every part may have too few requests
     ),
     "streaming": Table(
         "requests routed one at a time by a calibrated threshold (RouteLMT section 4)",

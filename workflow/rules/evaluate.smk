@@ -16,12 +16,17 @@ def evaluated(stage):
     return files
 
 
+def table_predictions(wildcards):
+    return plan.table_predictions(wildcards.experiment, wildcards.table)
+
+
 def table_other_gains(wildcards):
     return plan.other_gains(wildcards.experiment, wildcards.table)
 
 
 def table_segments(wildcards):
-    if wildcards.table not in ("breakdown", configuration.DOMAINS):
+    by_domain = (configuration.DOMAINS, *configuration.TRANSFER_TABLES)
+    if wildcards.table not in ("breakdown", *by_domain):
         return []
     return evaluated("segments")(wildcards)
 
@@ -66,7 +71,7 @@ rule find_flags:
 
 rule evaluate:
     input:
-        predictions=evaluated("predictions"),
+        predictions=table_predictions,
         gains=evaluated("gains"),
         other_gains=table_other_gains,
         segments=table_segments,
@@ -86,7 +91,12 @@ rule evaluate:
         "logs/evaluate/{experiment}/{table}.log",
     wildcard_constraints:
         table="|".join(
-            [*configuration.TABLES, configuration.JUDGED, configuration.DOMAINS]
+            [
+                *configuration.TABLES,
+                configuration.JUDGED,
+                configuration.DOMAINS,
+                *configuration.TRANSFER_TABLES,
+            ]
         ),
     params:
         table=lookup("tables/{experiment}/{table}", within=settings),
@@ -213,7 +223,7 @@ rule training_table:
 
 
 def sweep_predictions(wildcards):
-    return plan.sweep_predictions(wildcards.experiment, wildcards.sweep)
+    return plan.derived_predictions(wildcards.experiment, wildcards.sweep)
 
 
 rule evaluate_sweep:
@@ -264,37 +274,4 @@ rule plot_sweep:
         r"""
         python -m routelmt plot --figure sweep --tables {input.tables:q} \
             --settings {params.style:q} --out {output.pdf:q} &>{log:q}
-        """
-
-
-# Trained on one domain, tested on another: a sweep over what a router is trained on.
-rule evaluate_sweep_domains:
-    input:
-        predictions=sweep_predictions,
-        gains=evaluated("gains"),
-        segments=test_segments,
-        flagged=flagged,
-        code=plan.code("sweeps"),
-    output:
-        table=ensure(
-            "results/runs/{experiment}/sweeps/by_domain/{sweep}.parquet",
-            non_empty=True,
-        ),
-        csv=report(
-            "results/runs/{experiment}/sweeps/by_domain/{sweep}.csv",
-            category="Sweeps",
-            labels={"experiment": "{experiment}", "sweep": "{sweep}, by domain"},
-            caption="../report/sweep_domains.rst",
-        ),
-        latex="results/runs/{experiment}/sweeps/by_domain/{sweep}.tex",
-        markdown="results/runs/{experiment}/sweeps/by_domain/{sweep}.md",
-    log:
-        "logs/evaluate_sweep_domains/{experiment}/{sweep}.log",
-    params:
-        sweep=lookup("sweeps/{experiment}/{sweep}-domains", within=settings),
-    shell:
-        r"""
-        python -m routelmt evaluate-sweep --table sweep_domains --settings {params.sweep:q} \
-            --predictions {input.predictions:q} --gains {input.gains:q} \
-            --segments {input.segments:q} --out {output.table:q} &>{log:q}
         """

@@ -29,7 +29,11 @@ def settings() -> dict[str, Any]:
         "metric": "chrf",
         "minimum_requests": 12,
         "domains": {"news": {"datasets": ["news"]}},
-    }
+        "splits": {"by-set": {
+            "news": {"domains": ["news"], "routers": {"learned": "learned"}},
+            "chats": {"domains": ["chat", "rare"], "routers": {"learned": "learned"}},
+        }},
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,14 @@
 """Named domains are evaluated as test data of their own, and compared with all the rest."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from scipy.stats import spearmanr
 
 from routelmt import tables
-from routelmt.__main__ import main
 from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
 from routelmt.evaluate.domains import domains
@@ -19,7 +16,6 @@ from routelmt.evaluate.layouts import blocks
 from routelmt.evaluate.render import write_renderings
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.evaluate.roles import IN_DOMAIN
-from routelmt.evaluate.sweeps import sweep_domains
 
 METRICS = ("spearman", "hit_rate", "mean_delta", "headroom")
 NAMED = {"talk": {"datasets": ["chat"], "domains": ["chat"]}, "odd": {"domains": ["rare"]}}
@@ -164,92 +160,3 @@ def test_the_layout_has_a_block_of_figures_and_one_of_differences_per_place(
     assert [group for group, _ in layout[1].columns] == ["talk"] * 4
     write_renderings(made, "domains", tmp_path / "domains.parquet")
     assert len(list(tmp_path.iterdir())) == 3
-
-
-POINTS = {"r.mix.talk": "talk", "r.mix.paper": "paper"}
-MATRIX = {"talk": {"datasets": ["chat"]}, "paper": {"datasets": ["news"]}}
-
-
-@pytest.fixture(scope="module")
-def sweep(settings: dict[str, Any]) -> dict[str, Any]:
-    common = {key: settings[key] for key in ("bootstrap", "budgets", "oracles", "random",
-                                             "minimum_requests")}  # fmt: skip
-    return common | {"sweep": "mix", "setting": "train_domains", "points": POINTS,
-                     "routers": [*POINTS, "random"], "domains": MATRIX}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def swept(predictions: pa.Table, gains: pa.Table) -> pa.Table:
-    """Each point is good on its own dataset and poor on the other."""
-    generator = np.random.default_rng(2)
-    gain, dataset = gains.column("gain").to_numpy(), np.array(gains.column("dataset").to_pylist())
-    parts = [predictions.filter(pc.equal(predictions["router"], "random"))]
-    for router, home in (("r.mix.talk", "chat"), ("r.mix.paper", "news")):
-        for seed in (0, 1):
-            noise = np.where(dataset == home, 1.0, 40.0)
-            priority = gain + noise * generator.normal(size=gain.size)
-            columns = {
-                **{name: gains.column(name) for name in tables.JOIN_KEY},
-                "router": router, "seed": seed, "prediction": priority, "priority": priority,
-            }  # fmt: skip
-            parts.append(tables.from_columns("predictions", columns))
-    return pa.concat_tables(parts)
-
-
-def test_trained_on_and_tested_on_make_a_matrix_with_what_training_elsewhere_loses(
-    sweep: dict[str, Any], swept: pa.Table, gains: pa.Table, segments: pa.Table
-) -> None:
-    made = sweep_domains(sweep, swept, gains, segments)
-    tables.check(made, "sweep_domains", "sweep_domains")
-    frame = made.to_pandas()
-    assert set(frame.domain) == {"talk", "paper"}
-    assert (
-        set(frame.value.dropna()) == {"talk", "paper"}
-        and frame[frame.role == "random"].value.isna().all()
-    )
-    own = frame[
-        (frame.direction == "average") & (frame.budget == 0.3) & (frame.metric == "mean_delta")
-    ]
-    matrix = own.dropna(subset="value").pivot(index="value", columns="domain", values="estimate")
-    differences = own.dropna(subset="value").pivot(
-        index="value", columns="domain", values="difference"
-    )
-    for domain, other in (("talk", "paper"), ("paper", "talk")):
-        assert matrix.loc[domain, domain] > matrix.loc[other, domain]
-        assert differences.loc[domain, domain] == 0
-        lost = matrix.loc[other, domain] - matrix.loc[domain, domain]
-        assert differences.loc[other, domain] == pytest.approx(lost)
-        alone = gains.filter(pc.equal(gains["dataset"], {"talk": "chat", "paper": "news"}[domain]))
-        chance = alone.to_pandas().groupby("direction").gain.mean().mean()
-        assert own[own.role == "random"].set_index("domain").estimate[domain] == pytest.approx(
-            chance
-        )
-    layout = blocks(made, "sweep_domains")
-    assert layout[0].index == ("train_domains",) and layout[0].title.startswith(
-        "Sweep mix by domain"
-    )
-    assert [names for names, _ in layout[0].rows] == [
-        ("talk",),
-        ("paper",),
-        ("random (expectation)",),
-    ]
-    with pytest.raises(UserError, match="sweep 'mix': there are no named domains"):
-        sweep_domains(sweep | {"domains": {}}, swept, gains, segments)
-
-
-def test_the_command_writes_the_matrix(
-    sweep: dict[str, Any], swept: pa.Table, gains: pa.Table, segments: pa.Table, tmp_path: Path
-) -> None:
-    command = ["evaluate-sweep", "--table", "sweep_domains", "--settings", json.dumps(sweep)]
-    for name, table in (("predictions", swept), ("gains", gains), ("segments", segments)):
-        tables.write(table, tmp_path / f"{name}.parquet", name, {"parents": []})
-    for name in ("predictions", "gains"):
-        command += [f"--{name}", str(tmp_path / f"{name}.parquet")]
-    out = tmp_path / "sweeps" / "mix-domains.parquet"
-    assert main([*command, "--out", str(out)]) == 1
-    assert (
-        main([*command, "--segments", str(tmp_path / "segments.parquet"), "--out", str(out)]) == 0
-    )
-    expected = sweep_domains(sweep, swept, gains, segments)
-    assert tables.record_of(out)["content"] == tables.content_hash(expected)
-    assert {path.suffix for path in out.parent.iterdir()} == {".parquet", ".csv", ".tex", ".md"}

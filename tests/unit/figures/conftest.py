@@ -154,7 +154,19 @@ def evaluation_tables() -> dict[str, pa.Table]:
         for first, second in itertools.combinations(deployable, 2)
         for place in PLACES
     ]  # fmt: skip
+    transfer = [
+        {"router": router, "seen": seen, "split": split, "part": part, "budget": 0.3,
+         "role": ROLES[router], "metric": "headroom", "value": value, **with_interval(value, 0.1),
+         "seeds": 1, "seed_spread": np.nan, "domains": 31, "requests": 400, "left_out": 0,
+         "reason": None}
+        for split, part in (("by-origin", "openstack"), ("by-origin", "others"),
+                            ("by-origin", "average"))
+        for router, seen, value in (("entropy", True, 0.5), ("entropy", False, 0.2),
+                                    ("a-learned-one", True, 0.6), ("a-learned-one", False, 0.3),
+                                    ("random", None, 0.0), ("gain-oracle", None, 1.0))
+    ]  # fmt: skip
     made = {
+        "transfer": transfer,
         "comparisons": comparisons,
         "calibration": calibration,
         "reliability": reliability,

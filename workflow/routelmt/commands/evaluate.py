@@ -8,15 +8,20 @@ from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from routelmt.config import DOMAINS, JUDGED, TABLES
+    from routelmt.config import DOMAINS, JUDGED, TABLES, TRANSFER_TABLES
 
-    parser.add_argument("--table", choices=[*TABLES, JUDGED, DOMAINS], required=True)
+    names = [*TABLES, JUDGED, DOMAINS, *TRANSFER_TABLES]
+    parser.add_argument("--table", choices=names, required=True)
     parser.add_argument(
         "--predictions", type=Path, nargs="+", required=True, help="of every router"
     )
     parser.add_argument("--gains", type=Path, nargs="+", required=True, help="of every test set")
     parser.add_argument(
-        "--segments", type=Path, nargs="*", default=[], help="of every test set, for domains"
+        "--segments",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="of every test set, for breakdown, domains, transfer",
     )
     parser.add_argument(
         "--other-gains", type=Path, nargs="*", default=[], help="of judge_metrics, then of raters"

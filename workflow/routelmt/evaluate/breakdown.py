@@ -7,7 +7,7 @@ lengths stay together, so quarters need not be equally large.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -50,8 +50,7 @@ def breakdown(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """
     evaluation = with_expected_chance(evaluation, settings)
     groups = list(_groups(evaluation))
-    smallest = settings.get("minimum_requests", MINIMUM_REQUESTS)
-    needed = max(smallest, int(np.ceil(1 / min(settings["budgets"]) - 1e-9)), 2)
+    needed = fewest_requests(settings)
     large = [group for group in groups if len(group.rows) >= needed]
     figures = _figures(settings, evaluation, large) if large else {}
     parts = [
@@ -59,6 +58,12 @@ def breakdown(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
         for cell in _cells(settings, evaluation, groups, large, figures)
     ]
     return pa.concat_tables(parts)
+
+
+def fewest_requests(settings: Mapping[str, Any]) -> int:
+    """Requests that a group needs: minimum_requests, and one for the smallest budget to choose."""
+    smallest: int = settings.get("minimum_requests", MINIMUM_REQUESTS)
+    return max(smallest, int(np.ceil(1 / min(settings["budgets"]) - 1e-9)), 2)
 
 
 def _groups(evaluation: Evaluation) -> Iterator[Group]:

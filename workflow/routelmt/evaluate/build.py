@@ -17,6 +17,7 @@ from routelmt.evaluate.noise import noise
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.evaluate.router_metrics import router_metrics
 from routelmt.evaluate.selection import budget_count
+from routelmt.evaluate.transfer import transfer, transfer_comparisons
 
 Builder = Callable[[dict[str, Any], Evaluation], pa.Table]
 
@@ -31,6 +32,8 @@ BUILDERS: dict[str, Builder] = {
     "noise": noise,
     "cross_metric": cross_metric,
     "domains": domains,
+    "transfer": transfer,
+    "transfer_comparisons": transfer_comparisons,
 }
 
 
@@ -45,8 +48,9 @@ def build_table(
     """One of BUILDERS' tables, in the schema of that name.
 
     predictions: every router, seed, test dataset and direction; gains: the same datasets and
-    directions. segments: of the test sets, for `breakdown` and `domains`; other_gains: of the same
-    requests by other metrics, by name, for `noise` and `cross_metric`. settings: routers (those of
+    directions. segments: of the test sets, for `breakdown`, `domains` and
+    `transfer`; other_gains: of the same requests by other metrics, by name, for `noise` and
+    `cross_metric`. settings: routers (those of
     the table, in its order; by default all), oracles and random (router names: those that need the
     reference, those that draw by chance), bootstrap {replicates, seed, level}, and where the table
     needs them budgets, risk_edges, guards {rank, signals, quantiles}, metric (name of the gains'

@@ -7,13 +7,12 @@ own requests in each direction. All requests that no name takes are IN_DOMAIN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from routelmt import tables
 from routelmt.errors import UserError
@@ -21,7 +20,7 @@ from routelmt.evaluate import inference
 from routelmt.evaluate.arrays import BoolArray, FloatArray, IntArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds
 from routelmt.evaluate.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
-from routelmt.evaluate.breakdown import MINIMUM_REQUESTS
+from routelmt.evaluate.breakdown import fewest_requests
 from routelmt.evaluate.deployment import subset
 from routelmt.evaluate.metrics import headroom_recovered, undefined_reason
 from routelmt.evaluate.quality_tables import role_of
@@ -62,37 +61,10 @@ def domains(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     and rest are redrawn in the same replicates, with the same seeds. Raises UserError without
     segments, for a name that no request has, and for requests that have two.
     """
-    return _table(settings, evaluation, lambda _, own, rest: _minus(own, rest))
-
-
-def domains_by_training(
-    settings: dict[str, Any], evaluation: Evaluation, homes: Mapping[str, str]
-) -> pa.Table:
-    """As `domains`, where difference is to the router that was trained on the domain itself.
-
-    homes: that router by domain, where there is one; the rest of the requests is left out.
-    """
-    position = {router: index for index, router in enumerate(evaluation.routers)}
-
-    def to_home(place: _Place, own: _Metrics, _: _Metrics | None) -> _Metrics | None:
-        home = position.get(homes.get(place.domain, ""))
-        return None if home is None else _minus(own, _only(own, home))
-
-    found = _table(settings, evaluation, to_home)
-    return found.filter(pc.not_equal(found.column("domain"), IN_DOMAIN))
-
-
-def _table(
-    settings: dict[str, Any],
-    evaluation: Evaluation,
-    compared: Callable[[_Place, _Metrics, _Metrics | None], _Metrics | None],
-) -> pa.Table:
-    """compared: the differences of a place, from its metrics and those of the rest."""
     if not settings["domains"]:
         return tables.arrow_schema("domains").empty_table()
     evaluation = with_expected_chance(evaluation, settings)
-    smallest = settings.get("minimum_requests", MINIMUM_REQUESTS)
-    needed = max(smallest, int(np.ceil(1 / min(settings["budgets"]) - 1e-9)), 2)
+    needed = fewest_requests(settings)
     parts = list(_parts(settings["domains"], evaluation, needed))
     large = [part.requests for part in parts if part.at is not None]
     bootstrap = settings["bootstrap"]
@@ -101,10 +73,9 @@ def _table(
     found = []
     for place in _places(parts):
         own, rest = (_metrics(settings, evaluation, table, p) for p in (place.own, place.rest))
-        difference = None if own is None else compared(place, own, rest)
         found += [
             tables.from_columns("domains", columns)
-            for columns in _columns(settings, evaluation, place, (own, difference), needed)
+            for columns in _columns(settings, evaluation, place, (own, _minus(own, rest)), needed)
         ]
     return pa.concat_tables(found)
 
@@ -288,14 +259,6 @@ def _minus(own: _Metrics | None, rest: _Metrics | None) -> _Metrics | None:
             np.full(figures.value.shape, np.nan),
         )
         for name, figures in own.items()
-    }
-
-
-def _only(metrics: _Metrics, router: int) -> _Metrics:
-    """Those of one router, for all."""
-    return {
-        name: RouterFigures(*(part[:, [router]] for part in figures))
-        for name, figures in metrics.items()
     }
 
 

@@ -875,23 +875,6 @@ def _domains(rows: list[Row]) -> list[Block]:
     ]
 
 
-def _sweep_domains(rows: list[Row]) -> list[Block]:
-    """As the domains: a line per value of the setting, and then the reference lines."""
-    shown = [row | {"router": row["value"] or row["router"]} for row in rows]
-    home = "Differences to the value named as the domain"
-    return [
-        replace(block, index=(rows[0]["setting"],))
-        for budget in _distinct(shown, "budget")
-        for place in _average_last(shown)
-        for block in _domain_blocks(
-            [r for r in shown if (r["budget"], r["direction"]) == (budget, place)],
-            f"at p = {budget:g}, {place}",
-            ("estimate", "difference"),
-            (f"Sweep {rows[0]['sweep']} by domain", home),
-        )
-    ]
-
-
 def _domain_blocks(
     rows: list[Row], where: str, columns: tuple[str, str], titles: tuple[str, str]
 ) -> list[Block]:
@@ -925,6 +908,70 @@ def _domain_blocks(
     return blocks_
 
 
+def _transfer(rows: list[Row]) -> list[Block]:
+    """Once per budget and metric: a line per router, on seen and on unseen domains by part."""
+    result = []
+    for budget, metric in _distinct(rows, "budget", "metric"):
+        here = [row for row in rows if (row["budget"], row["metric"]) == (budget, metric)]
+        found = {(r["router"], r["seen"], r["split"], r["part"]): r for r in here}
+        places = _distinct(here, "split", "part")
+        columns = [(place, seen) for place in places for seen in (True, False)]
+        lines = [
+            (
+                (router_name(row),),
+                tuple(
+                    _cell(
+                        found[row["router"], None if row["seen"] is None else seen, *place],
+                        "value",
+                        *scale_of(metric),
+                    )
+                    for place, seen in columns
+                ),
+            )
+            for row in {row["router"]: row for row in here}.values()
+        ]
+        result.append(
+            Block(
+                f"{METRIC_NAMES[metric]} on seen and unseen domains at p = {budget:g}",
+                ("Router",),
+                tuple((_place(p), "seen" if seen else "unseen") for p, seen in columns),
+                tuple(lines),
+                _transfer_note(here),
+            )
+        )
+    return result
+
+
+def _transfer_comparisons(rows: list[Row]) -> list[Block]:
+    """As the comparisons: every router's seen less its unseen, and the routers on unseen."""
+    widest = (rows[-1]["split"], rows[-1]["part"])
+    shown = [
+        row | {"direction": AVERAGE if place == widest else _place(place)}
+        for row in rows
+        for place in [(row["split"], row["part"])]
+    ]
+    moved = [row | {"other": "on unseen"} for row in shown if row["seen"]]
+    unseen = [row for row in shown if not row["seen"]]
+    return [
+        replace(block, title=f"{block.title}, {what}", note=_transfer_note(rows))
+        for what, of in (("seen less unseen domains", moved), ("on unseen domains", unseen))
+        if of
+        for block in _comparisons(of)
+    ]
+
+
+def _place(place: tuple[str, str]) -> str:
+    split, part = place
+    return part if split == AVERAGE else f"{split}: {part}"
+
+
+def _transfer_note(rows: list[Row]) -> str:
+    return (
+        "Seen: by the router that was trained on the part it is tested on; unseen: by that of the "
+        f"other part. Intervals draw domains, {max(row['domains'] for row in rows)} in all."
+    )
+
+
 _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "routers": _routers,
     "comparisons": _comparisons,
@@ -951,5 +998,6 @@ _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "cases": _cases,
     "sweep": _sweep,
     "domains": _domains,
-    "sweep_domains": _sweep_domains,
+    "transfer": _transfer,
+    "transfer_comparisons": _transfer_comparisons,
 }

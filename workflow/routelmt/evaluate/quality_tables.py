@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,26 +85,38 @@ def comparisons(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     Holm's correction is over the router pairs of one metric, direction and budget: each such
     family answers one question, which router is better there.
     """
-    metrics = _metrics(settings, evaluation)
-    names = evaluation.routers
-    deployable = [i for i, r in enumerate(names) if r not in settings["oracles"]]
+    deployable = [i for i, r in enumerate(evaluation.routers) if r not in settings["oracles"]]
     pairs = list(combinations(deployable, 2))
-    if not pairs:
+    return differences(settings, evaluation, [pairs], ("spearman", "hit_rate", "mean_delta"))
+
+
+def differences(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    families: Sequence[Sequence[tuple[int, int]]],
+    compared: Sequence[str],
+) -> pa.Table:
+    """Rows of `comparisons`: these metrics of these pairs of evaluation.routers, by position.
+
+    Holm's correction is over the pairs of a family at one metric, direction and budget.
+    """
+    asked = [pairs for pairs in families if pairs]
+    if not asked:
         return tables.arrow_schema("comparisons").empty_table()
-    parts = []
-    for metric in ("spearman", "hit_rate", "mean_delta"):
+    metrics, parts = _metrics(settings, evaluation), []
+    names, budgets = evaluation.routers, settings["budgets"]
+    for metric, (p, place) in product(compared, enumerate(place_names(evaluation))):
         figures = getattr(metrics, metric)
-        for p, place in enumerate(place_names(evaluation)):
-            for b, budget in enumerate(settings["budgets"]):
-                columns = {
-                    "router": [names[i] for i, _ in pairs],
-                    "other": [names[j] for _, j in pairs],
-                    "direction": place,
-                    "budget": budget,
-                    "metric": metric,
-                    **_family(figures, (p, b), pairs, settings["bootstrap"]["level"]),
-                }
-                parts.append(tables.from_columns("comparisons", columns))
+        for (b, budget), pairs in product(enumerate(budgets), asked):
+            columns = {
+                "router": [names[i] for i, _ in pairs],
+                "other": [names[j] for _, j in pairs],
+                "direction": place,
+                "budget": budget,
+                "metric": metric,
+                **_family(figures, (p, b), pairs, settings["bootstrap"]["level"]),
+            }
+            parts.append(tables.from_columns("comparisons", columns))
     return pa.concat_tables(parts)
 
 

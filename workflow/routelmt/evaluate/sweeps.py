@@ -1,10 +1,9 @@
-"""The tables of a sweep: one setting of one router at several values, on the same replicates."""
+"""The table of a sweep: one setting of one router at several values, on the same replicates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,6 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
-from routelmt.evaluate.domains import domains_by_training
-from routelmt.evaluate.requests import evaluated_requests
 from routelmt.evaluate.roles import ROUTER
 
 
@@ -38,47 +35,17 @@ def sweep_table(settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Ta
             f"sweep '{settings['sweep']}': router {', '.join(strangers)} is neither one of its "
             "points nor a reference (random or an oracle)."
         )
-    numbers = np.array([number_of(labels.get(router)) for router in routers])
-    return tables.from_columns("sweep", _of_points(settings, labels, found) | {"number": numbers})
-
-
-def sweep_domains(
-    settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Table, segments: pa.Table
-) -> pa.Table:
-    """Table `sweep_domains`: every value of the setting tested within every named domain.
-
-    settings: as for `sweep_table`, and domains, as for the table `domains`. Where a value has a
-    domain's name, as in a sweep of train_domains, difference is to that value: what is lost in the
-    domain by a router that was trained elsewhere. Raises UserError as these two do, and without
-    domains.
-    """
-    labels, asked = _labels_and_routers(settings, predictions)
-    if not settings["domains"]:
-        raise UserError(
-            f"sweep '{settings['sweep']}': there are no named domains to test within; name some "
-            "(config key experiments.<name>.domains)."
-        )
-    evaluation = replace(evaluated_requests(predictions, gains, asked), segments=segments)
-    homes = {text: router for router, text in labels.items()}
-    found = domains_by_training({**settings, "routers": asked}, evaluation, homes)
-    return tables.from_columns("sweep_domains", _of_points(settings, labels, found))
-
-
-def _of_points(
-    settings: Mapping[str, Any], labels: Mapping[str, str], found: pa.Table
-) -> dict[str, Any]:
-    """Columns of a table by router, with the value of the setting that each router stands for."""
-    routers: list[str] = found.column("router").to_pylist()
     position = {router: index for index, router in enumerate(labels)}
     columns = {name: found.column(name) for name in found.column_names if name != "value"}
-    return {
-        **columns,
+    values = {
         "sweep": settings["sweep"],
         "setting": settings["setting"],
         "value": [labels.get(router) for router in routers],
         "position": [position.get(router) for router in routers],
+        "number": np.array([number_of(labels.get(router)) for router in routers]),
         "estimate": found.column("value"),
     }
+    return tables.from_columns("sweep", columns | values)
 
 
 def _labels_and_routers(

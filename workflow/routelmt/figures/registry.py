@@ -20,6 +20,7 @@ FIGURES: dict[str, FigureType] = {
     "guards": FigureType("routelmt.figures.guards", ("guards",)),
     "who_beats_whom": FigureType("routelmt.figures.who_beats_whom", ("comparisons", "routers")),
     "training_curves": FigureType("routelmt.figures.training_curves", ("training",)),
+    "transfer": FigureType("routelmt.figures.transfer", ("transfer",)),
     "calibration": FigureType("routelmt.figures.calibration", ("calibration",)),
     "reliability": FigureType("routelmt.figures.reliability", ("reliability", "routers")),
     "drift": FigureType("routelmt.figures.drift", ("drift_paths",)),

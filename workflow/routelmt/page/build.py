@@ -25,6 +25,7 @@ SCRIPTS = (
     "quality.js",
     "risk.js",
     "deployment.js",
+    "transfer.js",
     "origins.js",
     "page.js",
 )

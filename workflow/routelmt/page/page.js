@@ -13,6 +13,7 @@ const SECTIONS = [
   driftSection,
   budgetsSection,
   domainsSection,
+  transferSection,
   metricsSection,
   dataSection,
   glossarySection,

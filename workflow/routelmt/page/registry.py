@@ -8,6 +8,8 @@ OPTIONAL = (
     "router_metrics",
     "breakdown",
     "domains",
+    "transfer",
+    "transfer_comparisons",
     "cross_metric",
     "noise",
     "guards",
