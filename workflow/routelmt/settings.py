@@ -174,8 +174,11 @@ def _transfer_settings(config: Config, experiment: Config) -> Config:
     }
     for name, point in points.items():
         splits[point.split][point.part]["routers"][point.router] = name
-    evaluated = _evaluated(config, experiment, [*points, *references(config, experiment)])
-    return evaluated | {"budgets": experiment["budgets"], "splits": splits}
+    return _evaluated(config, experiment, [*points, *references(config, experiment)]) | {
+        "about": _about(config, experiment, transfer["routers"]),
+        "budgets": experiment["budgets"],
+        "splits": splits,
+    }
 
 
 def predicts_gain(spec: Config) -> bool:
