@@ -78,7 +78,7 @@ def evaluation_tables() -> dict[str, pa.Table]:
            "degenerate": row["guard"] != "none" and row["quantile"] == 0.3,
            "seconds": 30 + 10 * (row["guard"] == "entropy"), "seconds_low": 28.0,
            "seconds_high": 45.0, "guard_seconds": 5.0, "calibrated_seconds": 33.0, "asked": 0.5,
-           "reason": None}
+           "remark": None, "reason": None}
         for row in guards
     ]  # fmt: skip
     guard_costs += [
@@ -134,13 +134,16 @@ def evaluation_tables() -> dict[str, pa.Table]:
         for policy, drift in (("fixed", 0.3), ("rolling", 0.1), ("controller", 0.01))
         for request in (1, 40, 200, 1000)
     ]  # fmt: skip
+    unknown = {f"aiq_{unit}{end}": np.nan for unit in ("seconds", "money")
+               for end in ("", "_low", "_high")}  # fmt: skip
     costs = [
         {"router": router, "direction": place, "role": role, "budget": budget,
          "quality": 40 + 20 * budget + i, "seconds": 5 + 10 * budget,
          "seconds_low": 4.0, "seconds_high": 20.0, "router_seconds": 1.0, "small_seconds": 2.0,
          "large_seconds": 3.0, "mean_seconds": 6.0, "router_share": 0.1, "break_even": 0.9,
          "of_all_large": np.nan if router == "length" else 0.3 + 0.8 * budget + 0.01 * i,
-         "money": np.nan, "currency": None, "reason": "no rate" if router == "length" else None}
+         "money": np.nan, "currency": None, **unknown, "aiq_zero": 50.0, "remark": None,
+         "reason": "no rate" if router == "length" else None}
         for i, (router, role) in enumerate(ROLES.items())
         for place in PLACES
         for budget in (0.0, 0.3, 0.6, 1.0)

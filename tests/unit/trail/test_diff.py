@@ -148,8 +148,9 @@ def test_undefined_is_equal_to_undefined_and_comes_first_where_it_is_new() -> No
 def test_the_columns_with_intervals_are_known_from_the_schema() -> None:
     guarded = {"severe_loss", "mean_delta", "severe_loss_difference", "mean_delta_difference"}
     expected = {
-        "routers": {"value"}, "guards": guarded, "pareto": {"quality"},
-        "comparisons": {"difference"}, "costs": {"seconds"}, "drift_paths": set(),
+        "routers": {"value"}, "guards": guarded, "pareto": {"quality", "to_large"},
+        "comparisons": {"difference"}, "costs": {"seconds", "aiq_seconds", "aiq_money"},
+        "drift_paths": set(),
         "smallest_budget": {"test_difference"}, "reliability": {"observed"},
         "streaming": {"rate", "mean_delta", "quality"}, "rates": {"seconds"},
     }  # fmt: skip
