@@ -116,11 +116,14 @@ _STREAMED = {
     **_ends("mean_delta"),
     "quality": _number("mean quality of the mixed system"),
     **_ends("quality"),
-    "offline_quality": _number("with the top share of these requests, all being known"),
+    "offline_quality": _number("with as many of these requests, those of highest priority"),
+    "random_quality": _number("with as many of these requests, drawn by chance, in expectation"),
     "requests": _count("requests served"),
     "calibration": _count("requests that the threshold was taken from"),
     "rate_alarm": Column(
-        pa.int64(), "requests until the rate left its band, in any seed; null if it did not",
+        pa.int64(),
+        "requests until the first of the streams of all seeds (and, on the average, directions) "
+        "left its band; null if none did. The level is divided by their number",
         nullable=True,
     ),
     "traffic_alarm": Column(

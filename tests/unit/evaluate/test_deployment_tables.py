@@ -131,8 +131,24 @@ def test_all_policies_serve_the_same_order_and_only_corrections_differ(
     for router in ROUTERS:
         assert whole.rate[router, "controller"] == pytest.approx(0.3, abs=0.06)
         same = whole.loc[router]
-        assert same.offline_quality.nunique() == 1
         assert same.traffic_alarm.nunique(dropna=False) == 1
+
+
+def test_streams_are_compared_with_as_many_of_the_best_and_of_any_requests(
+    built: dict[str, pd.DataFrame], deployment: Deployment
+) -> None:
+    for d, test in enumerate(deployment.test.directions):
+        for policy in streaming.POLICIES:
+            offline = []
+            stream = row(built["streaming"], router="gain-oracle", policy=policy,
+                         direction=DIRECTIONS[d])  # fmt: skip
+            sent = round(stream["rate"] * len(test.gain))
+            best = np.sort(test.gain)[::-1][:sent].sum() / len(test.gain)
+            offline.append(test.quality_small.mean() + best)
+            assert stream["offline_quality"] == pytest.approx(np.mean(offline), abs=ROUNDING)
+            chance = test.quality_small.mean() + stream["rate"] * test.gain.mean()
+            assert stream["random_quality"] == pytest.approx(chance, abs=ROUNDING)
+            assert stream["random_quality"] < stream["quality"] <= stream["offline_quality"] + 1e-9
 
 
 def test_calibration_is_the_stream_of_the_fixed_threshold_at_every_target(

@@ -5,6 +5,12 @@ Requests are JSON lines with direction and source (and id, if you like); so are 
 lines are read from standard input (or --input) and answered one by one, against thresholds from
 --calibration data; what has been decided is kept in --state, and the next start goes on from it.
 Lines that have arrived together are scored together. A broken line is answered with {line, error}.
+
+An alarm (on standard error, and in the answers) says that the share that was sent, or that is above
+the calibrated threshold, is further from the budget than chance makes likely. If calibration data
+and traffic are exchangeable (requests of the same kind, in random order, not alike in clusters such
+as sentences of one document), a run has a false alarm with a probability of at most 5 %, however
+long it is, over all directions together. If they are not, the share is not promised.
 """
 
 import argparse

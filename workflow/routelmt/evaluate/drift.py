@@ -20,13 +20,8 @@ from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.deployment import Deployment, subset
 from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.stream_tables import (
-    Row,
-    Stream,
-    Streams,
-    all_served,
-    policy_rows,
-)
+from routelmt.evaluate.stream_replicates import Stream, Streams, moments
+from routelmt.evaluate.stream_tables import Row, all_served, band_of, policy_rows
 from routelmt.progress import progress
 
 # What comes after calibration on half of A: its other half, B, or A that turns into B.
@@ -55,7 +50,7 @@ def drift(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     """
     rows: dict[tuple[str, float, str], list[Row]] = {}
     for (budget, scenario), streams in _all_streams(settings, deployment):
-        for router, own in policy_rows(settings, streams, deployment.test, budget).items():
+        for router, own in policy_rows(settings, streams).items():
             same = {"scenario": scenario, "router": router, "budget": budget,
                     "role": role_of(router, settings)}  # fmt: skip
             rows[router, budget, scenario] = [same | row for row in own]
@@ -74,7 +69,7 @@ def drift_paths(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
         for router, directions in streams.items():
             same = {"scenario": scenario, "router": router, "budget": budget,
                     "role": role_of(router, settings)}  # fmt: skip
-            paths = [_path(settings, own[0]) for own in directions]
+            paths = [_path(settings, own[0], len(own)) for own in directions]
             parts[router, budget, scenario] = [
                 tables.from_columns("drift_paths", same | columns)
                 for of_direction in paths
@@ -85,16 +80,16 @@ def drift_paths(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     return pa.concat_tables(found) if found else tables.arrow_schema("drift_paths").empty_table()
 
 
-def _path(settings: dict[str, Any], stream: Stream) -> Iterator[dict[str, Any]]:
-    """The columns of each policy."""
-    band = streaming.Band(stream.rate, stream.calibration, settings["stream"]["false_alarms"])
-    moments = _moments(len(stream.routed))
-    limits = np.array([_limits(band, int(moment)) for moment in moments])
+def _path(settings: dict[str, Any], stream: Stream, seeds: int) -> Iterator[dict[str, Any]]:
+    """The columns of each policy; the band is that of all the seeds' streams together."""
+    band = band_of(settings, stream, seeds)
+    looked_at = _looked_at(len(stream.routed))
+    limits = np.array([_limits(band, int(moment)) for moment in looked_at])
     for q, policy in enumerate(streaming.POLICIES):
         yield {
             "direction": stream.requests.name, "policy": policy,
-            "request": moments, "rate": _rates(stream.routed[:, q], moments),
-            "recent_rate": _recent(stream.routed[:, q], moments),
+            "request": looked_at, "rate": _rates(stream.routed[:, q], looked_at),
+            "recent_rate": _recent(stream.routed[:, q], looked_at),
             "low": limits[:, 0], "high": limits[:, 1],
         }  # fmt: skip
 
@@ -141,15 +136,13 @@ def largest_domains(domains: AnyArray) -> list[str]:
 def order_of(scenario: str, parts: Parts, test: DirectionData, seed: int) -> IntArray:
     """Rows of a scenario in the order of arrival; random, the same on every machine.
 
-    gradual: requests of A at a density that falls from the beginning to the end, of B at one that
-    rises: (1 - x) and x of the way, with as many of the one as of the other.
+    gradual: requests of A leave and of B come, as many of the one as of the other, see `moments`.
     """
     if scenario == "gradual":
         size = min(len(parts.same), len(parts.other))
-        leaving, coming = (_shuffled(rows, test, seed)[:size] for rows in parts[1:])
-        draws = [_draws(rows, test, seed) for rows in (leaving, coming)]
-        place = np.concatenate((1 - np.sqrt(1 - draws[0]), np.sqrt(draws[1])))
-        mixed: IntArray = np.concatenate((leaving, coming))[np.argsort(place, kind="stable")]
+        both = np.concatenate([_shuffled(rows, test, seed)[:size] for rows in parts[1:]])
+        place = moments(np.arange(2 * size) >= size, _draws(both, test, seed))
+        mixed: IntArray = both[np.argsort(place, kind="stable")]
         return mixed
     return _shuffled(parts.same if scenario == "same" else parts.other, test, seed)
 
@@ -182,17 +175,20 @@ def _all_streams(
         settings["stream"]["seed"],
     )
     held_out = [subset(test, own.calibrating) for test, own in apart]
-    arriving = {
-        scenario: [subset(test, order_of(scenario, own, test, seed)) for test, own in apart]
+    orders = {
+        scenario: [order_of(scenario, own, test, seed) for test, own in apart]
         for scenario in SCENARIOS
     }
     routers = _deployable(settings, deployment)
-    for budget, (scenario, tests) in product(settings["budgets"], arriving.items()):
+    for budget, (scenario, rows) in product(settings["budgets"], orders.items()):
+        tests = [subset(test, order) for (test, _), order in zip(apart, rows, strict=True)]
+        turns = [np.isin(order, own.other) if scenario == "gradual" else None
+                 for (_, own), order in zip(apart, rows, strict=True)]  # fmt: skip
         yield (
             (budget, scenario),
             {
                 router: all_served(
-                    settings, held_out, tests, deployment.test.columns[router], budget
+                    settings, held_out, tests, deployment.test.columns[router], budget, turns
                 )
                 for router in progress(routers, f"drift, {scenario}", "router")
             },
@@ -208,7 +204,7 @@ def _limits(band: streaming.Band, served: int) -> tuple[float, float]:
     return band.limits(served)
 
 
-def _moments(requests: int) -> IntArray:
+def _looked_at(requests: int) -> IntArray:
     """After how many requests the rate is looked at: evenly spaced, the last one included."""
     return np.unique(np.linspace(1, requests, min(MOMENTS, requests)).round().astype(np.int64))
 

@@ -530,9 +530,13 @@ def _cross_metric(rows: list[Row]) -> list[Block]:
 
 _STREAM_NOTE = (
     "Thresholds are from the calibration data; requests are decided one at a time, in the order of "
-    "arrival. Offline: the top share, all requests being known. Alarms: after how many requests of "
-    "a direction the rate left its band (rate), or would have with the fixed threshold (traffic), "
-    "the earliest of the seeds and, on the average, of the directions."
+    "arrival. Intervals hold both: other calibration data, other traffic. Offline, chance: with as "
+    "many requests as were really sent, those of highest priority, or any. Alarms: after how many "
+    "requests of its own a stream's rate left its band (rate), or would have with the fixed "
+    "threshold (traffic), the first of the streams of all seeds and, on the average, directions. "
+    "Where calibration data and traffic are exchangeable, requests of the same kind in random "
+    "order and not alike in clusters, a line has a false alarm with at most the probability "
+    "`false_alarms`, over all its streams together."
 )
 _STREAM_FIGURES = (("rate", "rate %", 100, 1), ("mean_delta", "MeanΔ", 1, 2),
                    ("quality", "quality", 1, 2))  # fmt: skip
@@ -541,7 +545,7 @@ _STREAM_FIGURES = (("rate", "rate %", 100, 1), ("mean_delta", "MeanΔ", 1, 2),
 def _stream_cells(row: Row) -> tuple[Cell, ...]:
     cells = [_cell(row, name, factor, digits, f"{name}_")
              for name, _, factor, digits in _STREAM_FIGURES]  # fmt: skip
-    cells.append(Cell(number(row["offline_quality"], 2)))
+    cells += [Cell(number(row[f"{name}_quality"], 2)) for name in ("offline", "random")]
     alarms = (row["rate_alarm"], row["traffic_alarm"])
     return (*cells, *(Cell(MISSING if alarm is None else f"{alarm:,}") for alarm in alarms))
 
@@ -549,7 +553,8 @@ def _stream_cells(row: Row) -> tuple[Cell, ...]:
 def _stream_blocks(rows: list[Row], title: str) -> list[Block]:
     """Once per budget and direction: a line per router and policy."""
     columns = [("realised", label) for _, label, _, _ in _STREAM_FIGURES]
-    columns += [("offline", "quality"), ("alarm after", "rate"), ("alarm after", "traffic")]
+    columns += [("offline", "quality"), ("chance", "quality")]
+    columns += [("alarm after", "rate"), ("alarm after", "traffic")]
     return [
         Block(
             f"{title} at p = {budget:g}, {place}",

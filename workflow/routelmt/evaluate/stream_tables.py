@@ -1,7 +1,7 @@
 """Tables of routing one request at a time: what rate and quality come of a calibrated threshold.
 
 Thresholds come from calibration data, decisions are made in the order of arrival by the code of
-`streaming`. Intervals hold what the requests contribute: the decisions stay as they were made.
+`streaming`. What the intervals hold: see `stream_replicates`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.evaluate import inference, streaming, weighted
 from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
 from routelmt.evaluate.bootstrap import (
     DirectionData,
     Kernel,
@@ -25,44 +24,22 @@ from routelmt.evaluate.bootstrap import (
 )
 from routelmt.evaluate.deployment import Deployment, subset
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation
 from routelmt.evaluate.roles import AVERAGE
-from routelmt.evaluate.selection import budget_count
+from routelmt.evaluate.stream_replicates import Stream, Streams, figures_of
 from routelmt.progress import progress
 
 # Rates at which the calibration of every router is looked at.
 TARGETS = tuple(step / 20 for step in range(1, 20))
 NOTHING_ROUTED = "no request was routed"
-METRICS = ("rate", "mean_delta", "quality")
 Row = dict[str, Any]
-
-
-class Stream(NamedTuple):
-    """One stream of requests in the order of arrival, and what was decided of them."""
-
-    requests: DirectionData
-    calibration: int  # how many values the threshold was taken from
-    routed: BoolArray  # (requests, policies)
-    rate: float
-
-
-# Of one router: by direction, then seed.
-Streams = Sequence[Sequence[Stream]]
-
-
-class StreamFigures(NamedTuple):
-    """By direction (the average last), router and policy: means over a router's seeds."""
-
-    rate: RouterFigures
-    mean_delta: RouterFigures
-    quality: RouterFigures
 
 
 def streaming_table(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     """Realised rate, MeanΔ and quality of every router, budget and policy, and its alarms.
 
-    Requests arrive in a random order, the same for every router. offline_quality: that of the top
-    share of the test set, which only who sees all requests at once can choose.
+    Requests arrive in a random order, the same for every router. offline_quality, random_quality:
+    with as many requests as were really sent, those of highest priority of the whole test set
+    (which only who sees all of them at once can choose), or any.
     """
     tests = [arriving(d, settings["stream"]["seed"]) for d in deployment.test.directions]
     held_out = [calibrating for calibrating, _ in deployment.calibrated()]
@@ -74,7 +51,7 @@ def streaming_table(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
                 list(deployment.test.columns.items()), "streams", "router"
             )
         }
-        for router, own in policy_rows(settings, streams, deployment.test, budget).items():
+        for router, own in policy_rows(settings, streams).items():
             same = {"router": router, "budget": budget, "role": role_of(router, settings)}
             rows[router, budget] = [same | row for row in own]
     order = product(deployment.test.routers, settings["budgets"])
@@ -84,12 +61,14 @@ def streaming_table(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
 def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     """Realised rate of the fixed threshold at every TARGETS rate, by router and direction."""
     places, level = place_names(deployment.test), settings["bootstrap"]["level"]
+    seed = settings["stream"]["seed"]
+    calibrated = [(held_out, arriving(test, seed)) for held_out, test in deployment.calibrated()]
     found: list[Row] = []
     for router in progress(deployment.test.routers, "calibration", "router"):
         columns = deployment.test.columns[router]
         streams = [
             [_at_targets(settings, held_out, test, column) for column in columns]
-            for held_out, test in deployment.calibrated()
+            for held_out, test in calibrated
         ]
         rate = figures_of(settings, {router: streams}).rate
         low, high = inference.share_limits(rate.samples, level)
@@ -126,20 +105,27 @@ def all_served(
     tests: Sequence[DirectionData],
     columns: Sequence[str],
     rate: float,
+    turns: Sequence[BoolArray | None] | None = None,
 ) -> Streams:
     """The requests of every direction as they come, decided by every policy; see Streams.
 
     held_out: what calibrates each direction; tests: in the order of arrival; columns: the seeds of
-    a router, in the priorities of both.
+    a router, in the priorities of both; turns: see Stream, None for random orders.
     """
+    turns = turns or [None] * len(tests)
     return [
-        [_served(settings, calibrating, test, column, rate) for column in columns]
-        for calibrating, test in zip(held_out, tests, strict=True)
+        [_served(settings, calibrating, test, column, rate, turn) for column in columns]
+        for calibrating, test, turn in zip(held_out, tests, turns, strict=True)
     ]
 
 
 def _served(
-    settings: dict[str, Any], held_out: DirectionData, test: DirectionData, column: str, rate: float
+    settings: dict[str, Any],
+    held_out: DirectionData,
+    test: DirectionData,
+    column: str,
+    rate: float,
+    turns: BoolArray | None,
 ) -> Stream:
     own = stream_settings(settings, rate)
     ascending = streaming.ascending_values(held_out.priorities[column])
@@ -148,7 +134,7 @@ def _served(
         streaming.run(streaming.make_policy(policy, ascending, own), values, draws)[0]
         for policy in streaming.POLICIES
     ]
-    return Stream(test, len(ascending), np.stack(decisions, axis=1), rate)
+    return Stream(test, held_out, column, (rate,), np.stack(decisions, axis=1), turns)
 
 
 def stream_settings(settings: dict[str, Any], rate: float) -> streaming.Settings:
@@ -162,17 +148,22 @@ def arriving(test: DirectionData, seed: int) -> DirectionData:
     return subset(test, np.argsort(place, kind="stable").astype(np.int64))
 
 
-def offline_quality(requests: DirectionData, columns: Sequence[str], rate: float) -> float:
-    """Quality where the top floor(rate n) by priority are routed, all requests being known.
-
-    columns: priorities of the seeds, of which it is the mean.
-    """
-    k = budget_count(rate, len(requests.gain))
-    won = [_first_gain(requests.priorities[c], requests.gain, k) for c in columns]
-    return float(requests.quality_small.mean() + np.mean(won) / len(requests.gain))
+def offline_quality(stream: Stream, policy: int) -> float:
+    """Quality where as many as the policy has sent are routed, those of highest priority."""
+    requests, k = stream.requests, int(stream.routed[:, policy].sum())
+    won = first_gain(requests.priorities[stream.column], requests.gain, k)
+    return float(requests.quality_small.mean() + won / len(requests.gain))
 
 
-def _first_gain(priority: FloatArray, gain: FloatArray, k: int) -> float:
+def random_quality(stream: Stream, policy: int) -> float:
+    """Quality where as many as the policy has sent are drawn by chance, in expectation."""
+    requests = stream.requests
+    return float(
+        requests.quality_small.mean() + stream.routed[:, policy].mean() * requests.gain.mean()
+    )
+
+
+def first_gain(priority: FloatArray, gain: FloatArray, k: int) -> float:
     """Gain of the k requests of highest priority, of those at the boundary the expectation."""
     if k == 0:
         return 0.0
@@ -181,9 +172,7 @@ def _first_gain(priority: FloatArray, gain: FloatArray, k: int) -> float:
     return float(gain[above].sum() + gain[at].mean() * (k - above.sum()))
 
 
-def policy_rows(
-    settings: dict[str, Any], streams: Mapping[str, Streams], test: Evaluation, rate: float
-) -> dict[str, list[Row]]:
+def policy_rows(settings: dict[str, Any], streams: Mapping[str, Streams]) -> dict[str, list[Row]]:
     """By router, its rows by place and policy; streams: of every router, at one rate."""
     figures = figures_of(settings, streams)._asdict()
     level = settings["bootstrap"]["level"]
@@ -195,7 +184,7 @@ def policy_rows(
     }
     rows: dict[str, list[Row]] = {}
     for r, (router, own) in enumerate(streams.items()):
-        rows[router] = list(_outcomes(settings, own, test, test.columns[router], rate))
+        rows[router] = list(_outcomes(settings, own))
         for row, cell in zip(rows[router], _cells(own, r), strict=True):
             for name, found in figures.items():
                 low, high = limits[name]
@@ -210,68 +199,22 @@ def _cells(streams: Streams, router: int) -> Iterator[tuple[int, int, int]]:
     return product(range(len(streams) + 1), [router], range(len(streaming.POLICIES)))
 
 
-def _outcomes(
-    settings: dict[str, Any],
-    streams: Streams,
-    test: Evaluation,
-    columns: Sequence[str],
-    rate: float,
-) -> Iterator[Row]:
+def _outcomes(settings: dict[str, Any], streams: Streams) -> Iterator[Row]:
     """What needs no replicates, of each place and policy of one router."""
-    offline = [offline_quality(own[0].requests, columns, rate) for own in streams]
-    alarms = [[_alarms(settings, own, p) for p in range(len(streaming.POLICIES))]
-              for own in streams]  # fmt: skip
-    for p, place in enumerate(place_names(test)):
-        here = range(len(streams)) if place == AVERAGE else [p]
+    for p in range(len(streams) + 1):
+        here = list(streams[p : p + 1]) or list(streams)
+        every = [stream for of_direction in here for stream in of_direction]
         for q, policy in enumerate(streaming.POLICIES):
             yield {
-                "direction": place,
+                "direction": here[0][0].requests.name if p < len(streams) else AVERAGE,
                 "policy": policy,
-                "offline_quality": float(np.mean([offline[i] for i in here])),
-                "requests": sum(len(streams[i][0].requests.gain) for i in here),
-                "calibration": sum(streams[i][0].calibration for i in here),
-                "rate_alarm": _earliest(alarms[i][q][0] for i in here),
-                "traffic_alarm": _earliest(alarms[i][q][1] for i in here),
+                "offline_quality": float(np.mean([offline_quality(s, q) for s in every])),
+                "random_quality": float(np.mean([random_quality(s, q) for s in every])),
+                "requests": sum(len(seeds[0].requests.gain) for seeds in here),
+                "calibration": sum(seeds[0].calibration for seeds in here),
+                "rate_alarm": _first_alarm(settings, every, q),
+                "traffic_alarm": _first_alarm(settings, every, streaming.POLICIES.index("fixed")),
             }
-
-
-def figures_of(settings: dict[str, Any], streams: Mapping[str, Streams]) -> StreamFigures:
-    """Rate, MeanΔ and quality of every router's streams of the same requests, with replicates."""
-    bootstrap, first = settings["bootstrap"], next(iter(streams.values()))
-    requests = [own[0].requests for own in first]
-    routed = [
-        np.stack([stream.routed for router in streams.values() for stream in router[d]])
-        for d in range(len(requests))
-    ]
-    kernels = [_kernel(d, z) for d, z in zip(requests, routed, strict=True)]
-    found = bootstrap_estimates(requests, kernels, bootstrap["replicates"], bootstrap["seed"])
-    columns = {
-        router: [f"{router}/seed{seed}" for seed in range(len(own[0]))]
-        for router, own in streams.items()
-    }
-    names = [name for seeds in columns.values() for name in seeds]
-    return StreamFigures(*(over_seeds(with_average(e), names, columns) for e in found))
-
-
-def _kernel(requests: DirectionData, routed: BoolArray) -> Kernel:
-    """Rate, MeanΔ and quality, each (streams, policies, B), from weights (B, requests).
-
-    routed: (streams, requests, policies).
-    """
-    shape = (routed.shape[0], routed.shape[2])
-    chosen = np.moveaxis(routed, 1, 0).reshape(routed.shape[1], -1).astype(np.float64)
-    gained = chosen * requests.gain[:, np.newaxis]
-
-    def kernel(weights: FloatArray) -> tuple[FloatArray, ...]:
-        copies = weights.astype(np.float64)  # else every product would convert them
-        served = copies.sum(axis=1)
-        count, sums = (copies @ chosen).T, (copies @ gained).T
-        small = weighted.ratio(copies @ requests.quality_small, served)
-        figures = (weighted.ratio(count, served), weighted.ratio(sums, count),
-                   small + weighted.ratio(sums, served))  # fmt: skip
-        return tuple(figure.reshape(*shape, -1) for figure in figures)
-
-    return kernel
 
 
 def _at_targets(
@@ -284,7 +227,7 @@ def _at_targets(
     for target in TARGETS:
         policy = streaming.make_policy("fixed", ascending, stream_settings(settings, target))
         decisions.append(streaming.run(policy, test.priorities[column], draws)[0])
-    return Stream(test, len(ascending), np.stack(decisions, axis=1), float("nan"))
+    return Stream(test, held_out, column, TARGETS, np.stack(decisions, axis=1))
 
 
 @lru_cache(maxsize=64)  # the same for every router
@@ -292,20 +235,21 @@ def _draws(test: DirectionData, seed: int) -> FloatArray:
     return streaming.uniforms((str(key) for key in test.tie_keys.tolist()), seed)
 
 
-def _alarms(
-    settings: dict[str, Any], streams: Sequence[Stream], policy: int
-) -> tuple[int | None, int | None]:
-    """When the realised rate and the fixed threshold's first left the band in any seed."""
-    rate, traffic = [], []
-    for stream in streams:
-        band = streaming.Band(stream.rate, stream.calibration, settings["stream"]["false_alarms"])
-        rate.append(band.first_left(stream.routed[:, policy]))
-        traffic.append(band.first_left(stream.routed[:, streaming.POLICIES.index("fixed")]))
-    return _earliest(rate), _earliest(traffic)
+def _first_alarm(settings: dict[str, Any], streams: Sequence[Stream], policy: int) -> int | None:
+    """After how many requests of its own the first of these streams leaves its band, if any."""
+    bands = (band_of(settings, stream, len(streams)) for stream in streams)
+    left = (b.first_left(s.routed[:, policy]) for b, s in zip(bands, streams, strict=True))
+    return min((moment for moment in left if moment is not None), default=None)
 
 
-def _earliest(moments: Any) -> int | None:
-    return min((moment for moment in moments if moment is not None), default=None)
+def band_of(settings: dict[str, Any], stream: Stream, streams: int) -> streaming.Band:
+    """The band of one of several streams, so wide that all of them keep the promise together.
+
+    The level is divided by their number (Bonferroni): with no drift, none of them leaves its band
+    with probability 1 - false_alarms, however they depend on each other.
+    """
+    false_alarms = settings["stream"]["false_alarms"] / streams
+    return streaming.Band(stream.rates[0], stream.calibration, false_alarms)
 
 
 def _pooled(directions: Sequence[DirectionData]) -> Iterator[tuple[str, list[DirectionData]]]:

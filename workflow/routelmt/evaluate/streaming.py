@@ -213,11 +213,17 @@ def _first_window(ascending: Sequence[float], settings: Settings) -> list[float]
     Of more than the window holds, evenly spaced ones: the same distribution. In random order, so
     that what leaves the window first is not the smallest.
     """
-    size = min(len(ascending), settings.window)
-    places = ((np.arange(size) + 0.5) * len(ascending) / size).astype(np.int64)
+    places = evenly_spaced(len(ascending), settings.window)
     chosen = np.asarray(ascending, dtype=np.float64)[places]
     shuffled: list[float] = np.random.default_rng(settings.seed).permutation(chosen).tolist()
     return shuffled
+
+
+def evenly_spaced(count: int, most: int) -> IntArray:
+    """Places among `count` values: of all of them, or of `most` that are spread evenly."""
+    size = min(count, most)
+    places: IntArray = ((np.arange(size) + 0.5) * count / size).astype(np.int64)
+    return places
 
 
 def ascending_values(calibration: npt.ArrayLike) -> list[float]:

@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,8 +58,10 @@ class RequestStream:
         self._router, self._policy, self._settings = router, policy, settings
         self._calibration = calibration
         kept = (state or {}).get("directions", {})
+        # The promise of few false alarms holds for all directions together (Bonferroni).
+        each = replace(settings, false_alarms=settings.false_alarms / len(calibration))
         self.streams = {
-            direction: DirectionStream(policy, values, settings, kept.get(direction))
+            direction: DirectionStream(policy, values, each, kept.get(direction))
             for direction, values in calibration.items()
         }
 
