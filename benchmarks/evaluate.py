@@ -144,6 +144,7 @@ def settings(routers: int, replicates: int) -> dict[str, Any]:
         "drift": {"from": None, "to": None},
         "within": [1.0],
         "confidence": 0.95,
+        "chosen_on_validation": [],
         "bins": 10,
         "cost": {"small": "s", "large": "l", "routers": terms, "prices": None},
     }  # fmt: skip

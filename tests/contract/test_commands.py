@@ -270,6 +270,7 @@ def test_a_deployment_is_calibrated_timed_and_drawn(
         "drift": {"from": None, "to": None},
         "within": [2],
         "confidence": 0.9,
+        "chosen_on_validation": [],
         "bins": 3,
     }
     for table in BUILDERS:

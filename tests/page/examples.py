@@ -224,7 +224,7 @@ def transfer_comparisons() -> Iterable[Row]:
 def streamed(rate: float, alarm: int | None) -> Row:
     return {"rate": rate, **ends(rate, 0.02, "rate_"), "mean_delta": 12.0,
             **ends(12, 1, "mean_delta_"), "quality": 55.0, **ends(55, 1, "quality_"),
-            "offline_quality": 55.5, "requests": 4200, "calibration": 1200, "rate_alarm": alarm,
+            "offline_quality": 55.5, "random_quality": 52.0, "requests": 4200, "calibration": 1200, "rate_alarm": alarm,
             "traffic_alarm": alarm, "reason": None}  # fmt: skip
 
 
@@ -294,7 +294,8 @@ def smallest_budget() -> Iterable[Row]:
         yield {"router": router, "direction": place, "role": ROLES[router], "within": within,
                "confidence": 0.95, "budget": 0.95 - 0.1 * within, "calibration_difference": -0.3,
                "calibration_bound": -0.4, "test_difference": -0.6, **ends(-0.6, 0.2),
-               "held": within == 1.0}  # fmt: skip
+               "held": within == 1.0, "simultaneous": 0.97 - 0.1 * within,
+               "chosen_on_validation": router == "probe"}  # fmt: skip
 
 
 def cases() -> Iterable[Row]:

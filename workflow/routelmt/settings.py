@@ -141,6 +141,9 @@ def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
     judges = {"metric": experiment["metric"], "judge_metrics": experiment["judge_metrics"]}
     deployed = budgets | {
         "gain_routers": [r for r in experiment["routers"] if predicts_gain(config["routers"][r])],
+        "chosen_on_validation": [
+            r for r in experiment["routers"] if chosen_on_validation(config, r)
+        ],
         **{key: experiment[key] for key in ("stream", "drift", "within", "confidence", "bins")},
     }
     cost = budgets | {"cost": _cost(config, experiment)}
@@ -186,6 +189,19 @@ def predicts_gain(spec: Config) -> bool:
     ranks_only = ("pairwise", "top_p")
     own_metric = spec.get("label_metric") is None
     return spec.get("target") == "gain" and own_metric and spec.get("loss") not in ranks_only
+
+
+def chosen_on_validation(config: Config, router: str) -> bool:
+    """Whether validation rows choose something of a router: its epoch, rate, strength or t*."""
+    spec = config["routers"][router]
+    if spec.get("of"):
+        return chosen_on_validation(config, spec["of"])
+    if not type_of(config, router).trained:
+        return False
+    rates = spec.get("learning_rate")
+    several = isinstance(rates, list) and len(rates) > 1
+    # What has no epochs is found in closed form, at the strength that is best there.
+    return several or spec.get("epochs") != 1 or spec.get("target") == "small-within"
 
 
 def _cost(config: Config, experiment: Config) -> Config:

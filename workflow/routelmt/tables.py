@@ -727,13 +727,25 @@ TABLES: dict[str, Table] = {
             "direction": _RUN["direction"],
             "role": _ROLE,
             "within": _number("points that may be lost against all-large", low=0),
-            "confidence": _number("of the choice, on the validation sets", low=0, high=1),
+            "confidence": _number(
+                "of the choice, on the validation sets, for a router chosen without them",
+                low=0,
+                high=1,
+            ),
             "budget": _number("the smallest that passes there", low=0, high=1),
             "calibration_difference": _number("quality - all-large's, on the validation sets"),
             "calibration_bound": _number("its lower confidence bound"),
             "test_difference": _number("quality - all-large's, on the test sets"),
             **_INTERVAL,
             "held": Column(pa.bool_(), "the test sets' difference is within x points"),
+            "simultaneous": _number(
+                "the smallest that passes with this confidence for all deployable routers at once",
+                low=0,
+                high=1,
+            ),
+            "chosen_on_validation": Column(
+                pa.bool_(), "the same validation rows chose the router's epoch, rate or strength"
+            ),
         },
     ),
     "rates": Table(

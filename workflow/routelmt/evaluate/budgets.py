@@ -1,4 +1,4 @@
-"""One total budget over all directions, and the smallest budget that is good enough.
+"""One total budget over all directions.
 
 The paper gives every direction the same share (RouteLMT §5.3). Here the same number of requests is
 also given to whoever needs it most, wherever that is.
@@ -15,16 +15,12 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.evaluate import inference, weighted
 from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
-from routelmt.evaluate.averages import over_seeds, with_average
 from routelmt.evaluate.bootstrap import (
     DirectionData,
-    Estimates,
-    bootstrap_pareto,
     replicate_weights,
 )
 from routelmt.evaluate.deployment import Deployment
-from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.roles import ORACLE
 from routelmt.evaluate.selection import budget_counts
 from routelmt.evaluate.stream_tables import NOTHING_ROUTED, Row
@@ -37,8 +33,6 @@ ALL = "all"
 LEAST_COST = 1e-9
 # Replicates at a time: speed and memory only.
 BLOCK = 32
-# Budgets that the smallest one is looked for among, from all requests down to none.
-STEPS = tuple(step / 100 for step in range(100, -1, -1))
 
 
 _Name = TypeVar("_Name")
@@ -108,30 +102,6 @@ def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
             same = {"router": router, "role": role, "budget": budget, "allocation": way}
             found += [same | row for row in _rows(settings, share, best, names)]
     return tables.from_rows("budgets", found)
-
-
-def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
-    """The smallest budget whose quality is within x points of all-large, and what came of it.
-
-    Chosen on calibration data: going down from 1 in steps of 0.01 while the lower confidence bound
-    (a percentile of the paired bootstrap) of Q(p) - Q_L stays at or above -x. Tests in a fixed
-    order that ends at the first failure need no correction: with the stated confidence, up to the
-    bootstrap's own error, the true quality is within x (Bauer 1991; Angelopoulos et al. 2021,
-    "Learn then Test"). The test columns are the outcome on data that had no part in the choice.
-    """
-    found: list[Row] = []
-    held_out = _below_large(settings, deployment.calibration)
-    test = _below_large(settings, deployment.test)
-    names = [d.name for d in deployment.calibration.directions]
-    order = [*(names.index(d.name) for d in deployment.test.directions), -1]  # average last
-    for r, router in enumerate(deployment.test.routers):
-        for p, place in enumerate(place_names(deployment.test)):
-            sides = _at(held_out, (order[p], r)), _at(test, (p, r))
-            for within in settings["within"]:
-                same = {"router": router, "role": role_of(router, settings), "direction": place,
-                        "within": within, "confidence": settings["confidence"]}  # fmt: skip
-                found.append(same | _outcome(settings, *sides, within))
-    return tables.from_rows("smallest_budget", found)
 
 
 def isotonic(priority: FloatArray, gain: FloatArray, at: FloatArray) -> FloatArray:
@@ -316,34 +286,3 @@ def _rows(
             row |= {figure: values[d, 0], f"{figure}_low": low[d], f"{figure}_high": high[d]}
         nothing = np.isnan(share.mean_delta[d, 0])
         yield row | {"reason": NOTHING_ROUTED if nothing else None}
-
-
-def _below_large(settings: dict[str, Any], evaluation: Evaluation) -> Estimates:
-    """Q(p) - Q_L at STEPS, means over the seeds: (directions + 1, routers, steps)."""
-    bootstrap, directions = settings["bootstrap"], evaluation.directions
-    found = bootstrap_pareto(directions, STEPS, bootstrap["replicates"], bootstrap["seed"])
-    columns = tuple(directions[0].priorities)
-    quality = over_seeds(with_average(found), columns, evaluation.columns)
-    point, samples = quality.value, quality.samples
-    return Estimates(point - point[:, :, :1], samples - samples[:, :, :1])
-
-
-def _at(estimates: Estimates, cell: tuple[int, int]) -> Estimates:
-    return Estimates(estimates.point[cell], estimates.samples[cell])
-
-
-def _outcome(settings: dict[str, Any], held_out: Estimates, test: Estimates, within: float) -> Row:
-    """The budget chosen, and the difference to all-large there; estimates: (steps,)."""
-    bound = np.quantile(held_out.samples, 1 - settings["confidence"], axis=-1)
-    failing = np.flatnonzero(bound < -within)
-    chosen = int(failing[0]) - 1 if failing.size else len(STEPS) - 1
-    low, high = inference.percentile_limits(test.samples[chosen], settings["bootstrap"]["level"])
-    return {
-        "budget": STEPS[chosen],
-        "calibration_difference": float(held_out.point[chosen]),
-        "calibration_bound": float(bound[chosen]),
-        "test_difference": float(test.point[chosen]),
-        "low": float(low),
-        "high": float(high),
-        "held": bool(test.point[chosen] >= -within),
-    }

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from routelmt.errors import UserError
-from routelmt.evaluate import budgets, drift, stream_tables
+from routelmt.evaluate import budgets, drift, smallest_budget, stream_tables
 from routelmt.evaluate.deployment import Deployment
 
 BUILDERS: dict[str, Callable[[dict[str, Any], Deployment], pa.Table]] = {
@@ -18,7 +18,7 @@ BUILDERS: dict[str, Callable[[dict[str, Any], Deployment], pa.Table]] = {
     "drift": drift.drift,
     "drift_paths": drift.drift_paths,
     "budgets": budgets.budgets,
-    "smallest_budget": budgets.smallest_budget,
+    "smallest_budget": smallest_budget.smallest_budget,
 }
 
 
@@ -28,7 +28,8 @@ def build_deployment_table(name: str, settings: dict[str, Any], deployment: Depl
     settings: budgets, bootstrap {replicates, seed, level}, oracles and random as for the other
     tables; gain_routers (those whose prediction is a gain in points); stream {seed, window,
     correction, false_alarms}, see `streaming.Settings`; drift {from, to}: names of test datasets,
-    or null; within (points) and confidence, of the smallest budget; bins, of the reliability.
+    or null; within (points), confidence, and chosen_on_validation (routers of which validation rows
+    have chosen something), of the smallest budget; bins, of the reliability.
     Raises UserError for names that are not there.
     """
     if name not in BUILDERS:

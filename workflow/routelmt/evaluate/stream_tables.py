@@ -212,8 +212,8 @@ def _outcomes(settings: dict[str, Any], streams: Streams) -> Iterator[Row]:
                 "random_quality": float(np.mean([random_quality(s, q) for s in every])),
                 "requests": sum(len(seeds[0].requests.gain) for seeds in here),
                 "calibration": sum(seeds[0].calibration for seeds in here),
-                "rate_alarm": _first_alarm(settings, every, q),
-                "traffic_alarm": _first_alarm(settings, every, streaming.POLICIES.index("fixed")),
+                "rate_alarm": first_alarm(settings, every, q),
+                "traffic_alarm": first_alarm(settings, every, streaming.POLICIES.index("fixed")),
             }
 
 
@@ -235,7 +235,7 @@ def _draws(test: DirectionData, seed: int) -> FloatArray:
     return streaming.uniforms((str(key) for key in test.tie_keys.tolist()), seed)
 
 
-def _first_alarm(settings: dict[str, Any], streams: Sequence[Stream], policy: int) -> int | None:
+def first_alarm(settings: dict[str, Any], streams: Sequence[Stream], policy: int) -> int | None:
     """After how many requests of its own the first of these streams leaves its band, if any."""
     bands = (band_of(settings, stream, len(streams)) for stream in streams)
     left = (b.first_left(s.routed[:, policy]) for b, s in zip(bands, streams, strict=True))

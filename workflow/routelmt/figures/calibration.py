@@ -1,4 +1,4 @@
-"""How far the realised rate is from the rate that a threshold was calibrated for."""
+"""How far the realised rate on test data is from the one calibrated for on validation data."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
             panel.set_xticks([0, 20, 40, 60, 80, 100])
         axis_titles(
             figure, style,
-            "p that the threshold is calibrated for (% of the requests)",
-            "realised − calibrated (percentage points)",
+            "p that the threshold is calibrated for (% of validation data)",
+            "sent of the test data − p (percentage points)",
         )  # fmt: skip
     return figure

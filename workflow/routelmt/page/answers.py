@@ -268,8 +268,14 @@ def _drift(case: Case) -> Answer | None:
         used.append("streaming")
         fixed = steady[0]
         said.append(
-            f"A threshold set beforehand for {percent(case.budget)} sends on "
-            f"{_share(fixed, 'rate', 'rate_')} of traffic like that it was set on."
+            f"A threshold set on the validation data for {percent(case.budget)} sends on "
+            f"{_share(fixed, 'rate', 'rate_')} of the test data, which need not be like them."
+        )
+    alike = case.rows("drift", scenario="same", policy="fixed", **own)
+    if alike:
+        said.append(
+            "Of traffic like that it was set on (one half of the test data that the drift begins "
+            f"with, set on the other half) it sends on {_share(alike[0], 'rate', 'rate_')}."
         )
     changed = {name: case.rows("drift", scenario=name, **own) for name in ("shift", "gradual")}
     for scenario, rows in changed.items():
@@ -294,13 +300,21 @@ def _smallest(case: Case) -> Answer | None:
         return None
     said = [
         f"The smallest share that keeps {case.best} near the large model alone, chosen on "
-        f"validation data with {percent(rows[0]['confidence'])} confidence:"
+        f"validation data with {percent(rows[0]['confidence'])} confidence for a router that was "
+        "chosen without them (in brackets: for all routers that can be deployed at once, so for "
+        "whichever is taken):"
     ]
     for row in rows:
         outcome = "kept" if row["held"] else "missed"
         said.append(
-            f"p = {percent(row['budget'])} to be within {points(row['within'])}; on the test sets "
+            f"p = {percent(row['budget'])} ({percent(row['simultaneous'])}) to be within "
+            f"{points(row['within'])}; on the test sets with p = {percent(row['budget'])} "
             f"{value(row, 'test_difference', sign='+')}: {outcome}."
+        )
+    if rows[0]["chosen_on_validation"]:
+        said.append(
+            "The same validation data have also chosen the epoch, rate or strength of "
+            f"{case.best}, which flatters it there a little."
         )
     headline = f"p = {percent(rows[0]['budget'])} within {points(rows[0]['within'])}"
     return Answer("How small may p be?", headline, tuple(said), ("smallest_budget",))
@@ -333,4 +347,7 @@ def _share(row: Row, name: str, ends: str = "") -> str:
 def _alarm(row: Row) -> str:
     if row["rate_alarm"] is None:
         return "The alarm for the fixed threshold's rate stays silent."
-    return f"The alarm for the fixed threshold's rate comes after {row['rate_alarm']:,} requests."
+    return (
+        f"The alarm for the fixed threshold's rate comes after {row['rate_alarm']:,} requests of a "
+        "direction."
+    )

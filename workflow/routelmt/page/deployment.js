@@ -84,10 +84,13 @@ const STREAM_COLUMNS = [
   numeric("rate", "Realised rate %", { ...SHARE, low: "rate_low", high: "rate_high" }),
   numeric("mean_delta", "MeanΔ", { low: "mean_delta_low", high: "mean_delta_high" }),
   numeric("quality", "Quality", { low: "quality_low", high: "quality_high" }),
-  numeric("offline_quality", "Quality if all were known", {
-    title: "with the top share of these requests",
+  numeric("offline_quality", "Of the best as many", {
+    title: "quality with as many requests as were sent, those of highest priority",
   }),
-  whole("rate_alarm", "Alarm of the rate after", "requests until it left its band"),
+  numeric("random_quality", "Of any as many", {
+    title: "quality with as many requests as were sent, drawn by chance",
+  }),
+  whole("rate_alarm", "Alarm of the rate after", "requests until a stream left its band"),
   whole("traffic_alarm", "Alarm of the traffic after", "the same of a fixed threshold beside it"),
 ];
 
@@ -121,7 +124,8 @@ function streamingSection() {
       "One request at a time",
       "In use, requests come one by one: a threshold taken from held-out data " +
         "decides each of them. How near does the share come to the budget, and what " +
-        "does it cost in quality?",
+        "does it cost in quality? Intervals hold other calibration data and other " +
+        "traffic; test data need not be like the validation data.",
       ["streaming", "calibration", "reliability"],
       parts,
     ),
@@ -133,13 +137,13 @@ function calibrationChart(rows) {
   const picture = chart({
     label: "Realised minus asked-for rate, a line per router",
     x: {
-      label: "rate that the threshold was set for",
+      label: "rate that the threshold was set for on validation data",
       tick: (p) => percent(p),
       write: (p) => percent(p),
       low: 0,
       high: 1,
     },
-    y: { label: "realised − asked for (percentage points)", write: (v) => number(v, 1) },
+    y: { label: "realised on test data − asked for (points)", write: (v) => number(v, 1) },
     by: "x",
     legend: true,
     routers: true,
@@ -260,7 +264,9 @@ function driftSection() {
       "When the traffic changes",
       "The threshold comes from one part of the data and meets another. A fixed " +
         "threshold stays as it was, a rolling quantile follows the last requests, a " +
-        "controller corrects itself.",
+        "controller corrects itself. Without drift, where requests come in random " +
+        "order and are not alike in clusters, a row's alarms (of all its seeds and " +
+        "directions together) are false with at most the level of the config.",
       ["drift", "drift_paths"],
       parts,
     ),
@@ -281,7 +287,14 @@ function budgetsSection() {
         [["within", "Within", (x) => (x === 1 ? "1 point" : `${x} points`)], DIRECTION],
         [
           routerColumn(),
-          numeric("budget", "Smallest p %", SHARE),
+          numeric("budget", "Smallest p %", {
+            ...SHARE,
+            title: "with confidence for a router chosen without the validation data",
+          }),
+          numeric("simultaneous", "For all routers at once %", {
+            ...SHARE,
+            title: "with the same confidence whichever router is taken",
+          }),
           numeric("test_difference", "Test: quality − all-large", ENDS),
           {
             label: "Kept on test",
@@ -289,6 +302,12 @@ function budgetsSection() {
             cell: (row) => (row.held ? "yes" : "no"),
           },
           numeric("calibration_bound", "Bound on validation"),
+          {
+            label: "Tuned on validation",
+            title: "the same rows have chosen the router's epoch, rate or strength",
+            value: (row) => Number(row.chosen_on_validation),
+            cell: (row) => (row.chosen_on_validation ? "yes" : "no"),
+          },
         ],
         {
           start: { direction: AVERAGE },
