@@ -31,7 +31,7 @@ LINUX = sys.platform.startswith("linux")  # elsewhere PyPI's torch is the one fo
 IMPORTS = {
     "core": "import torch, transformers, snakemake",
     "comet": "import comet, pyarrow, yaml, tqdm, jsonschema",
-    "vllm": "from vllm import LLM; import pyarrow, yaml, tqdm, jsonschema",
+    "vllm": "import pyarrow, yaml, tqdm, jsonschema",
 }
 PROBE = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
 
@@ -168,6 +168,8 @@ def make(name: str, lock: Lock, folder: Path, build: str) -> None:
     if name == "core" and (HERE.parent / "pyproject.toml").is_file():
         pip(folder, "--no-deps", "--no-build-isolation", "--editable", HERE.parent)
     call(folder / "bin/python", "-c", IMPORTS[name])
+    if name == "vllm" and build == machine_build():  # one for GPUs may want a GPU for that
+        call(folder / "bin/python", "-c", "from vllm import LLM")
 
 
 def say(folder: Path, text: str) -> None:
