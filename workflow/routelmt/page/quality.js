@@ -8,7 +8,7 @@ const SHARE = { scale: 100, digits: 1 };
 const MEANINGS = {
   mean_delta:
     "mean gain, in points of the metric, of the requests that the router sends to the large model",
-  hit_rate: "share, in %, of the requests with the largest gains that the router sends too",
+  hit_rate: "share, in %, of the requests sent that are among the largest gains, 100 where no others gain more",
   spearman: "rank correlation of what the router says with the gain",
   headroom: "share, in %, of the oracle's advantage over a random choice",
 };
@@ -313,7 +313,7 @@ function domainsSection() {
       "In other domains",
       "The same routers within named domains of the test data, each with the budget of its own " +
         "requests. MeanΔ also depends on how much the large model helps there at all; a random " +
-        "choice has the same HitRate everywhere. " +
+        "choice has the same HitRate wherever gains do not tie. " +
         (compared.length
           ? "A difference counts if its interval leaves zero out."
           : "Too few requests, or none, are outside these domains to compare with."),
