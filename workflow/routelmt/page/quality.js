@@ -8,7 +8,7 @@ const SHARE = { scale: 100, digits: 1 };
 const MEANINGS = {
   mean_delta:
     "mean gain, in points of the metric, of the requests that the router sends to the large model",
-  hit_rate: "share, in %, of the requests sent that are among the largest gains, 100 where no others gain more",
+  hit_rate: "share, in %, of the requests sent that are in some set of the largest gains",
   spearman: "rank correlation of what the router says with the gain",
   headroom: "share, in %, of the oracle's advantage over a random choice",
 };
