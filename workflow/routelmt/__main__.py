@@ -34,6 +34,7 @@ COMMANDS = {
     "predict-in-model": "ask all routers that are adapters of the small model at once",
     "evaluate": "make one evaluation table",
     "evaluate-sweep": "make the table of a sweep",
+    "paper-table": "set the table of routers as RouteLMT's Table 2, for a paper",
     "training-table": "make the table of the trained routers' losses",
     "evaluate-cases": "list the cases to look at: severe losses, largest gains, regressions",
     "evaluate-deployment": "make one table of thresholds, budgets and drift",

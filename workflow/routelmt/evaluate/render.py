@@ -125,12 +125,12 @@ def _latex_block(block: Block) -> str:
         rules.append(rf"\cmidrule(lr){{{column}-{column + span - 1}}}")
         column += span
     top = ["" for _ in block.index]
-    top += [rf"\multicolumn{{{span}}}{{c}}{{{_tex(group)}}}" for group, span in groups]
-    second = [_tex(label) for label in (*block.index, *(label for _, label in block.columns))]
+    top += [rf"\multicolumn{{{span}}}{{c}}{{{tex(group)}}}" for group, span in groups]
+    second = [tex(label) for label in (*block.index, *(label for _, label in block.columns))]
     lines = [
         r"\begin{table}",
         r"  \centering\small",
-        rf"  \caption{{{_tex(f'{block.title}. {_note(block)}'.rstrip())}}}",
+        rf"  \caption{{{tex(f'{block.title}. {_note(block)}'.rstrip())}}}",
         rf"  \begin{{tabular}}{{{'l' * index}{'r' * len(block.columns)}}}",
         r"    \toprule",
         f"    {' & '.join(top)} \\\\",
@@ -146,9 +146,9 @@ def _latex_block(block: Block) -> str:
 
 
 def _latex_row(names: tuple[str, ...], cells: tuple[Cell, ...]) -> Iterable[str]:
-    yield f"    {' & '.join([_tex(n) for n in names] + [_tex(c.value) for c in cells])} \\\\"
+    yield f"    {' & '.join([tex(n) for n in names] + [tex(c.value) for c in cells])} \\\\"
     if any(cell.interval for cell in cells):
-        below = [rf"{{\scriptsize {_tex(c.interval)}}}" if c.interval else "" for c in cells]
+        below = [rf"{{\scriptsize {tex(c.interval)}}}" if c.interval else "" for c in cells]
         yield f"    {' & '.join([''] * len(names) + below)} \\\\[2pt]"
 
 
@@ -174,7 +174,8 @@ def _pipes(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """The text with what is a command in LaTeX escaped."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 
