@@ -373,8 +373,17 @@ def test_the_answers_follow_the_budget(seen: Seen, frames: dict[str, pd.DataFram
     for p, label in ((0.3, "30 %"), (0.5, "50 %")):
         seen.page.locator("#answer select").select_option(label=label)
         row = frame[frame.budget == p].iloc[0]
-        expected = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}] points each"
+        expected = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}] points of chrf each"
         assert expected in seen.page.locator("#answer .card").first.inner_text()
+
+
+def test_what_needs_no_choice_is_named_all_the_same(seen: Seen) -> None:
+    for section in ("guards", "guard-costs"):
+        router = seen.page.locator(f"#{section} .choice").first
+        assert router.inner_text().split("\n") == ["Ranked by", "routelmt"]
+    for section in ("routers", "costs", "risk", "guards", "streaming", "drift"):
+        assert "(by chrf)" in seen.page.locator(f"#{section} .origin").inner_text()
+    assert "by" not in seen.page.locator("#data .origin").inner_text().split()
 
 
 def test_every_number_leads_to_its_file_and_the_command_that_traces_it(

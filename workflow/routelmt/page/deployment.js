@@ -173,8 +173,8 @@ function calibrationChart(rows) {
 function reliabilityChart(rows) {
   const picture = chart({
     label: "Observed against predicted gain in bins of equally many requests",
-    x: { label: "mean predicted gain (points)", write: (v) => number(v, 1) },
-    y: { label: "mean observed gain (points)", write: (v) => number(v, 1) },
+    x: { label: `mean predicted gain (${data.settings.metric}, points)`, write: (v) => number(v, 1) },
+    y: { label: `mean observed gain (${data.settings.metric}, points)`, write: (v) => number(v, 1) },
     by: "point",
     legend: true,
     routers: true,

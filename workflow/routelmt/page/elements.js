@@ -24,13 +24,19 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** A labelled list to choose from, hidden where there is no choice; options: [value, label]. */
+/** A labelled list to choose from, or its one value where there is no choice: [value, label]. */
 function choice(label, options, value, onchange) {
-  const select = h("select", { change: () => onchange(options[select.selectedIndex][0]) });
+  const few = options.length < 2;
+  const select = h("select", {
+    hidden: few,
+    change: () => onchange(options[select.selectedIndex][0]),
+  });
   select.append(
     ...options.map(([own, text]) => h("option", { selected: same(own, value) }, String(text))),
   );
-  return h("label", { class: "choice", hidden: options.length < 2 }, h("span", {}, label), select);
+  const only = few ? options.map(([, text]) => h("b", {}, unbroken(String(text)))) : [];
+  const attributes = { class: "choice", hidden: !options.length };
+  return h("label", attributes, h("span", {}, label), only, select);
 }
 
 /**
@@ -54,7 +60,7 @@ function choices(rows, columns, start, onchange) {
         [...element.children]
           .find((own) => own.dataset.key === key)
           ?.querySelector("select")
-          .focus();
+          ?.focus();
         onchange(chosen);
       });
     });
@@ -70,6 +76,7 @@ function choices(rows, columns, start, onchange) {
 const DIRECTION = ["direction", "Direction", directionLabel];
 const BUDGET = ["budget", "Budget p", (p) => (p === null ? "none" : percent(p))];
 const ROUTER = ["router", "Router", (router) => (router === null ? "none" : routerLabel(router))];
+const RANKING = ["router", "Ranked by", ROUTER[2]];
 
 /** The line, dashes and marker of a router. */
 function swatch(look, neutral) {
@@ -144,6 +151,9 @@ function section(id, title, lead, names, ...content) {
   );
 }
 
+// Tables that no metric has a part in.
+const ABOUT_DATA = new Set(["datasheet", "contamination", "training", "flags"]);
+
 /** Which files the numbers are from, each a link to its provenance. */
 function origin(names) {
   const shown = names.filter((name) => data.provenance.tables[name]);
@@ -152,5 +162,6 @@ function origin(names) {
     at ? ", " : "",
     h("a", { href: `#table-${name}` }, data.provenance.tables[name].path),
   ]);
-  return h("p", { class: "origin" }, "Numbers from ", ...links.flat(), ".");
+  const by = shown.some((name) => !ABOUT_DATA.has(name)) ? ` (by ${data.settings.metric})` : "";
+  return h("p", { class: "origin" }, "Numbers from ", ...links.flat(), `${by}.`);
 }

@@ -37,8 +37,9 @@ function answerSection() {
     "answer",
     "The answer",
     options.length > 1
-      ? "Averages over the directions, at the budget p that is chosen here."
-      : "Averages over the directions, when the large model gets " +
+      ? `Averages over the directions, by ${data.settings.metric}, at the budget p that is ` +
+          "chosen here."
+      : `Averages over the directions, by ${data.settings.metric}, when the large model gets ` +
           `p = ${percent(data.budgets[0])} of the requests.`,
     [],
     h("div", { class: "controls" }, choice("Budget p", options, data.budgets[0], show)),
@@ -100,13 +101,25 @@ function routersSection() {
     section(
       "routers",
       "All routers",
-      `In brackets: ${percent(data.level)} intervals from ${count(data.replicates)} ` +
-        "resamples of the requests. Click a heading to sort.",
+      `By ${data.settings.metric}. In brackets: ${percent(data.level)} intervals from ` +
+        `${count(data.replicates)} resamples of the requests. Click a heading to sort.`,
       ["routers"],
       own.element,
       table.element,
+      scratchNote(),
     ),
   ];
+}
+
+/** Encoders that are no pretrained ones are called so. */
+function scratchNote() {
+  const names = data.settings.from_scratch ?? [];
+  if (!names.length) return null;
+  return h(
+    "p",
+    { class: "note" },
+    `Small encoders from scratch, no pretrained ones such as XLM-R: ${names.join(", ")}.`,
+  );
 }
 
 function whisker(row, router, [low, high]) {

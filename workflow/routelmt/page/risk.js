@@ -80,7 +80,7 @@ function guardsSection() {
       write: (v) => percent(v, 1),
       tick: (v) => percent(v),
     },
-    y: { label: "MeanΔ (points)", write: (v) => number(v, 2) },
+    y: { label: `MeanΔ (${data.settings.metric}, points)`, write: (v) => number(v, 2) },
     by: "point",
     legend: true,
   });
@@ -125,7 +125,7 @@ function guardsSection() {
     });
     picture.show(series.filter((line) => line.points.length));
   }
-  const own = choices(rows, [ROUTER, DIRECTION, BUDGET], { direction: AVERAGE }, show);
+  const own = choices(rows, [RANKING, DIRECTION, BUDGET], { direction: AVERAGE }, show);
   const element = section(
     "guards",
     "Guards against severe losses",
@@ -210,7 +210,7 @@ function guardCostsSection() {
     });
     picture.show(series.filter((line) => line.points.length));
   }
-  const own = choices(ranked, [ROUTER, DIRECTION, BUDGET], { direction: AVERAGE }, show);
+  const own = choices(ranked, [RANKING, DIRECTION, BUDGET], { direction: AVERAGE }, show);
   const element = section(
     "guard-costs",
     "What the guards cost",
