@@ -108,7 +108,7 @@ def test_it_renders_without_a_word_on_the_console_or_a_request(seen: Seen, file:
     assert seen.requests == [file.as_uri()]
     assert seen.page.title() == "demo: which requests deserve the large model?"
     titles = seen.page.locator("h2").all_inner_texts()
-    assert len(titles) == 17 and titles[0] == "The answer"
+    assert len(titles) == 18 and titles[0] == "The answer"
     assert seen.page.locator("#contents a").all_inner_texts() == titles
     text = seen.page.inner_text("body")
     for nonsense in ("undefined undefined", "NaN", "null", "[object", "Infinity"):
