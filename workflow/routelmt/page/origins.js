@@ -90,7 +90,13 @@ function dataSection() {
     );
   if (!parts.length) return null;
   return [
-    section("data", "Data and training", null, ["datasheet", "contamination", "flags", "training"], parts),
+    section(
+      "data",
+      "Data and training",
+      null,
+      ["datasheet", "contamination", "flags", "training"],
+      parts,
+    ),
   ];
 }
 
