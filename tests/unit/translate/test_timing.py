@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from routelmt.errors import UserError
 from routelmt.translate import beams
-from routelmt.translate.timing import Pass, rows_of_a_batch, time_model, token_seconds
+from routelmt.translate.timing import Pass, in_a_process, rows_of_a_batch, time_model, token_seconds
 
 
 def test_reading_and_decoding_add_up_to_translating() -> None:
@@ -29,11 +30,10 @@ def test_a_reading_pass_fills_a_batch_where_it_can(lengths: list[int], budget: i
     assert rows == len(lengths) or sum(lengths[:rows]) >= budget
 
 
-@pytest.mark.parametrize("width", [1, 3])
 def test_a_model_is_timed_in_full_and_says_how(
-    segments: Any, model_config: dict[str, Any], speed: dict[str, Any], languages: Any, width: int
+    segments: Any, model_config: dict[str, Any], speed: dict[str, Any], languages: Any
 ) -> None:
-    timing = time_model(segments, model_config | {"beams": width}, languages, speed, rows=2)
+    timing = time_model(segments, model_config | {"beams": 3}, languages, speed, rows=2)
     assert len(timing.prefill) == len(timing.decode) == 3
     assert all(seconds > 0 for seconds in timing.prefill + timing.decode)
     assert timing.batches == "400 tokens"
@@ -58,6 +58,21 @@ def test_prompts_that_are_too_long_are_not_timed(
 ) -> None:
     with pytest.raises(UserError, match=r"\d distinct prompts are too few"):
         time_model(segments, model_config | {"max_prompt_tokens": 12}, languages, speed, rows=2)
+
+
+def first_of(choices: list[int]) -> int:
+    """What another process runs."""
+    if not choices:
+        raise UserError("nothing to choose from")
+    return choices[0]
+
+
+def test_a_process_that_dies_is_an_error_and_what_it_refuses_is_told() -> None:
+    with pytest.raises(UserError, match="ended early"):
+        in_a_process(os._exit, 1)
+    with pytest.raises(UserError, match="nothing to choose from"):
+        in_a_process(first_of, [])
+    assert in_a_process(first_of, [3, 1]) == 3
 
 
 def test_a_model_behind_an_endpoint_is_not_timed(segments: Any) -> None:

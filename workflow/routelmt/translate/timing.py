@@ -11,8 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,8 +65,8 @@ def time_model(
             "config (rates: {MODEL: {prefill_tokens_per_second, decode_tokens_per_second}})."
         )
     asked = _drawn(segments), model, languages, speed, rows
-    reading, batches = _in_a_process(_time, _read, *asked)
-    translating, _ = _in_a_process(_time, _translate, *asked)
+    reading, batches = in_a_process(_time, _read, *asked)
+    translating, _ = in_a_process(_time, _translate, *asked)
     return Timing(*token_seconds(reading, translating), batches)
 
 
@@ -88,17 +87,35 @@ def _drawn(segments: pa.Table) -> pa.Table:
     return segments.take(pa.array(order))
 
 
-def _in_a_process(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns; the device's memory is free again afterwards."""
+def in_a_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns; the device's memory is free again afterwards.
+
+    The process ends with its work, so that none outlives a killed job for long.
+    """
     context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(theirs, work, arguments))
+    process.start()
+    theirs.close()
     try:
-        with ProcessPoolExecutor(1, mp_context=context) as process:
-            return process.submit(work, *arguments).result()
-    except BrokenProcessPool:
+        found = mine.recv()
+    except EOFError:
         raise UserError(
-            "the process that timed the model was killed, most likely for memory: give the job "
-            "more (mem_mb), or lower batch_tokens in the model's 'speed'."
+            "the process that timed the model ended early: the cause is further up in this log, or "
+            "it was killed for memory (more mem_mb, or fewer batch_tokens in 'speed', help then)."
         ) from None
+    process.join()
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def _send(connection: Connection, work: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    try:
+        found = work(*arguments)
+    except UserError as error:
+        found = error
+    connection.send(found)
 
 
 def _time(
