@@ -161,7 +161,7 @@ def test_intervals_cover_what_a_policy_comes_to_on_average(
 ) -> None:
     """200 experiments of 100 replicates: 93 to 97 %, and 2.5 standard errors of such a share.
 
-    docs/evaluation.md has 500 experiments of 300 replicates: run this file with Python.
+    Run with Python, this file prints 500 experiments of 300 replicates of more cases.
     """
     coverage = simulated(200, 100, cluster, tied, directions)
     slack = 2.5 * np.sqrt(0.05 * 0.95 / 200)
