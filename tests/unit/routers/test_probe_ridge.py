@@ -17,6 +17,7 @@ from routelmt.routers import deploy, probe
 from routelmt.routers.inputs import RouterContext, RouterInputs
 from routelmt.routers.networks import probe_model
 from routelmt.routers.registry import is_seeded
+from routelmt.routers.training import ridge
 from routelmt.states import StatesWriter, open_states
 from routelmt.translate.signals import prefill_signals
 
@@ -113,7 +114,7 @@ def test_the_probe_is_the_least_squares_solution(rows, context, tmp_path, layers
     prediction, priority = probe.predict_trained(tmp_path / "r", unseen, context)
     np.testing.assert_allclose(prediction, expected, atol=2e-3 * record["scale"])
     assert np.array_equal(prediction, priority)
-    assert record["result"]["residual"] <= 1e-8
+    assert record["result"]["residual"] <= ridge.TOLERANCE
 
 
 @pytest.mark.parametrize("layers", probe.LAYERS["ridge"])

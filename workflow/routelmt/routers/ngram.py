@@ -1,8 +1,8 @@
 """Hashed character n-grams of the source, crossed with the direction: a linear router in seconds.
 
 It sees the text and nothing of either model, so it is what a router that reads the small model has
-to beat. Features are scikit-learn's hashed counts, each row of length 1; see `training.ridge` for
-the regression.
+to beat. Features are scikit-learn's hashed counts, weighed by rarity as in tf-idf, each row of
+length 1; see `training.ridge` for the regression.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ SAMPLE = "Открыть file №2: «打开文件»?\n\tÀ la fin…"  # its fe
 # --- features ------------------------------------------------------------------------------------
 
 
-def hashed(spec: Mapping[str, Any], sources: Sequence[str]) -> Any:
-    """Sparse features (rows, features) of texts, float64, each row of length 1 or empty.
+def counted(spec: Mapping[str, Any], sources: Sequence[str]) -> Any:
+    """How often each n-gram is in a text: sparse (rows, features), float64.
 
     spec: `ngrams` [shortest, longest] and `features`, how many columns they are hashed into.
     """
@@ -51,18 +51,36 @@ def hashed(spec: Mapping[str, Any], sources: Sequence[str]) -> Any:
         return csr_matrix((0, spec["features"]))
     shortest, longest = spec["ngrams"]
     hashing = HashingVectorizer(
-        analyzer="char_wb", ngram_range=(shortest, longest), n_features=spec["features"],
-        lowercase=False, norm="l2", alternate_sign=True, dtype=np.float64,
+        analyzer="char", ngram_range=(shortest, longest), n_features=spec["features"],
+        lowercase=False, norm=None, alternate_sign=False, dtype=np.float64,
     )  # fmt: skip
     return hashing.transform(sources)
 
 
+def rarities(parts: Sequence[Any]) -> npt.NDArray[np.float32]:
+    """ln((1 + rows) / (1 + rows with the n-gram)) + 1 of each column of counts, (features,)."""
+    rows = sum(part.shape[0] for part in parts)
+    having = sum(np.bincount(part.indices, minlength=part.shape[1]) for part in parts)
+    rarity: npt.NDArray[np.float32] = (np.log((1 + rows) / (1 + having)) + 1).astype(np.float32)
+    return rarity
+
+
+def weighed(counts: Any, rarity: npt.NDArray[np.float32]) -> Any:
+    """Counts times rarity, each row of length 1 (empty ones stay so); in place."""
+    from scipy.sparse.linalg import norm
+
+    counts.data *= rarity[counts.indices]
+    counts.data /= np.repeat(norm(counts, axis=1), np.diff(counts.indptr))
+    return counts
+
+
 def fingerprint(spec: Mapping[str, Any]) -> str:
-    """SHA-256 of the features of a fixed text: another one would make the weights worthless."""
-    found = hashed(spec, [SAMPLE])
-    found.sort_indices()
-    return hashlib.sha256(found.indices.astype("<i8").tobytes()
-                          + found.data.round(9).astype("<f8").tobytes()).hexdigest()  # fmt: skip
+    """SHA-256 of the counts of a fixed text: others would make the weights worthless."""
+    counts = counted(spec, [SAMPLE])
+    counts.sort_indices()
+    return hashlib.sha256(
+        counts.indices.astype("<i8").tobytes() + counts.data.astype("<f8").tobytes()
+    ).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -70,20 +88,24 @@ class CrossedRows:
     """Features of the training rows, centred in each direction without filling their zeros.
 
     rows, parts: places (n_d,) and features (n_d, features) of each direction's rows. means:
-    (directions, features).
+    (directions, features). rarity: what the features were weighed with.
     """
 
     rows: list[npt.NDArray[np.int64]]
     parts: list[Any]
     means: FloatArray
+    rarity: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, features: Any, directions: Sequence[str], known: Sequence[str]) -> CrossedRows:
-        """Of features (rows, features) and the direction of each row."""
-        names = np.array(directions)
+    def of(cls, spec: Mapping[str, Any], inputs: RouterInputs, known: Sequence[str]) -> CrossedRows:
+        """Of rows whose directions are `known`."""
+        names, sources = np.array(inputs.directions), inputs.sources
         rows = [np.flatnonzero(names == direction) for direction in known]
-        parts = [features[of_direction] for of_direction in rows]
-        return cls(rows, parts, np.concatenate([np.asarray(p.mean(axis=0)) for p in parts]))
+        parts = [counted(spec, [sources[i] for i in of_direction]) for of_direction in rows]
+        rarity = rarities(parts)
+        parts = [weighed(part, rarity) for part in parts]
+        means = np.concatenate([np.asarray(part.mean(axis=0)) for part in parts])
+        return cls(rows, parts, means, rarity)
 
     def heads(self, dual: FloatArray) -> FloatArray:
         """w_0 + w_d of each direction, (directions, features), where w = A^T dual (rows,)."""
@@ -102,19 +124,23 @@ class CrossedRows:
 
 
 @dataclass(frozen=True)
-class LinearHeads:
-    """heads: float32 (1 + directions, features); bias: float64 (1 + directions,); see `ridge`."""
+class Weights:
+    """What is kept: rarity (features,), heads (1 + directions, features), bias (1 + directions,).
 
+    The first two are float32, the bias is float64. Row 0 is what all directions share.
+    """
+
+    rarity: npt.NDArray[np.float32]
     heads: npt.NDArray[np.float32]
     bias: FloatArray
 
     def outputs(self, features: Any, places: npt.NDArray[np.int64]) -> FloatArray:
-        """Scores (rows,) of features (rows, features); places: row of the heads for each."""
-        found = np.empty(len(places))
+        """Scores (rows, 1) of weighed features; places: row of the heads for each."""
+        found = np.empty((len(places), 1))
         for place in np.unique(places):
             rows = np.flatnonzero(places == place)
             head = self.heads[place].astype(np.float64)
-            found[rows] = features[rows] @ head + self.bias[place]
+            found[rows, 0] = features[rows] @ head + self.bias[place]
         return found
 
 
@@ -138,20 +164,18 @@ def train(
     found = labels(spec, training, validation)
     readout = Readout.of(spec, found.training)
     known = sorted(set(training.directions))
-    targets, held_out = (readout.scaled(y)[:, 0].astype(np.float64)
-                         for y in (found.training, found.validation))  # fmt: skip
-    alphas = ridge.alphas_of(spec)
-    fits, solutions = fit(
-        hashed(spec, training.sources), training.directions, known, targets, alphas
-    )
-    read = time.monotonic()
-    features = hashed(spec, validation.sources)
+    alphas, crossed = ridge.alphas_of(spec), CrossedRows.of(spec, training, known)
+    fits, solutions = fit(crossed, readout.scaled(found.training)[:, 0].astype(np.float64), alphas)
     places = ridge.places(validation.directions, known)
-    outputs = [heads.outputs(features, places) for heads in fits]
-    milliseconds = 1000 * (time.monotonic() - read) / len(alphas) / validation.rows
-    errors = [float(np.mean((scores - held_out) ** 2)) for scores in outputs]
-    best, chosen = ridge.choose(alphas, errors, solutions)
-    _, priority = readout.priorities(readout.answers(outputs[best][:, None]))
+    read = time.monotonic()
+    features = weighed(counted(spec, validation.sources), crossed.rarity)
+    outputs = fits[0].outputs(features, places)
+    milliseconds = 1000 * (time.monotonic() - read) / validation.rows
+    held_out = readout.scaled(found.validation)
+    errors = [float(np.mean((f.outputs(features, places) - held_out) ** 2)) for f in fits]
+    best, result = ridge.choose(alphas, errors, solutions)
+    outputs = fits[best].outputs(features, places)
+    _, priority = readout.priorities(readout.answers(outputs))
     record = {
         "type": spec["type"],
         **readout.as_record(),
@@ -165,7 +189,7 @@ def train(
             "validation": rows_record(validation, found.validation),
         },
         "packages": {name: metadata.version(name) for name in PACKAGES},
-        "result": chosen | {"training_seconds": read - start},
+        "result": result | {"training_seconds": read - start},
         "validation": routing_metrics(validation, priority),
         "cost": {"terms": list(ROUTER.costs), "milliseconds": milliseconds, "device": "cpu"},
         "about": ABOUT,
@@ -176,14 +200,9 @@ def train(
 
 
 def fit(
-    features: Any,
-    directions: Sequence[str],
-    known: Sequence[str],
-    targets: FloatArray,
-    alphas: Sequence[float],
-) -> tuple[list[LinearHeads], ridge.Solutions]:
-    """The ridge regression of targets (rows,) on features (rows, features), one for each alpha."""
-    crossed = CrossedRows.of(features, directions, known)
+    crossed: CrossedRows, targets: FloatArray, alphas: Sequence[float]
+) -> tuple[list[Weights], ridge.Solutions]:
+    """The ridge regression of targets (rows,), one for each alpha."""
     levels = np.array([targets[rows].mean() for rows in crossed.rows])
     centred = targets.copy()
     for rows, level in zip(crossed.rows, levels, strict=True):
@@ -195,7 +214,8 @@ def fit(
     fits = []
     for dual in solutions.values:
         heads = ridge.with_shared(crossed.heads(dual)).astype(np.float32)
-        fits.append(LinearHeads(heads, levels - (means * heads).sum(axis=1)))
+        bias = levels - (means * heads).sum(axis=1)
+        fits.append(Weights(crossed.rarity, heads, bias))
     return fits, solutions
 
 
@@ -207,29 +227,31 @@ ABOUT = {
     "method": "ridge regression on hashed character n-grams, shared and crossed with the "
     "direction; alpha chosen on the validation rows.",
     "loading": f"`{WEIGHTS}` holds `heads` and `bias`, one row for all directions, then one for "
-    "each of `directions` in `router.json`. With x the row of scikit-learn's HashingVectorizer "
-    "(analyzer char_wb, the record's `ngrams` and `features`, lowercase off), the output is "
-    "`heads[d] @ x + bias[d]`; the prediction is `shift + scale * output`.",
+    "each of `directions` in `router.json`. With x the counts of scikit-learn's HashingVectorizer "
+    "(analyzer char, the record's `ngrams` and `features`, lowercase, norm and alternate_sign off) "
+    "times `rarity`, divided by its length, the output is `heads[d] @ x + bias[d]`; the prediction "
+    "is `shift + scale * output`.",
     "limits": [
         "It knows words, not their difficulty: on text with other words expect it near chance."
     ],
 }
 
 
-def _write(folder: Path, heads: LinearHeads, record: dict[str, Any]) -> None:
+def _write(folder: Path, weights: Weights, record: dict[str, Any]) -> None:
     """Fill the router's folder: weights, record, card."""
     from safetensors.numpy import save_file
 
-    save_file({"heads": heads.heads, "bias": heads.bias}, folder / WEIGHTS)
+    save_file(vars(weights), folder / WEIGHTS)
     write_record(folder, record)
     (folder / "README.md").write_text(card(record), encoding="utf-8")
 
 
-def _load(artifact: Path, record: Mapping[str, Any]) -> LinearHeads:
+def _load(artifact: Path, record: Mapping[str, Any]) -> Weights:
     """UserError unless the weights are whole and of the record's shape."""
     from safetensors.numpy import load_file
 
-    path, shape = artifact / WEIGHTS, (1 + len(record["directions"]),)
+    path, width = artifact / WEIGHTS, record["hyperparameters"]["features"]
+    rows = 1 + len(record["directions"])
     try:
         weights = load_file(path)
     except Exception as error:  # safetensors raises a class of its own for a short file
@@ -237,14 +259,14 @@ def _load(artifact: Path, record: Mapping[str, Any]) -> LinearHeads:
             f"{path}: missing or damaged ({str(error).splitlines()[0]}); copy the router again, or "
             "train it again."
         ) from None
-    expected = {"heads": (*shape, record["hyperparameters"]["features"]), "bias": shape}
+    expected = {"rarity": (width,), "heads": (rows, width), "bias": (rows,)}
     shapes = {name: array.shape for name, array in weights.items()}
     if shapes != expected or not all(np.isfinite(array).all() for array in weights.values()):
         raise UserError(
             f"{path}: holds {shapes}, router.json speaks of finite numbers in {expected}; they are "
             "of different routers. Copy the router again, or train it again."
         )
-    return LinearHeads(weights["heads"].astype(np.float32), weights["bias"].astype(np.float64))
+    return Weights(**weights)
 
 
 # --- using it ------------------------------------------------------------------------------------
@@ -255,7 +277,7 @@ class NgramRouter:
     """A loaded router. `record` is its router.json."""
 
     record: Mapping[str, Any]
-    heads: LinearHeads
+    weights: Weights
 
     def score(self, directions: Sequence[str], sources: Sequence[str]) -> Priorities:
         """(prediction, priority) of each request, both of shape (n,)."""
@@ -264,9 +286,9 @@ class NgramRouter:
     def answers(self, directions: Sequence[str], sources: Sequence[str]) -> Answers:
         """What the router predicts, by name, (n,)."""
         places = ridge.places(directions, self.record["directions"])
-        features = hashed(self.record["hyperparameters"], sources)
-        outputs = self.heads.outputs(features, places)
-        return Readout.from_record(self.record).answers(outputs[:, None])
+        counts = counted(self.record["hyperparameters"], sources)
+        outputs = self.weights.outputs(weighed(counts, self.weights.rarity), places)
+        return Readout.from_record(self.record).answers(outputs)
 
 
 def open_trained(
@@ -277,13 +299,13 @@ def open_trained(
     Raises UserError if the folder is not a router or damaged, or if texts are hashed differently.
     """
     record = read_record(artifact)
-    heads = _load(artifact, record)
+    weights = _load(artifact, record)
     if fingerprint(record["hyperparameters"]) != record["features_fingerprint"]:
         raise UserError(
             f"{artifact}: this version of scikit-learn hashes texts differently from the one this "
             f"router was trained with ({record['packages']['scikit-learn']}); train again."
         )
-    return NgramRouter(record, heads)
+    return NgramRouter(record, weights)
 
 
 def predict_trained(artifact: Path, inputs: RouterInputs, context: RouterContext) -> Priorities:

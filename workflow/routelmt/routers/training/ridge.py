@@ -24,8 +24,8 @@ import numpy.typing as npt
 from routelmt.progress import progress
 from routelmt.routers.training.targets import FloatArray
 
-TOLERANCE = 1e-8  # of the residual, as a share of the right-hand side
-MOST_STEPS = 300  # products, so passes over what is read from disk
+TOLERANCE = 1e-5  # of the residual, as a share of the right-hand side
+MOST_STEPS = 200  # products, so passes over what is read from disk
 IntArray = npt.NDArray[np.int64]
 
 
