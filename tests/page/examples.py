@@ -212,7 +212,7 @@ def transfer() -> Iterable[Row]:
 def transfer_comparisons() -> Iterable[Row]:
     for budget, part, (metric, scale), (other, seen) in product(
         BUDGETS, ("openstack", "others", "average"), METRICS_OF_TRANSFER,
-        (("routelmt", False), ("random", None)),
+        (("routelmt", False), ("random", None), ("entropy", False)),
     ):  # fmt: skip
         yield moved(budget, part, metric) | {
             "router": "routelmt", "seen": other == "routelmt", "other": other, "other_seen": seen,

@@ -169,6 +169,13 @@ def test_short_curves_are_left_whole_in_any_order() -> None:
     assert thinned(shuffled, [0.3]).equals(shuffled)
 
 
+def test_of_transfer_only_differences_to_seen_and_to_chance_are_shown(tmp_path: Path) -> None:
+    paths = write_examples(tmp_path, (*REQUIRED, "transfer", "transfer_comparisons"))
+    shown = decoded(payload(read_sources(paths), SETTINGS)["tables"]["transfer_comparisons"])
+    assert set(shown.other) == {"routelmt", "random"}
+    assert set(example("transfer_comparisons")["other"].to_pylist()) > set(shown.other)
+
+
 def test_paths_are_of_deployable_routers_and_thinned(known: dict[str, Any]) -> None:
     found = decoded(known["tables"]["drift_paths"])
     assert set(found["router"]) == {r for r, role in ROLES.items() if role == "router"}

@@ -201,6 +201,11 @@ def _shares(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
     return table.drop_columns([f"{what}_seconds" for what in ("router", "small", "large", "mean")])
 
 
+def _to_seen_and_chance(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
+    """Each router's seen less unseen, and unseen less chance: not all pairs of routers."""
+    return table.filter(pc.or_(table.column("seen"), pc.is_null(table.column("other_seen"))))
+
+
 def _cut_texts(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
     for name in CASE_TEXTS:
         column = table.column(name)
@@ -220,6 +225,7 @@ _SHOWN: dict[str, Callable[[pa.Table, Sequence[float]], pa.Table]] = {
     "training": _kept_epochs,
     "cases": _cut_texts,
     "costs": _shares,
+    "transfer_comparisons": _to_seen_and_chance,
 }
 
 
