@@ -274,6 +274,7 @@ def _check_dataset(config: Config, sources: Config, name: str, dataset: Config) 
         f"{key}.directions",
         "directions",
     )
+    dataset.setdefault("running_text", READERS[dataset["source"]].running_text)
     if "corpus" in dataset:
         _check_names([dataset["corpus"]], config["corpora"], f"{key}.corpus", "corpora")
     if READERS[dataset["source"]].origin == "source":

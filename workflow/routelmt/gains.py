@@ -24,7 +24,7 @@ def label_gains(segments: pa.Table, small: pa.Table, large: pa.Table) -> pa.Tabl
     return tables.from_columns(
         "gains",
         {
-            **{k: segments.column(k) for k in (*tables.JOIN_KEY, "group_id")},
+            **{k: segments.column(k) for k in (*tables.JOIN_KEY, "group_id", "doc_id", "domain")},
             "quality_small": quality["small"],
             "quality_large": quality["large"],
             "gain": np.subtract(quality["large"], quality["small"]),

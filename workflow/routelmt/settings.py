@@ -14,8 +14,10 @@ from routelmt.config import (
     CASES,
     DEPLOYMENT_TABLES,
     DOMAINS,
+    ELSEWHERE,
     FLAGS,
     JUDGED,
+    ROLES,
     TRANSFER_TABLES,
     Config,
     artifact,
@@ -50,7 +52,11 @@ def stage_settings(config: Config) -> dict[str, Any]:
             for name, corpus in config["corpora"].items()
         },
         "datasets": {
-            name: {k: v for k, v in dataset.items() if k not in ("directions", "shards")}
+            name: {
+                k: v
+                for k, v in dataset.items()
+                if k not in ("directions", "shards", "running_text")
+            }
             for name, dataset in config["datasets"].items()
         },
         "models": models,
@@ -230,10 +236,12 @@ def _given_rates(config: Config, experiment: Config) -> Config:
 
 
 def _evaluated(config: Config, experiment: Config, routers: list[str]) -> Config:
+    used = {name for role in (*ROLES, ELSEWHERE) for name in experiment[role]}
+    strings = sorted(name for name in used if not config["datasets"][name]["running_text"])
     return {
         "about": _about(config, experiment, routers),
         "routers": routers,
-        "bootstrap": experiment["bootstrap"],
+        "bootstrap": experiment["bootstrap"] | {"strings": strings},
         "leave_out": experiment["leave_out"],
         "oracles": [r for r in routers if not type_of(config, r).deployable],
         "random": [r for r in routers if config["routers"][r]["type"] == "random"],

@@ -39,6 +39,7 @@ class Column:
     low: float | None = None
     high: float | None = None
     nan: bool = False  # whether NaN may stand for "undefined, see the reason column"
+    added: bool = False  # later than the table, at its end: null in a file without it
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,19 @@ _INTERVAL = {
     "low": _number("lower end of the bootstrap interval", nan=True),
     "high": _number("upper end of the bootstrap interval", nan=True),
 }
+# At the end of every table with intervals.
+_CLUSTERS = {"clusters": _count("clusters of requests that were drawn", nullable=True, added=True)}
+_SUPPORT = {
+    **_CLUSTERS,
+    "undefined": _number(
+        "share of the replicates in which a figure of the row is undefined",
+        low=0, high=1, nullable=True, added=True,
+    ),
+}  # fmt: skip
+_DOUBT = {
+    "reason": Column(_TEXT, "why figures are undefined, or are in many replicates", nullable=True,
+                     added=True),
+}  # fmt: skip
 _RUN = {
     "router": Column(_TEXT, "router name from the config"),
     "direction": Column(_TEXT, "direction, or 'average' over the directions"),
@@ -341,6 +355,8 @@ TABLES: dict[str, Table] = {
             "quality_small": _number("score of the small model's hypothesis"),
             "quality_large": _number("score of the large model's hypothesis"),
             "gain": _number("quality_large - quality_small"),
+            "doc_id": Column(_TEXT, "document the text stands in", nullable=True, added=True),
+            "domain": Column(_TEXT, "domain or origin", nullable=True, added=True),
         },
     ),
     "predictions": Table(
@@ -367,6 +383,7 @@ TABLES: dict[str, Table] = {
             "seed_spread": _number("standard deviation over the seeds", nan=True),
             "requests": _count("evaluated requests"),
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "comparisons": Table(
@@ -380,9 +397,11 @@ TABLES: dict[str, Table] = {
             "metric": Column(_TEXT, "spearman, hit_rate (0-100) or mean_delta"),
             "difference": _number("router - other"),
             **_INTERVAL,
-            "p_value": _number("two-sided, normal; bootstrap error", low=0, high=1, nan=True),
+            "p_value": _number("two-sided, t; see docs/evaluation.md", low=0, high=1, nan=True),
             "p_holm": _number("Holm-corrected over the router pairs", low=0, high=1, nan=True),
-            "detectable": _number("smallest difference found with 80 % power", nan=True),
+            "detectable": _number("difference that Holm's first step finds in 80 of 100", nan=True),
+            **_SUPPORT,
+            **_DOUBT,
         },
         may_be_empty=True,  # one deployable router has nothing to be compared with
     ),
@@ -401,6 +420,7 @@ TABLES: dict[str, Table] = {
             "seed_spread": _number("standard deviation over the seeds", nan=True),
             "requests": _count("evaluated requests"),
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "breakdown": Table(
@@ -419,6 +439,7 @@ TABLES: dict[str, Table] = {
             **_INTERVAL,
             "requests": _count("evaluated requests of the group"),
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "domains": Table(
@@ -440,6 +461,7 @@ TABLES: dict[str, Table] = {
             "difference": _number("value - in-domain's in the same directions", nan=True),
             **_ends("difference"),
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+            **_SUPPORT,
         },
         may_be_empty=True,  # an experiment need not name domains
     ),
@@ -458,6 +480,7 @@ TABLES: dict[str, Table] = {
             **_INTERVAL,
             "requests": _count("evaluated requests"),
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "cross_metric": Table(
@@ -473,6 +496,7 @@ TABLES: dict[str, Table] = {
             "value": _number("mean over the seeds", nan=True),
             **_INTERVAL,
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "pareto": Table(
@@ -487,6 +511,8 @@ TABLES: dict[str, Table] = {
             **_INTERVAL,
             "to_large": _number("quality minus that of the large model alone"),
             **_ends("to_large"),
+            **_SUPPORT,
+            **_DOUBT,
         },
     ),
     "risk_buckets": Table(
@@ -498,6 +524,8 @@ TABLES: dict[str, Table] = {
             "bucket": Column(_TEXT, "severe_loss, minor_loss, tie or substantial_gain"),
             "share": _number("share of the routed requests", low=0, high=1),
             **_INTERVAL,
+            **_SUPPORT,
+            **_DOUBT,
         },
     ),
     "guards": Table(
@@ -515,6 +543,8 @@ TABLES: dict[str, Table] = {
             "mean_delta": _number("mean gain of the routed requests"),
             **_ends("mean_delta"),
             **_TO_UNGUARDED,
+            **_SUPPORT,
+            **_DOUBT,
         },
         may_be_empty=True,  # an experiment need not have guards
     ),
@@ -587,6 +617,7 @@ TABLES: dict[str, Table] = {
             "seed_spread": _number("standard deviation over the seeds", nan=True),
             "requests": _count("evaluated requests"),
             "reason": Column(_TEXT, "why the estimate is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "transfer": Table(
@@ -609,6 +640,7 @@ TABLES: dict[str, Table] = {
             "seed_spread": _number("standard deviation over the seeds", nan=True),
             **_TRANSFER_SIZE,
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "transfer_comparisons": Table(
@@ -632,8 +664,10 @@ TABLES: dict[str, Table] = {
                 high=1,
                 nan=True,
             ),
-            "detectable": _number("smallest difference found with 80 % power", nan=True),
+            "detectable": _number("difference that Holm's first step finds in 80 of 100", nan=True),
             **_TRANSFER_SIZE,
+            **_SUPPORT,
+            **_DOUBT,
         },
         may_be_empty=True,  # every part may have too few requests
     ),
@@ -717,6 +751,7 @@ TABLES: dict[str, Table] = {
             "behind_oracle": _number("quality that the gain oracle's allocation has more"),
             **_ends("behind_oracle"),
             "reason": Column(_TEXT, "why the mean gain is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "smallest_budget": Table(
@@ -797,6 +832,7 @@ TABLES: dict[str, Table] = {
                 _TEXT, "if its rates are of several devices or batches", nullable=True
             ),
             "reason": Column(_TEXT, "why something is undefined", nullable=True),
+            **_SUPPORT,
         },
     ),
     "guard_costs": Table(
@@ -826,6 +862,7 @@ TABLES: dict[str, Table] = {
                 _TEXT, "if its rates are of several devices or batches", nullable=True
             ),
             "reason": Column(_TEXT, "why the seconds are undefined", nullable=True),
+            **_SUPPORT,
         },
         may_be_empty=True,  # an experiment need not have guards
     ),
@@ -842,6 +879,7 @@ def arrow_schema(table: str) -> pa.Schema:
 def from_columns(table: str, columns: Mapping[str, Any]) -> pa.Table:
     """Arrow table of the declared schema from arrays, lists or scalars (scalars are repeated)."""
     schema = arrow_schema(table)
+    columns = {n: None for n, c in TABLES[table].columns.items() if c.added} | dict(columns)
     lengths = {len(v) for v in columns.values() if _is_sequence(v)}
     if len(lengths) > 1:
         raise ValueError(f"columns of {table} have different lengths: {sorted(lengths)}")
@@ -855,7 +893,7 @@ def from_columns(table: str, columns: Mapping[str, Any]) -> pa.Table:
 
 def from_rows(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Arrow table of the declared schema from rows that have all its columns."""
-    names = arrow_schema(table).names
+    names = [n for n, c in TABLES[table].columns.items() if not c.added or (rows and n in rows[0])]
     return from_columns(table, {name: [row[name] for row in rows] for name in names})
 
 
@@ -1066,9 +1104,14 @@ def read(path: str | Path, table: str, columns: list[str] | None = None) -> pa.T
     if record["table"] != table:
         raise UserError(f"{path}: holds a '{record['table']}' table, expected '{table}'.")
     try:
-        data = pq.read_table(path, columns=columns, partitioning=None)
+        there = pq.read_schema(path).names
+        asked = columns and [name for name in columns if name in there]
+        data = pq.read_table(path, columns=asked, partitioning=None)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete it and run again.") from None
+    for name, column in TABLES[table].columns.items():
+        if column.added and name not in there and name in (columns or (name,)):
+            data = data.append_column(name, pa.nulls(data.num_rows, column.type))
     if columns is None:
         check(data, table, str(path))
     return data.replace_schema_metadata(None)

@@ -240,7 +240,7 @@ def test_guards_are_compared_with_none_on_the_same_replicates(built: dict[str, p
     # Most requests are the same: the difference is known better than the figure itself.
     apart = frame.mean_delta_high - frame.mean_delta_low
     paired = frame.mean_delta_difference_high - frame.mean_delta_difference_low
-    assert (paired < apart)[frame["quantile"] >= 0.6].mean() > 0.9
+    assert (paired < apart)[frame["quantile"] >= 0.6].mean() >= 0.9
 
 
 def test_without_guards_the_table_is_empty_and_valid(

@@ -1,79 +1,175 @@
-"""Intervals, paired differences, Holm's correction and power."""
+"""Intervals, tests of differences, shares, Holm's correction and power."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy import stats
 
 from routelmt.evaluate import inference
+from routelmt.evaluate.inference import Reference, SeedPart, reference
+
+MANY = 10**9
 
 
-def test_the_interval_holds_the_central_share_of_the_samples() -> None:
-    samples = np.random.default_rng(0).permutation(np.arange(1001.0))
-    assert inference.percentile_interval(samples) == pytest.approx((25, 975, 0))
-    assert inference.percentile_interval(samples, level=0.5) == pytest.approx((250, 750, 0))
+def known(error: float, df: float = 1e9) -> Reference:
+    return Reference(np.array([error]), np.array([df]), np.zeros(1))
+
+
+def test_one_error_and_one_t_make_interval_and_p_value() -> None:
+    samples = np.random.default_rng(1).normal(2, 1, size=(2, 999))
+    found = reference(samples, [30, 80])
+    error = samples.std(axis=1, ddof=1) * np.sqrt([30 / 29, 80 / 79])
+    assert found.error == pytest.approx(error)
+    assert found.df == pytest.approx([29, 79])
+    value = np.array([2.0, -2.0])
+    low, high = found.limits(value, 0.9)
+    for cell, own in enumerate([stats.t(df=29), stats.t(df=79)]):
+        wanted = own.interval(0.9)
+        assert (low[cell], high[cell]) == pytest.approx(
+            [value[cell] + end * error[cell] for end in wanted]
+        )
+        assert found.p_values(value)[cell] == pytest.approx(2 * own.sf(2 / error[cell]))
+
+
+@given(
+    difference=st.floats(-20, 20),
+    error=st.floats(0.01, 10),
+    df=st.floats(1, 1e4),
+    alpha=st.floats(0.001, 0.5),
+)
+@settings(deadline=None)
+def test_0_is_outside_the_interval_exactly_where_p_is_below_its_level(
+    difference: float, error: float, df: float, alpha: float
+) -> None:
+    found, value = known(error, df), np.array([difference])
+    p = found.p_values(value)[0]
+    low, high = found.limits(value, 1 - alpha)
+    if abs(p - alpha) > 1e-9:
+        assert (p < alpha) == bool(low[0] > 0 or high[0] < 0)
+
+
+def test_degrees_of_freedom_are_those_of_the_part_that_dominates() -> None:
+    samples = np.random.default_rng(0).normal(size=(1, 400))
+    for variance, wanted in ((0.0, 49), (1e9, 3)):
+        part = SeedPart(np.array([variance]), np.zeros(1), np.array([4]))
+        assert reference(samples, [50], [part]).df[0] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_one_cluster_says_nothing_of_others() -> None:
+    found = reference(np.zeros((2, 50)), [1, 2])
+    assert np.isnan(found.error[0])
+    assert found.error[1] == 0
+    low, high = found.limits(np.ones(2), 0.95)
+    assert np.isnan([low[0], high[0], found.p_values(np.ones(2))[0]]).all()
 
 
 def test_undefined_replicates_are_left_out_and_counted() -> None:
-    low, high, left_out = inference.percentile_interval([np.nan, 3, 3, np.nan, 3])
-    assert (low, high, left_out) == (3, 3, 2)
-    low, high, left_out = inference.percentile_interval([np.nan, np.nan])
-    assert np.isnan(low)
-    assert np.isnan(high)
-    assert left_out == 2
-
-
-@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
-def test_a_level_that_is_no_fraction_is_refused(level: float) -> None:
-    with pytest.raises(ValueError, match="level: found"):
-        inference.percentile_interval([1.0], level)
-
-
-def test_no_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected shape"):
-        inference.percentile_interval([])
-
-
-def test_the_limits_of_many_cells_are_those_of_each_cell() -> None:
     samples = np.random.default_rng(4).normal(size=(2, 3, 200))
-    samples[0, 1, ::3] = np.nan
+    samples[0, 1, ::4] = np.nan
     samples[1, 2] = np.nan
-    low, high = inference.percentile_limits(samples, level=0.9)
-    for cell in np.ndindex(2, 3):
-        expected = inference.percentile_interval(samples[cell], level=0.9)
-        assert (low[cell], high[cell]) == pytest.approx(expected[:2], nan_ok=True)
-
-
-def test_the_p_value_is_that_of_a_normal_test_with_the_bootstrap_error() -> None:
-    samples = np.random.default_rng(1).normal(2, 1, size=999)
-    found = inference.paired_difference(2.0, samples)
-    error = np.std(samples, ddof=1)
-    assert found.p_value == pytest.approx(2 * norm.sf(2 / error))
-    assert inference.paired_difference(-2.0, -samples).p_value == pytest.approx(found.p_value)
-    assert (found.low, found.high) == pytest.approx(np.quantile(samples, [0.025, 0.975]))
-
-
-def test_a_clear_difference_survives_holm_over_the_pairs_of_twelve_routers() -> None:
-    samples = np.random.default_rng(1).normal(5, 1, size=1000)
-    assert inference.paired_difference(5.0, samples).p_value * 66 < 0.05
+    found = reference(samples, [MANY, MANY])
+    assert found.undefined[0, 1] == pytest.approx(0.25)
+    assert found.undefined[1, 2] == 1
+    kept = samples[0, 1][~np.isnan(samples[0, 1])]
+    assert found.error[0, 1] == pytest.approx(kept.std(ddof=1))
+    assert np.isnan(found.error[1, 2])
+    assert found.undefined[0, 0] == 0
+    said = inference.reasons(["known", None, None], np.array([1, 0.25, 0.05]), "no gain")
+    assert said == ["known", "undefined in 25% of the replicates: no gain", None]
 
 
 def test_equal_routers_differ_by_nothing_even_where_their_sums_round_differently() -> None:
     a, b = 0.1 + 0.2, 0.3
     assert a != b
-    assert inference.paired_difference(a - b, np.full(999, a - b)).p_value == 1
+    found = reference(np.full((1, 99), a - b), [MANY])
+    assert found.p_values(np.array([a - b]))[0] == 1
+    assert np.isnan(found.p_values(np.array([1.0]))[0])  # replicates that do not vary
 
 
-def test_replicates_that_do_not_vary_give_no_p_value() -> None:
-    assert np.isnan(inference.paired_difference(1.0, np.ones(999)).p_value)
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3)])
+def test_percentiles_of_any_shape_leave_undefined_replicates_out(shape: tuple[int, ...]) -> None:
+    generator = np.random.default_rng(3)
+    samples = generator.normal(size=(*shape, 101))
+    samples[generator.random(samples.shape) < 0.2] = np.nan
+    low, high = inference.percentile_limits(samples, 0.9)
+    assert low.shape == shape
+    assert low == pytest.approx(np.nanquantile(samples, 0.05, axis=-1))
+    assert high == pytest.approx(np.nanquantile(samples, 0.95, axis=-1))
 
 
-def test_undefined_replicates_of_a_difference_are_left_out() -> None:
-    found = inference.paired_difference(1.5, [1, np.nan, np.nan, 2])
-    assert found.left_out == 2
-    assert found.p_value == pytest.approx(2 * norm.sf(1.5 / np.std([1, 2], ddof=1)))
-    assert np.isnan(inference.paired_difference(1.0, [np.nan]).p_value)
+def test_percentiles_of_one_column_with_an_undefined_replicate() -> None:
+    low, high = inference.percentile_limits([1, np.nan, 2])
+    assert (low, high) == pytest.approx((1.025, 1.975))
+    assert np.isnan(inference.percentile_limits([np.nan, np.nan])).all()
+    with pytest.raises(ValueError, match="expected shape"):
+        inference.percentile_limits([])
+    for level in (0.0, 1.0, 95.0):
+        with pytest.raises(ValueError, match="level: found"):
+            inference.percentile_limits([1.0], level)
+        with pytest.raises(ValueError, match="level: found"):
+            known(1.0).limits(np.zeros(1), level)
+
+
+@pytest.mark.parametrize(("events", "n"), [(0, 24), (24, 24), (3, 24), (1, 500), (499, 500)])
+def test_independent_requests_have_wilsons_interval(events: int, n: int) -> None:
+    share = events / n
+    found = known(np.sqrt(share * (1 - share) / n))
+    low, high = found.share_limits(np.array([share]), np.array([n]), 0.95)
+    wanted = stats.binomtest(events, n).proportion_ci(0.95, method="wilson")
+    assert (low[0], high[0]) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+    exact = stats.binomtest(events, n).proportion_ci(0.95, method="exact")
+    assert high[0] == pytest.approx(exact.high, abs=0.05)
+    if events == 0:
+        assert 0.1 < high[0] < 0.16  # 24 routed, none severe: not [0, 0]
+
+
+@given(share=st.floats(0, 1), error=st.floats(0, 0.3), n=st.integers(1, 1000))
+@settings(deadline=None)
+def test_limits_of_a_share_hold_it_and_stay_within_0_and_1(
+    share: float, error: float, n: int
+) -> None:
+    low, high = known(error, 20).share_limits(np.array([share]), n, 0.95)
+    assert 0 <= low[0] <= share <= high[0] <= 1
+    assert high[0] - low[0] > 0
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_shares_of_clustered_requests_are_covered(size: int, share: float) -> None:
+    """Clusters of alike requests: the truth is in 93 of 100 intervals or more."""
+    generator, clusters, covered, experiments = np.random.default_rng(size), 60, 0, 1000
+    for _ in range(experiments):
+        kind = generator.random(clusters) < share
+        alike = generator.random((clusters, size)) < 0.7
+        events = np.where(alike, kind[:, None], generator.random((clusters, size)) < share)
+        counts = events.sum(axis=1)
+        weights = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=200)
+        samples = (weights @ counts) / (clusters * size)
+        found = reference(samples[None], [clusters])
+        low, high = found.share_limits(np.array([events.mean()]), clusters, 0.95)
+        covered += bool(low[0] <= share <= high[0])
+    assert covered / experiments >= 0.93
+
+
+def test_a_clear_difference_survives_holm_over_the_pairs_of_twelve_routers() -> None:
+    samples = np.random.default_rng(1).normal(5, 1, size=(1, 1000))
+    assert reference(samples, [400]).p_values(np.array([5.0]))[0] * 66 < 0.05
+
+
+@pytest.mark.parametrize(("df", "pairs"), [(3.0, 1), (8.5, 6), (60.0, 66), (1e9, 66)])
+def test_the_detectable_difference_is_found_in_80_of_100_cases_by_the_test_itself(
+    df: float, pairs: int
+) -> None:
+    generator, experiments, error = np.random.default_rng(4), 20_000, 2.0
+    difference = known(error, df).detectable(0.05 / pairs, 0.8)[0]
+    estimated = error * np.sqrt(generator.chisquare(min(df, 1e6), experiments) / min(df, 1e6))
+    drawn = generator.normal(difference, error, experiments)
+    many = Reference(estimated, np.full(experiments, df), np.zeros(experiments))
+    found = many.p_values(drawn) < 0.05 / pairs  # Holm's first step
+    assert found.mean() == pytest.approx(0.8, abs=0.012)
+    if df > 1e6 and pairs == 1:
+        assert difference == pytest.approx(error * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)))
 
 
 def test_holm_worked_by_hand() -> None:
@@ -100,14 +196,3 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
 def test_holm_refuses_what_is_no_p_value(p_values: list[float]) -> None:
     with pytest.raises(ValueError, match="p_values"):
         inference.holm(p_values)
-
-
-def test_the_minimum_detectable_difference_is_found_with_the_stated_power() -> None:
-    samples = np.random.default_rng(2).normal(7, 3, size=500)
-    error = np.std(samples, ddof=1)
-    difference = inference.minimum_detectable_difference(samples, alpha=0.05, power=0.8)
-    power = norm.sf(norm.ppf(0.975) - difference / error)
-    assert power == pytest.approx(0.8)
-    assert inference.minimum_detectable_difference([*samples, np.nan]) == pytest.approx(difference)
-    with pytest.raises(ValueError, match="1 defined replicates"):
-        inference.minimum_detectable_difference([1.0, np.nan])

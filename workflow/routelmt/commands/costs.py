@@ -47,7 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
         for size in ("small", "large")
     }
     rates = pa.concat_tables([tables.read(path, "rates") for path in arguments.rates])
-    evaluation = evaluated_requests(predictions, gains, settings.get("routers"))
+    evaluation = evaluated_requests(
+        predictions, gains, settings.get("routers"), settings["bootstrap"]
+    )
     build = {"costs": costs, "guard_costs": guard_costs}[name]
     table = build(settings, evaluation, gains, hypotheses, rates)
     for remark in filter(None, table.column("remark").unique().to_pylist()):

@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         read(arguments.calibration_gains, "gains"),
         read(arguments.segments, "segments", columns),
         settings.get("routers"),
+        settings["bootstrap"],
     )
     if arguments.rates:
         hypotheses = {

@@ -9,17 +9,19 @@ class Reader(NamedTuple):
     """Module with `read(origin, settings, direction)`, and what `origin` is.
 
     origin: "corpus" (a corpus table), "source" (a folder as upstream publishes it, downloaded or
-        local) or "file" (the user's own).
+        local) or "file" (the user's own). running_text: whether the segments of a doc_id follow
+        one another, and are alike for it; strings of a software's catalog are not.
     """
 
     module: str
     origin: str
+    running_text: bool = True
 
 
 _OWN = Reader("routelmt.data.readers.own_rows", "file")
 
 READERS = {
-    "gettext": Reader("routelmt.data.readers.gettext", "corpus"),
+    "gettext": Reader("routelmt.data.readers.gettext", "corpus", running_text=False),
     "commt": Reader("routelmt.data.readers.commt", "source"),
     "flores": Reader("routelmt.data.readers.flores", "source"),
     "wmt24pp": Reader("routelmt.data.readers.wmt24pp", "source"),

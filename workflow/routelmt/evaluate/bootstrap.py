@@ -122,6 +122,10 @@ class Estimates:
         """The mean over directions, NaN where any direction is: point (...), samples (..., B)."""
         return Estimates(self.point.mean(axis=0), self.samples.mean(axis=0))
 
+    def mean_of(self, rows: list[int]) -> "Estimates":
+        """The mean over some entries of the first axis, which stays with one."""
+        return Estimates(*(part[rows].mean(axis=0)[np.newaxis] for part in vars(self).values()))
+
 
 @dataclass(frozen=True, eq=False)
 class BootstrapTable:

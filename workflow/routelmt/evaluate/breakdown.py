@@ -18,10 +18,16 @@ from routelmt import tables
 from routelmt.data.words import words
 from routelmt.errors import UserError
 from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
+from routelmt.evaluate.arrays import AnyArray, IntArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds
 from routelmt.evaluate.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
-from routelmt.evaluate.metrics import undefined_reason
+from routelmt.evaluate.metrics import (
+    ANYWHERE,
+    NO_REQUEST,
+    RANGES,
+    UNDEFINED,
+    undefined_reason,
+)
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.requests import Evaluation, aligned
 from routelmt.evaluate.roles import AVERAGE
@@ -52,10 +58,10 @@ def breakdown(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     groups = list(_groups(evaluation))
     needed = fewest_requests(settings)
     large = [group for group in groups if len(group.rows) >= needed]
-    figures = _figures(settings, evaluation, large) if large else {}
+    found = _figures(settings, large) if large else {}
     parts = [
-        tables.from_columns("breakdown", _columns(settings, evaluation, cell, groups, needed))
-        for cell in _cells(settings, evaluation, groups, large, figures)
+        tables.from_columns("breakdown", _columns(settings, evaluation, cell, needed))
+        for cell in _cells(settings, evaluation, groups, large, found)
     ]
     return pa.concat_tables(parts)
 
@@ -96,24 +102,15 @@ def _range(lengths: AnyArray) -> str:
     return f"{low} words" if low == high else f"{low} to {high} words"
 
 
-_Found = dict[tuple[str, float | None], tuple[Estimates, RouterFigures]]
+_Found = dict[tuple[str, float | None], Estimates]
 
 
-def _figures(settings: dict[str, Any], evaluation: Evaluation, groups: list[Group]) -> _Found:
-    """By metric and budget, the figures of (groups, routers)."""
+def _figures(settings: dict[str, Any], groups: list[Group]) -> _Found:
+    """By metric and budget, the figures of (groups, priority columns)."""
     bootstrap = settings["bootstrap"]
     parts = [_part(group, index) for index, group in enumerate(groups)]
     table = bootstrap_table(parts, settings["budgets"], bootstrap["replicates"], bootstrap["seed"])
-    found: _Found = {}
-    for name, budget, estimates in _estimates(table):
-        figures = over_seeds(estimates, table.routers, evaluation.columns, bootstrap["seed"])
-        found[name, budget] = estimates, figures
-    expect_no_correlation(
-        found["spearman", None][1],
-        [router in settings["random"] for router in evaluation.routers],
-        np.array([np.ptp(part.gain) == 0 for part in parts]),
-    )
-    return found
+    return {(name, budget): estimates for name, budget, estimates in _estimates(table)}
 
 
 def _part(group: Group, index: int) -> DirectionData:
@@ -141,16 +138,13 @@ def _estimates(table: BootstrapTable) -> Iterator[tuple[str, float | None, Estim
 
 
 class _Cell(NamedTuple):
-    """One metric and budget in one group (of all directions: the average), by router."""
+    """One metric and budget in one group, or in that of all directions: the average."""
 
     direction: str
-    by: str
-    name: str
     metric: str
     budget: float | None
-    value: FloatArray
-    samples: FloatArray
-    group: Group | None
+    groups: list[Group]
+    figures: RouterFigures | None  # (1, routers); None where a group is too small
 
 
 def _cells(
@@ -160,62 +154,76 @@ def _cells(
     large: list[Group],
     found: _Found,
 ) -> Iterator[_Cell]:
-    routers = len(evaluation.routers)
-    nothing = np.full(routers, np.nan), np.full((routers, 1), np.nan)
     position = {(g.direction.name, g.by, g.name): i for i, g in enumerate(large)}
     metrics: list[tuple[str, float | None]] = [("spearman", None)]
     metrics += [(m, p) for p in settings["budgets"] for m in ("hit_rate", "mean_delta")]
     for metric, budget in metrics:
         for by, name in dict.fromkeys((g.by, g.name) for g in groups):
             own = [g for g in groups if (g.by, g.name) == (by, name)]
-            parts = []
-            for group in own:
-                at = position.get((group.direction.name, by, name))
-                figures = found[metric, budget][1] if at is not None else None
-                part = nothing if figures is None else (figures.value[at], figures.samples[at])
-                parts.append(part)
-                place = group.direction.name
-                yield _Cell(place, by, name, metric, budget, part[0], part[1], group)
+            cells = [(group.direction.name, [group]) for group in own]
             if len(own) == len(evaluation.directions):
-                sizes = max(samples.shape[-1] for _, samples in parts)
-                samples = [np.broadcast_to(s, (routers, sizes)) for _, s in parts]
-                value, drawn = np.mean([v for v, _ in parts], axis=0), np.mean(samples, axis=0)
-                yield _Cell(AVERAGE, by, name, metric, budget, value, drawn, None)
+                cells.append((AVERAGE, own))
+            for place, here in cells:
+                at = [position.get((g.direction.name, by, name)) for g in here]
+                enough = [i for i in at if i is not None]
+                figures = None
+                if len(enough) == len(at):
+                    estimates = found[metric, budget].mean_of(enough)
+                    figures = _mean(settings, evaluation, estimates, metric, here)
+                yield _Cell(place, metric, budget, here, figures)
+
+
+def _mean(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    estimates: Estimates,
+    metric: str,
+    groups: list[Group],
+) -> RouterFigures:
+    """Over the seeds, (1, routers)."""
+    names = tuple(evaluation.directions[0].priorities)
+    figures = over_seeds(estimates, names, evaluation.columns)
+    if metric == "spearman":
+        constant = any(np.ptp(g.direction.gain[g.rows]) == 0 for g in groups)
+        chance = [router in settings["random"] for router in evaluation.routers]
+        expect_no_correlation(figures, chance, np.array([constant]))
+    return figures
 
 
 def _columns(
-    settings: dict[str, Any],
-    evaluation: Evaluation,
-    cell: _Cell,
-    groups: list[Group],
-    needed: int,
+    settings: dict[str, Any], evaluation: Evaluation, cell: _Cell, needed: int
 ) -> dict[str, Any]:
-    names = evaluation.routers
-    low, high = inference.percentile_limits(cell.samples, settings["bootstrap"]["level"])
-    undefined = np.isnan(cell.value)
-    own = [cell.group] if cell.group else _same(groups, cell)
+    names, own, first = evaluation.routers, cell.groups, cell.groups[0]
+    alone = len(own) == 1 and cell.direction != AVERAGE
+    clusters = np.unique(np.concatenate([g.direction.group_ids[g.rows] for g in own])).size
+    nothing = np.full(len(names), np.nan)
+    value, low, high, undefined = nothing, nothing, nothing, np.zeros(len(names))
+    if cell.figures is not None:
+        reference = cell.figures.reference(clusters)
+        level, within = settings["bootstrap"]["level"], RANGES.get(cell.metric, ANYWHERE)
+        value, undefined = cell.figures.value[0], reference.undefined[0]
+        low, high = (end[0] for end in reference.limits(cell.figures.value, level, within))
+    known = [
+        _reason(evaluation.columns[router], own, needed, not alone) if why else None
+        for router, why in zip(names, np.isnan(value), strict=True)
+    ]
     return {
         "router": list(names),
         "direction": cell.direction,
-        "by": cell.by,
-        "group": cell.name,
-        "detail": cell.group.detail if cell.group else "",
+        "by": first.by,
+        "group": first.name,
+        "detail": first.detail if alone else "",
         "budget": pa.array([cell.budget] * len(names), pa.float64()),
         "role": [role_of(router, settings) for router in names],
         "metric": cell.metric,
-        "value": cell.value,
-        "low": np.where(undefined, np.nan, low),
-        "high": np.where(undefined, np.nan, high),
+        "value": value,
+        "low": low,
+        "high": high,
         "requests": sum(len(group.rows) for group in own),
-        "reason": [
-            _reason(evaluation.columns[router], own, needed, cell.group is None) if why else None
-            for router, why in zip(names, undefined, strict=True)
-        ],
+        "reason": inference.reasons(known, undefined, UNDEFINED.get(cell.metric, NO_REQUEST)),
+        "clusters": clusters,
+        "undefined": undefined,
     }
-
-
-def _same(groups: list[Group], cell: _Cell) -> list[Group]:
-    return [g for g in groups if (g.by, g.name) == (cell.by, cell.name)]
 
 
 def _reason(columns: tuple[str, ...], own: list[Group], needed: int, named: bool) -> str:

@@ -15,12 +15,15 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.evaluate import inference, weighted
 from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
+from routelmt.evaluate.averages import over_seeds
 from routelmt.evaluate.bootstrap import (
     DirectionData,
+    Estimates,
     replicate_weights,
 )
 from routelmt.evaluate.deployment import Deployment
 from routelmt.evaluate.quality_tables import role_of
+from routelmt.evaluate.requests import cluster_counts
 from routelmt.evaluate.roles import ORACLE
 from routelmt.evaluate.selection import budget_counts
 from routelmt.evaluate.stream_tables import NOTHING_ROUTED, Row
@@ -64,14 +67,11 @@ _Choose = Callable[[AnyArray, IntArray], FloatArray]
 
 
 class _Share(NamedTuple):
-    """By direction and over all requests (last), the point at 0 and the replicates behind it.
+    """By direction and over all requests (last), and by seed: (directions + 1, seeds)."""
 
-    All of shape (directions + 1, 1 + B).
-    """
-
-    rate: FloatArray
-    mean_delta: FloatArray
-    quality: FloatArray
+    rate: Estimates
+    mean_delta: Estimates
+    quality: Estimates
 
 
 def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
@@ -88,6 +88,7 @@ def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     """
     requests = _requests(deployment.test.directions)
     names = [*(d.name for d in deployment.test.directions), ALL]
+    clusters = cluster_counts(deployment.test.directions)
     ways = {
         (router, way): chosen
         for router in deployment.test.routers
@@ -100,7 +101,7 @@ def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
         for (router, way), share in shares.items():
             role = ORACLE if router == ORACLE_ALLOCATION else role_of(router, settings)
             same = {"router": router, "role": role, "budget": budget, "allocation": way}
-            found += [same | row for row in _rows(settings, share, best, names)]
+            found += [same | row for row in _rows(settings, share, best, names, clusters)]
     return tables.from_rows("budgets", found)
 
 
@@ -195,7 +196,7 @@ def _allocated(
     ways: Mapping[_Name, Sequence[_Way]],
     budget: float,
 ) -> dict[_Name, _Share]:
-    """What every way gives each direction, means over its seeds."""
+    """What every way gives each direction, by seed."""
     bootstrap = settings["bootstrap"]
     found: dict[_Name, list[FloatArray]] = {name: [] for name in ways}
     chosen = {name: [_chooser(requests, way) for way in seeds] for name, seeds in ways.items()}
@@ -205,8 +206,13 @@ def _allocated(
         k = np.stack([budget_counts(budget, n) for n in sizes.T], axis=1)
         for name, seeds in chosen.items():
             sums = [choose(block, k) for choose in seeds]
-            found[name].append(np.mean([_figures(s, sizes, small) for s in sums], axis=0))
-    return {name: _Share(*np.concatenate(parts, axis=-1)) for name, parts in found.items()}
+            found[name].append(np.stack([_figures(s, sizes, small) for s in sums], axis=2))
+    return {name: _share(np.concatenate(parts, axis=-1)) for name, parts in found.items()}
+
+
+def _share(figures: FloatArray) -> _Share:
+    """From (3, directions + 1, seeds, 1 + B), the point before the replicates."""
+    return _Share(*(Estimates(figure[..., 0], figure[..., 1:]) for figure in figures))
 
 
 def _chooser(requests: _Requests, way: _Way) -> _Choose:
@@ -273,16 +279,27 @@ def _figures(routed: FloatArray, sizes: FloatArray, small: FloatArray) -> FloatA
 
 
 def _rows(
-    settings: dict[str, Any], share: _Share, best: _Share, names: Sequence[str]
+    settings: dict[str, Any], share: _Share, best: _Share, names: Sequence[str], clusters: IntArray
 ) -> Iterator[Row]:
-    level = settings["bootstrap"]["level"]
-    figures = {"mean_delta": share.mean_delta, "quality": share.quality,
-               "behind_oracle": best.quality - share.quality}  # fmt: skip
-    limits = {n: inference.percentile_limits(f[:, 1:], level) for n, f in figures.items()}
+    """Of each direction; figures are means over the seeds of their router."""
+    behind = Estimates(
+        best.quality.point - share.quality.point, best.quality.samples - share.quality.samples
+    )
+    found, undefined = {}, np.zeros(len(names))
+    for name, estimates in (*share._asdict().items(), ("behind_oracle", behind)):
+        columns = [str(seed) for seed in range(estimates.point.shape[1])]
+        figures = over_seeds(estimates, columns, {"": columns})
+        reference = figures.reference(clusters)
+        ends = reference.limits(figures.value, settings["bootstrap"]["level"])
+        found[name] = [part[:, 0] for part in (figures.value, *ends)]
+        undefined = np.maximum(undefined, reference.undefined[:, 0])
+    nothing = np.isnan(found["mean_delta"][0])
+    known = [NOTHING_ROUTED if missing else None for missing in nothing]
+    why = inference.reasons(known, undefined, NOTHING_ROUTED)
     for d, name in enumerate(names):
-        row: Row = {"direction": name, "rate": share.rate[d, 0]}
-        for figure, values in figures.items():
-            low, high = limits[figure]
-            row |= {figure: values[d, 0], f"{figure}_low": low[d], f"{figure}_high": high[d]}
-        nothing = np.isnan(share.mean_delta[d, 0])
-        yield row | {"reason": NOTHING_ROUTED if nothing else None}
+        row: Row = {"direction": name, "reason": why[d]}
+        row |= {"clusters": clusters[d], "undefined": undefined[d], "rate": found["rate"][0][d]}
+        for figure in ("mean_delta", "quality", "behind_oracle"):
+            value, low, high = (part[d] for part in found[figure])
+            row |= {figure: value, f"{figure}_low": low, f"{figure}_high": high}
+        yield row

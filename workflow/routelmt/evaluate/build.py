@@ -52,15 +52,15 @@ def build_table(
     `transfer`; other_gains: of the same requests by other metrics, by name, for `noise` and
     `cross_metric`. settings: routers (those of
     the table, in its order; by default all), oracles and random (router names: those that need the
-    reference, those that draw by chance), bootstrap {replicates, seed, level}, and where the table
-    needs them budgets, risk_edges, guards {rank, signals, quantiles}, metric (name of the gains'
-    own), raters, domains and minimum_requests.
+    reference, those that draw by chance), bootstrap {replicates, seed, level, clusters, strings},
+    and where the table needs them budgets, risk_edges, guards {rank, signals, quantiles}, metric
+    (name of the gains' own), raters, domains and minimum_requests.
     Raises UserError if predictions and gains do not match, or a budget chooses no request.
     """
     if name not in BUILDERS:
         raise ValueError(f"table {name!r} is unknown; known: {', '.join(BUILDERS)}")
     evaluation = replace(
-        evaluated_requests(predictions, gains, settings.get("routers")),
+        evaluated_requests(predictions, gains, settings.get("routers"), settings["bootstrap"]),
         segments=segments,
         other_gains=other_gains or {},
     )

@@ -23,9 +23,10 @@ from routelmt.evaluate.arrays import FloatArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
 from routelmt.evaluate.bootstrap import DirectionData, bootstrap_pareto
 from routelmt.evaluate.cost_curves import Spending, bootstrap_cost_aiq, zero_router_aiq
+from routelmt.evaluate.metrics import NO_REQUEST
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST, mixture
-from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.requests import Evaluation, cluster_counts
 from routelmt.join import align
 from routelmt.progress import progress
 
@@ -91,6 +92,7 @@ def costs(
     seconds = rates_of(rates)
     prices = settings["cost"].get("prices")
     money = priced(seconds, prices, settings["cost"]) if prices else {}
+    clusters = cluster_counts(evaluation.directions)
     found: list[Row] = []
     zero = [zero_router_aiq(direction) for direction in evaluation.directions]
     zero.append(float(np.mean(zero)))
@@ -100,15 +102,15 @@ def costs(
                  for unit, own in (("seconds", seconds), ("money", money))}  # fmt: skip
         ledger = _ledger(settings, evaluation, router, tokens, seconds, steps)
         spent = _money(settings, evaluation, router, tokens, money, steps)
-        quality = _curve(settings, evaluation, router, evaluation.directions, steps)
+        quality = _curve(settings, evaluation, router, evaluation.directions, steps).value[:, 0]
         for p, place in enumerate(place_names(evaluation)):
             for b, budget in enumerate(steps):
                 found.append(
                     {"router": router, "direction": place, "budget": budget,
-                     "role": role_of(router, settings), "quality": quality.value[p, b],
+                     "role": role_of(router, settings), "quality": quality[p, b],
                      "money": spent[p, b], "currency": prices and prices["currency"],
                      "aiq_zero": zero[p],
-                     "remark": remark}
+                     "remark": remark, "clusters": clusters[p]}
                     | {f"aiq_{unit}{end}": values[p] for unit, own in areas.items()
                        for end, values in own.items()}
                     | ledger[p][b]
@@ -333,11 +335,12 @@ def _ledger(
         return _curve(settings, evaluation, router, spending, steps, replicates)
 
     total = spent(Costs._fields, bootstrap["replicates"])
-    low, high = inference.percentile_limits(total.samples, bootstrap["level"])
+    reference = total.reference(cluster_counts(evaluation.directions))
+    low, high = reference.limits(total.value, bootstrap["level"], (0.0, np.inf))
     parts = {
-        "router_seconds": spent(("router", "router_routed")).value,
-        "small_seconds": spent(("small", "small_routed")).value,
-        "large_seconds": spent(("large_routed",)).value,
+        "router_seconds": spent(("router", "router_routed")).value[:, 0],
+        "small_seconds": spent(("small", "small_routed")).value[:, 0],
+        "large_seconds": spent(("large_routed",)).value[:, 0],
     }
     rows = []
     for p in range(places):
@@ -346,12 +349,14 @@ def _ledger(
         large = PER * float(np.mean([np.mean(c.large_routed) for c in here]))
         rows.append(
             [
-                {"seconds": total.value[p, b], "seconds_low": low[p, b], "seconds_high": high[p, b],
+                {"seconds": total.value[p, 0, b], "seconds_low": low[p, 0, b],
+                 "seconds_high": high[p, 0, b],
                  **{name: max(0.0, values[p, b]) for name, values in parts.items()},
                  "mean_seconds": _at_mean(here, step),
-                 "of_all_large": total.value[p, b] / large,
-                 "router_share": max(0.0, parts["router_seconds"][p, b]) / total.value[p, b],
-                 "break_even": even, "reason": reason}
+                 "of_all_large": total.value[p, 0, b] / large,
+                 "router_share": max(0.0, parts["router_seconds"][p, b]) / total.value[p, 0, b],
+                 "break_even": even, "undefined": reference.undefined[p, 0, b],
+                 "reason": reason or _doubt(reference.undefined[p, 0, b])}
                 for b, step in enumerate(steps)
             ]
         )  # fmt: skip
@@ -372,7 +377,7 @@ def _money(
     except NoRate:
         return np.full((len(evaluation.directions) + 1, len(steps)), np.nan)
     spending = spending_of(evaluation.directions, found, Costs._fields)
-    return _curve(settings, evaluation, router, spending, steps).value
+    return _curve(settings, evaluation, router, spending, steps).value[:, 0]
 
 
 def _aiq(
@@ -401,9 +406,10 @@ def _aiq(
     ]  # fmt: skip
     bootstrap = settings["bootstrap"]
     areas = bootstrap_cost_aiq(own, spending, bootstrap["replicates"], bootstrap["seed"])
-    figures = over_seeds(with_average(areas), columns, {router: columns}, bootstrap["seed"])
-    low, high = inference.percentile_limits(figures.samples[:, 0], bootstrap["level"])
-    return {"": figures.value[:, 0], "_low": low, "_high": high}
+    figures = over_seeds(with_average(areas), columns, {router: columns})
+    reference = figures.reference(cluster_counts(evaluation.directions))
+    low, high = reference.limits(figures.value, bootstrap["level"])
+    return {"": figures.value[:, 0], "_low": low[:, 0], "_high": high[:, 0]}
 
 
 def spending_of(
@@ -434,7 +440,7 @@ def _curve(
     steps: Sequence[float],
     replicates: int = 1,
 ) -> RouterFigures:
-    """(directions + 1, steps): means over the seeds of a router.
+    """(directions + 1, 1, steps): means over the seeds of a router.
 
     A router that draws by chance is its expectation: the line between the ends.
     """
@@ -450,7 +456,11 @@ def _curve(
             value[:, 0, :1] + share * (value[:, 0, -1:] - value[:, 0, :1]),
             samples[:, 0, :1] + share[:, None] * (samples[:, 0, -1:] - samples[:, 0, :1]),
         )
-    return RouterFigures(*(part[:, 0] for part in figures))
+    return figures
+
+
+def _doubt(undefined: float) -> str | None:
+    return inference.reasons([None], np.array([undefined]), NO_REQUEST)[0]
 
 
 def _at_mean(found: Sequence[Costs], step: float) -> float:
@@ -466,4 +476,5 @@ def _at_mean(found: Sequence[Costs], step: float) -> float:
 def _undefined(reason: str) -> Row:
     seconds = ("seconds", "seconds_low", "seconds_high", "router_seconds", "small_seconds")
     others = ("large_seconds", "mean_seconds", "of_all_large", "router_share", "break_even")
-    return dict.fromkeys((*seconds, *others), float("nan")) | {"reason": reason}
+    unknown = dict.fromkeys((*seconds, *others), float("nan"))
+    return unknown | {"reason": reason, "undefined": 0.0}

@@ -21,8 +21,9 @@ from routelmt.evaluate.arrays import FloatArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
 from routelmt.evaluate.bootstrap import Estimates, bootstrap_table
 from routelmt.evaluate.inference import NO_DIFFERENCE
+from routelmt.evaluate.metrics import ANYWHERE, RANGES
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation, aligned
+from routelmt.evaluate.requests import Evaluation, aligned, cluster_counts
 from routelmt.evaluate.roles import ROUTER
 from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
 
@@ -53,8 +54,8 @@ def cross_metric(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
         judged[name] = _judged(settings, judged_by(evaluation, name))
     parts = []
     for judge, found in judged.items():
-        for metric, budget, estimates in _figures(settings, evaluation, found):
-            parts.append(_rows(settings, evaluation, (judge, metric, budget), estimates))
+        for metric, budget, figures in _figures(settings, evaluation, found):
+            parts.append(_rows(settings, evaluation, (judge, metric, budget), figures))
         for b, budget in enumerate(settings["budgets"]):
             if judge != own:
                 agreement = _agreement(settings, evaluation, judged[own], found, b)
@@ -82,8 +83,8 @@ def _judged(settings: dict[str, Any], evaluation: Evaluation) -> _Judged:
         evaluation.directions, settings["budgets"], bootstrap["replicates"], bootstrap["seed"]
     )
     figures = (
-        over_seeds(with_average(e), table.routers, evaluation.columns, bootstrap["seed"])
-        for e in (table.spearman, table.hit_rate, table.mean_delta)
+        over_seeds(with_average(e), table.routers, evaluation.columns)
+        for e in (table.spearman, _percent(table.hit_rate), table.mean_delta)
     )
     judged = _Judged(*figures)
     constant = [np.ptp(direction.gain) == 0 for direction in evaluation.directions]
@@ -95,29 +96,33 @@ def _judged(settings: dict[str, Any], evaluation: Evaluation) -> _Judged:
     return judged
 
 
+def _percent(share: Estimates) -> Estimates:
+    return Estimates(100 * share.point, 100 * share.samples)
+
+
 def _figures(
     settings: dict[str, Any], evaluation: Evaluation, found: _Judged
-) -> Iterator[tuple[str, float | None, Estimates]]:
-    """(metric, budget, estimates of (directions + 1, routers))."""
-    yield "spearman", None, Estimates(found.spearman.value, found.spearman.samples)
+) -> Iterator[tuple[str, float | None, RouterFigures | Estimates]]:
+    """(metric, budget, figures of (directions + 1, routers)); ranks come as drawn replicates."""
+    yield "spearman", None, found.spearman
     for b, budget in enumerate(settings["budgets"]):
-        hits, delta = found.hit_rate, found.mean_delta
-        yield "hit_rate", budget, Estimates(100 * hits.value[:, :, b], 100 * hits.samples[:, :, b])
-        yield "mean_delta", budget, Estimates(delta.value[:, :, b], delta.samples[:, :, b])
-        yield "rank", budget, _ranks(delta, _deployable(settings, evaluation), b)
+        delta = found.mean_delta.at((..., b))
+        yield "hit_rate", budget, found.hit_rate.at((..., b))
+        yield "mean_delta", budget, delta
+        yield "rank", budget, _ranks(settings, delta, _deployable(settings, evaluation))
 
 
 def _deployable(settings: dict[str, Any], evaluation: Evaluation) -> list[int]:
     return [i for i, r in enumerate(evaluation.routers) if role_of(r, settings) == ROUTER]
 
 
-def _ranks(delta: RouterFigures, ranked: list[int], budget: int) -> Estimates:
+def _ranks(settings: dict[str, Any], delta: RouterFigures, ranked: list[int]) -> Estimates:
     """Rank by MeanΔ among some routers, 1 the best, ties shared; NaN for the other routers."""
-    point = np.full(delta.value.shape[:2], np.nan)
-    samples = np.full((*point.shape, delta.samples.shape[-1]), np.nan)
+    point = np.full(delta.value.shape, np.nan)
+    samples = np.full(delta.samples.shape, np.nan)
     if ranked:
-        point[:, ranked] = _rank(delta.value[:, ranked, budget][..., np.newaxis])[..., 0]
-        samples[:, ranked] = _rank(delta.samples[:, ranked, budget])
+        point[:, ranked] = _rank(delta.value[:, ranked][..., np.newaxis])[..., 0]
+        samples[:, ranked] = _rank(delta.drawn(settings["bootstrap"]["seed"])[:, ranked])
     return Estimates(point, samples)
 
 
@@ -134,11 +139,10 @@ def _agreement(
     settings: dict[str, Any], evaluation: Evaluation, own: _Judged, other: _Judged, budget: int
 ) -> Estimates:
     """Kendall's tau-b by place, (directions + 1,)."""
-    ranked = _deployable(settings, evaluation)
-    first, second = own.mean_delta, other.mean_delta
-    point = kendall_tau(first.value[:, ranked, budget], second.value[:, ranked, budget])
-    samples = kendall_tau(first.samples[:, ranked, budget], second.samples[:, ranked, budget])
-    return Estimates(point, samples)
+    ranked, seed = _deployable(settings, evaluation), settings["bootstrap"]["seed"]
+    sides = [judged.mean_delta.at((..., budget)) for judged in (own, other)]
+    point = kendall_tau(*(side.value[:, ranked] for side in sides))
+    return Estimates(point, kendall_tau(*(side.drawn(seed)[:, ranked] for side in sides)))
 
 
 def kendall_tau(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -157,27 +161,40 @@ def _rows(
     settings: dict[str, Any],
     evaluation: Evaluation,
     cell: tuple[str, str, float | None],
-    estimates: Estimates,
+    figures: RouterFigures | Estimates,
 ) -> pa.Table:
-    """A row per place, and per router where the estimates have them."""
+    """A row per place, and per router where the figures have them.
+
+    Estimates are of whole numbers or of their order: their interval is of percentiles.
+    """
     judge, metric, budget = cell
-    places, whole = place_names(evaluation), estimates.point.ndim == 1
-    routers: list[str | None] = [None] if whole else list(evaluation.routers)
-    low, high = inference.percentile_limits(estimates.samples, settings["bootstrap"]["level"])
-    value = estimates.point.ravel()
-    undefined = np.isnan(value)
+    clusters, level = cluster_counts(evaluation.directions), settings["bootstrap"]["level"]
+    if isinstance(figures, Estimates):
+        value = figures.point
+        low, high = inference.percentile_limits(figures.samples, level)
+        undefined = np.isnan(figures.samples).mean(axis=-1)
+    else:
+        value, reference = figures.value, figures.reference(clusters)
+        low, high = reference.limits(value, level, RANGES.get(metric, ANYWHERE))
+        undefined = reference.undefined
+    places = place_names(evaluation)
+    routers: list[str | None] = [None] if value.ndim == 1 else list(evaluation.routers)
+    nothing = np.isnan(value.ravel())
+    known = [_REASONS[metric] if why else None for why in nothing]
     names = [router for _ in places for router in routers]
     columns = {
         "judge": judge,
         "router": names,
         "direction": [place for place in places for _ in routers],
-        "budget": pa.array([budget] * len(value), pa.float64()),
+        "budget": pa.array([budget] * value.size, pa.float64()),
         "role": [role_of(router, settings) if router else None for router in names],
         "metric": metric,
-        "value": value,
-        "low": np.where(undefined, np.nan, low.ravel()),
-        "high": np.where(undefined, np.nan, high.ravel()),
-        "reason": [_REASONS[metric] if why else None for why in undefined],
+        "value": value.ravel(),
+        "low": np.where(nothing, np.nan, low.ravel()),
+        "high": np.where(nothing, np.nan, high.ravel()),
+        "reason": inference.reasons(known, undefined, _REASONS[metric]),
+        "clusters": np.repeat(clusters, len(routers)),
+        "undefined": undefined.ravel(),
     }
     return tables.from_columns("cross_metric", columns)
 

@@ -50,14 +50,19 @@ def read_deployment(
     calibration_gains: pa.Table,
     segments: pa.Table,
     routers: Sequence[str] | None = None,
+    bootstrap: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """The deployment of these tables; segments: of the test sets, for their domains.
+
+    bootstrap: see requests.cluster_ids.
 
     Raises UserError where predictions, gains or segments do not match, or where a direction has
     test data and no calibration data, or a router other seeds on either side.
     """
-    test = evaluated_requests(predictions, gains, routers)
-    calibration = evaluated_requests(calibration_predictions, calibration_gains, test.routers)
+    test = evaluated_requests(predictions, gains, routers, bootstrap)
+    calibration = evaluated_requests(
+        calibration_predictions, calibration_gains, test.routers, bootstrap
+    )
     missing = {d.name for d in test.directions} - {d.name for d in calibration.directions}
     if missing:
         raise UserError(
@@ -73,10 +78,10 @@ def read_deployment(
     placed = align(gains, segments, "gains", "segments")
     return Deployment(
         test,
-        evaluated_requests(_by_prediction(predictions), gains, test.routers),
+        evaluated_requests(_by_prediction(predictions), gains, test.routers, bootstrap),
         calibration,
         evaluated_requests(_by_prediction(calibration_predictions), calibration_gains,
-                           test.routers),
+                           test.routers, bootstrap),
         _by_direction(placed.column("dataset"), gains, test),
         _by_direction(pc.fill_null(placed.column("domain"), NO_DOMAIN), gains, test),
     )  # fmt: skip

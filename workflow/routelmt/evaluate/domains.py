@@ -22,9 +22,16 @@ from routelmt.evaluate.averages import RouterFigures, over_seeds
 from routelmt.evaluate.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
 from routelmt.evaluate.breakdown import fewest_requests
 from routelmt.evaluate.deployment import subset
-from routelmt.evaluate.metrics import headroom_recovered, undefined_reason
+from routelmt.evaluate.metrics import (
+    ANYWHERE,
+    NO_REQUEST,
+    RANGES,
+    UNDEFINED,
+    headroom_recovered,
+    undefined_reason,
+)
 from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import Evaluation, aligned
+from routelmt.evaluate.requests import Evaluation, aligned, cluster_counts
 from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
 from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
 
@@ -49,7 +56,7 @@ class _Place(NamedTuple):
     rest: list[_Part]
 
 
-_Metrics = dict[str, RouterFigures]  # (1, routers, budgets)
+_Metrics = dict[str, Estimates]  # (1, priority columns, budgets)
 
 
 def domains(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
@@ -72,7 +79,7 @@ def domains(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     table = bootstrap_table(large, settings["budgets"], *drawn) if large else None
     found = []
     for place in _places(parts):
-        own, rest = (_metrics(settings, evaluation, table, p) for p in (place.own, place.rest))
+        own, rest = (_metrics(table, part) for part in (place.own, place.rest))
         found += [
             tables.from_columns("domains", columns)
             for columns in _columns(settings, evaluation, place, (own, _minus(own, rest)), needed)
@@ -160,23 +167,18 @@ def _places(parts: Sequence[_Part]) -> Iterator[_Place]:
         yield _Place(domain, AVERAGE, own, against if len(against) == len(own) else [])
 
 
-def _metrics(
-    settings: dict[str, Any],
-    evaluation: Evaluation,
-    table: BootstrapTable | None,
-    parts: Sequence[_Part],
-) -> _Metrics | None:
+def _metrics(table: BootstrapTable | None, parts: Sequence[_Part]) -> _Metrics | None:
     """All metrics, each the mean over the parts; None where one is too small, or there is none."""
     at = [part.at for part in parts if part.at is not None]
     if table is None or not at or len(at) < len(parts):
         return None
     budgets = len(table.budgets)
     rho, hits, delta, chance, best = (
-        _mean(estimates, at)
+        estimates.mean_of(at)
         for estimates in (table.spearman, table.hit_rate, table.mean_delta,
                           table.random_mean_delta, table.oracle_mean_delta)
     )  # fmt: skip
-    found = {
+    return {
         "spearman": Estimates(
             np.repeat(rho.point[..., None], budgets, axis=2),
             np.repeat(rho.samples[..., None, :], budgets, axis=2),
@@ -188,27 +190,26 @@ def _metrics(
             headroom_recovered(delta.samples, chance.samples[:, None, None], best.samples[:, None]),
         ),
     }
-    seed = settings["bootstrap"]["seed"]
-    figures = {
-        name: over_seeds(estimates, table.routers, evaluation.columns, seed)
-        for name, estimates in found.items()
-    }
+
+
+def _over_seeds(
+    settings: dict[str, Any],
+    evaluation: Evaluation,
+    metrics: _Metrics | None,
+    parts: Sequence[_Part],
+) -> dict[str, RouterFigures]:
+    """Means over the seeds, (1, routers, budgets); parts: the requests that the metrics are of."""
+    if metrics is None:
+        return {}
+    names = tuple(evaluation.directions[0].priorities)
+    found = {name: over_seeds(e, names, evaluation.columns) for name, e in metrics.items()}
     constant = any(np.ptp(part.requests.gain) == 0 for part in parts)
     expect_no_correlation(
-        figures["spearman"],
+        found["spearman"],
         [router in settings["random"] for router in evaluation.routers],
-        np.full((1, budgets), constant),
+        np.full((1, found["spearman"].value.shape[2]), constant),
     )
-    return figures
-
-
-def _mean(estimates: Estimates, at: Sequence[int]) -> Estimates:
-    """Over some entries of the first axis, which stays with one."""
-    rows = list(at)
-    return Estimates(
-        estimates.point[rows].mean(axis=0)[np.newaxis],
-        estimates.samples[rows].mean(axis=0)[np.newaxis],
-    )
+    return found
 
 
 def _columns(
@@ -221,11 +222,25 @@ def _columns(
     """The columns of each metric, by router and then budget; found: metrics, and differences."""
     names, budgets = evaluation.routers, settings["budgets"]
     router, budget = (axis.ravel() for axis in np.indices((len(names), len(budgets))))
+    parts = (place.own, [*place.own, *place.rest])
+    clusters = [int(cluster_counts([part.requests for part in own])[-1]) for own in parts]
+    seeds = np.array([_seeds(settings, evaluation, names[r]) for r in router])
+    level, nothing = settings["bootstrap"]["level"], np.full(len(router), np.nan)
+    figures, differences = (
+        _over_seeds(settings, evaluation, metrics, own)
+        for metrics, own in zip(found, parts, strict=True)
+    )
     for metric in ("spearman", "hit_rate", "mean_delta", "headroom"):
-        value, spread = _figure(found[0], metric, len(router))
-        difference, _ = _figure(found[1], metric, len(router))
-        seeds = np.array([_seeds(settings, evaluation, names[r]) for r in router])
-        level = settings["bootstrap"]["level"]
+        own, within = figures.get(metric), RANGES.get(metric, ANYWHERE)
+        shown = _with_interval("", own, clusters[0], level, within, len(router))
+        undefined = np.zeros(len(router))
+        if own is not None:
+            undefined = own.reference(clusters[0]).undefined.ravel()
+        known = [
+            _reason(metric, place.own, evaluation.columns[names[r]], needed) if missing else None
+            for r, missing in zip(router, np.isnan(shown["value"]), strict=True)
+        ]
+        spread = nothing if own is None else own.spread.ravel()
         yield {
             "router": [names[r] for r in router],
             "direction": place.direction,
@@ -233,53 +248,45 @@ def _columns(
             "budget": np.array(budgets)[budget],
             "role": [role_of(names[r], settings) for r in router],
             "metric": metric,
-            **_with_interval("", value, level),
+            **shown,
             "seeds": seeds,
             "seed_spread": np.where(seeds == 0, 0.0, spread),
             "requests": sum(len(part.requests.gain) for part in place.own),
             "directions": len(place.own),
-            **_with_interval("difference", difference, level),
-            "reason": [
-                _reason(metric, place.own, evaluation.columns[names[r]], needed)
-                if nothing
-                else None
-                for r, nothing in zip(router, np.isnan(value.point), strict=True)
-            ],
+            **_with_interval(
+                "difference", differences.get(metric), clusters[1], level, ANYWHERE, len(router)
+            ),
+            "reason": inference.reasons(known, undefined, UNDEFINED.get(metric, NO_REQUEST)),
+            "clusters": clusters[0],
+            "undefined": undefined,
         }
 
 
 def _minus(own: _Metrics | None, rest: _Metrics | None) -> _Metrics | None:
-    """Differences on the same replicates and seeds."""
+    """Differences on the same replicates, seed by seed."""
     if own is None or rest is None:
         return None
     return {
-        name: RouterFigures(
-            figures.value - rest[name].value,
-            figures.samples - rest[name].samples,
-            np.full(figures.value.shape, np.nan),
-        )
+        name: Estimates(figures.point - rest[name].point, figures.samples - rest[name].samples)
         for name, figures in own.items()
     }
 
 
-def _figure(metrics: _Metrics | None, name: str, size: int) -> tuple[Estimates, FloatArray]:
-    """By router and budget, (size,): a metric, and its spread over the seeds; NaN for none."""
-    nothing = np.full(size, np.nan)
-    if metrics is None:
-        return Estimates(nothing, nothing[:, None]), nothing
-    figures = metrics[name]
-    samples = figures.samples[0].reshape(size, -1)
-    return Estimates(figures.value[0].ravel(), samples), figures.spread[0].ravel()
-
-
-def _with_interval(name: str, figure: Estimates, level: float) -> dict[str, FloatArray]:
-    low, high = inference.percentile_limits(figure.samples, level)
-    undefined = np.isnan(figure.point)
-    return {
-        name or "value": figure.point,
-        f"{name}_low".strip("_"): np.where(undefined, np.nan, low),
-        f"{name}_high".strip("_"): np.where(undefined, np.nan, high),
-    }
+def _with_interval(
+    name: str,
+    figures: RouterFigures | None,
+    clusters: int,
+    level: float,
+    within: tuple[float, float],
+    size: int,
+) -> dict[str, FloatArray]:
+    """The columns of figures of (1, routers, budgets), each (size,); NaN for none."""
+    columns = [np.full(size, np.nan)] * 3
+    if figures is not None:
+        ends = figures.reference(clusters).limits(figures.value, level, within)
+        columns = [part.ravel() for part in (figures.value, *ends)]
+    names = (name or "value", f"{name}_low".strip("_"), f"{name}_high".strip("_"))
+    return dict(zip(names, columns, strict=True))
 
 
 def _seeds(settings: dict[str, Any], evaluation: Evaluation, router: str) -> int:

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import BoolArray, FloatArray
-from routelmt.evaluate.averages import over_seeds, with_average
+from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray
+from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
 from routelmt.evaluate.bootstrap import (
     DirectionData,
     Estimates,
@@ -47,7 +47,7 @@ from routelmt.evaluate.costs import (
 from routelmt.evaluate.policy_tables import guards, seed_pairs
 from routelmt.evaluate.quality_tables import place_names
 from routelmt.evaluate.rates import mixture
-from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.requests import Evaluation, cluster_counts, effective_counts
 from routelmt.evaluate.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER, UNGUARDED
 from routelmt.evaluate.selection import budget_count, eligible_counts, guarded_ranking, ranking
 from routelmt.progress import progress
@@ -120,6 +120,7 @@ def _row(known: Row, spent: _Spent, place: int) -> Row:
         "role": ORACLE if known["oracle"] else ROUTER,
         "degenerate": known["guard"] != UNGUARDED and known["quantile"] == known["budget"],
         **_seconds_of(spent, place),
+        "reason": spent.reason or known["reason"],
     }
 
 
@@ -131,7 +132,6 @@ def _seconds_of(spent: _Spent, place: int) -> Row:
         "guard_seconds": spent.guard[place],
         "calibrated_seconds": spent.calibrated[place],
         "asked": spent.asked[place],
-        "reason": spent.reason,
     }
 
 
@@ -158,7 +158,9 @@ def _spent(
         return _undefined(_averaged(asked), str(error))
     everyone = [c.unguarded if alone else _all_asked(c) for c in found]
     total = _bootstrapped(settings, evaluation, policies, budget, everyone)
-    low, high = inference.percentile_limits(total.samples, settings["bootstrap"]["level"])
+    reference = total.reference(cluster_counts(evaluation.directions))
+    level = settings["bootstrap"]["level"]
+    low, high = (end[:, 0] for end in reference.limits(total.value, level, (0.0, np.inf)))
     extra, calibrated = (
         np.array(
             [
@@ -171,7 +173,13 @@ def _spent(
     if alone:
         extra = np.zeros_like(extra)
     return _Spent(
-        total.point, low, high, _averaged(extra), _averaged(calibrated), _averaged(asked), None
+        total.value[:, 0],
+        low,
+        high,
+        _averaged(extra),
+        _averaged(calibrated),
+        _averaged(asked),
+        None,
     )
 
 
@@ -229,8 +237,8 @@ def _bootstrapped(
     policies: list[Policy],
     budget: float,
     found: Sequence[Costs],
-) -> Estimates:
-    """Seconds for PER requests by place, (directions + 1,), on the guards' own replicates.
+) -> RouterFigures:
+    """Seconds for PER requests by place, (directions + 1, 1), on the guards' own replicates.
 
     What is always spent, and the share of routed requests times what the routed ones add, with
     costs in the place of quality and gain: neither decides who is routed.
@@ -254,8 +262,7 @@ def _bootstrapped(
         always.samples + share.samples * added.mean_delta.samples,
     )
     names = [str(policy) for policy in policies]
-    figures = over_seeds(with_average(total), names, {"all": names}, bootstrap["seed"])
-    return Estimates(figures.value[:, 0], figures.samples[:, 0])
+    return over_seeds(with_average(total), names, {"all": names})
 
 
 def _always_and_share(
@@ -290,7 +297,8 @@ def _by_chance(
         ),
         "mean_delta": Estimates(every.mean_delta.point[:, 0], every.mean_delta.samples[:, 0]),
     }
-    places = len(own) + 1
+    places, clusters = len(own) + 1, cluster_counts(own)
+    undefined = np.isnan(with_average(every.mean_delta).samples[:, 0]).mean(axis=-1)
     nothing, reason = np.full(len(own), np.nan), None
     figures["seconds"] = Estimates(nothing, nothing[:, None])
     try:
@@ -304,10 +312,15 @@ def _by_chance(
         )  # fmt: skip
     except NoRate as error:
         reason = str(error)
-    columns: dict[str, FloatArray] = {}
+    columns: dict[str, AnyArray] = {}
     for name, estimates in figures.items():
         whole = with_average(estimates)
-        low, high = inference.percentile_limits(whole.samples, bootstrap["level"])
+        reference = inference.reference(whole.samples, clusters)
+        if name == "severe_loss":
+            counts = effective_counts(own, 1.0)
+            low, high = reference.share_limits(whole.point, counts, bootstrap["level"])
+        else:
+            low, high = reference.limits(whole.point, bootstrap["level"])
         columns |= {name: whole.point, f"{name}_low": low, f"{name}_high": high}
     differences = (n for n in tables.TABLES["guard_costs"].columns if "_difference" in n)
     columns |= {name: np.zeros(places) for name in differences}  # it is its own unguarded router
@@ -315,6 +328,8 @@ def _by_chance(
         "guard_seconds": np.zeros(places),
         "calibrated_seconds": columns["seconds"],
         "asked": np.zeros(places),
+        "clusters": clusters,
+        "undefined": undefined,
     }
     same = {"router": router, "guard": UNGUARDED, "budget": budget, "quantile": 1.0,
             "role": RANDOM, "degenerate": False, "reason": reason}  # fmt: skip

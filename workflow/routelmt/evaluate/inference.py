@@ -1,10 +1,27 @@
-"""Intervals, paired comparisons and power from bootstrap replicates.
+"""Intervals, tests and power: one standard error and one t reference for all three.
 
-A replicate in which a metric is undefined is NaN; it is left out, and counted.
+An interval is the figure +- t times its standard error, a p-value the two-sided tail of figure /
+error in the same t distribution: a difference is outside its interval at level 1 - a exactly where
+p < a. The error is from the bootstrap (over clusters of requests) and from the training seeds:
+
+    variance = requests + sum of s^2 / S over the routers of the figure
+
+s is the deviation between a router's S seeds, and holds what requests and seeds do together. That
+interaction is also in the replicates of a mean over seeds, as 1 / (S - 1) of what the replicates of
+single seeds vary more than those of their mean; `requests` is without it, so that it counts once
+(redrawing seeds and requests in every replicate would count it three times: Owen 2007).
+
+Degrees of freedom are Satterthwaite's: clusters - 1 for the requests, S - 1 for each s. Two or
+three seeds may by chance be alike; there the usual formula trusts them and a nominal 5 % test
+rejects up to 15 % of the time. So the degrees of freedom (not the error) take every s^2 at its
+upper confidence limit (SEEDS_LIMIT), and the formula that is unbiased in small samples.
+
+A replicate in which a figure is undefined is NaN; it is left out, and counted.
 """
 
-from math import erfc, sqrt
-from statistics import NormalDist
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,97 +31,207 @@ from routelmt.evaluate.arrays import FloatArray
 
 # Any metric's unit; a smaller difference is floating-point noise of two sums in different order.
 NO_DIFFERENCE = 1e-9
+# One-sided confidence of the limit that s^2 has in the degrees of freedom: simulated sizes of 5 %
+# tests are 2 to 6 % for any ratio of seeds' and requests' variance with it.
+SEEDS_LIMIT = 0.85
+# More undefined replicates than this share are a reason to doubt the figure.
+DOUBTFUL = 0.05
+# Of fewer clusters an interval is approximate: a remark says so.
+FEW_CLUSTERS = 40
+_INFINITE = 1e9  # degrees of freedom of a normal distribution
+# Above so many degrees of freedom scipy's noncentral t loses digits; the normal is as good.
+_NEARLY_NORMAL = 1e4
 
 
-class Interval(NamedTuple):
-    """A percentile interval and the number of undefined replicates it leaves out."""
+class SeedPart(NamedTuple):
+    """What training seeds add to the variance of a figure that is a mean over them.
 
-    low: float
-    high: float
-    left_out: int
-
-
-class PairedDifference(NamedTuple):
-    """A difference between routers, its interval, its p-value, replicates left out."""
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    left_out: int
-
-
-def percentile_interval(samples: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """The central level (a fraction) of the bootstrap samples, shape (replicates,).
-
-    NaN limits where every replicate is undefined. Raises ValueError for no samples, or unless
-    0 < level < 1.
+    variance: s^2 / S; interaction: how much of it the replicates of the figure hold too; both of
+    the figure's shape. seeds: S, that shape or one that it can be repeated to; with S = 1 nothing
+    is known of other seeds, and both are 0.
     """
-    _check_fraction("level", level)
-    defined, left_out = _defined(samples)
-    if defined.size == 0:
-        return Interval(float("nan"), float("nan"), left_out)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), left_out)
+
+    variance: FloatArray
+    interaction: FloatArray
+    seeds: npt.NDArray[np.int64]
 
 
-def percentile_limits(samples: npt.ArrayLike, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """Lower and upper limits of percentile_interval along the last axis, shapes (...)."""
-    _check_fraction("level", level)
-    values = np.asarray(samples, dtype=np.float64)
-    fractions = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(values, fractions, axis=-1)
-    for cell in map(tuple, np.argwhere(np.isnan(low))):
-        low[cell], high[cell], _ = percentile_interval(values[cell], level)
-    return low, high
+class Reference(NamedTuple):
+    """Standard errors of figures, their degrees of freedom, and the share of undefined replicates.
 
-
-def share_limits(samples: npt.ArrayLike, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """percentile_limits of a share: stretched deviations of a few seeds may lead beyond 0 and 1."""
-    low, high = percentile_limits(samples, level)
-    return np.clip(low, 0, 1), np.clip(high, 0, 1)
-
-
-def paired_difference(
-    difference: float, samples: npt.ArrayLike, level: float = 0.95
-) -> PairedDifference:
-    """A difference between two routers, from its values on the same bootstrap replicates.
-
-    samples: a - b replicate by replicate, shape (replicates,). The interval is the percentile
-    interval; the p-value is two-sided and normal with the bootstrap standard error. Counting
-    replicates beyond zero instead could not go below 2 / replicates, and after Holm's correction
-    over the pairs of a dozen routers a thousand replicates would never find anything.
+    All of the figures' shape; errors are NaN with fewer than two clusters or defined replicates.
     """
-    low, high, left_out = percentile_interval(samples, level)
-    error = standard_errors(np.asarray(samples, dtype=np.float64)[np.newaxis])
-    p_value = float(normal_p_values(np.array([difference]), error)[0])
-    return PairedDifference(difference, low, high, p_value, left_out)
+
+    error: FloatArray
+    df: FloatArray
+    undefined: FloatArray
+
+    def quantile(self, fraction: float) -> FloatArray:
+        """Of Student's t distribution with these degrees of freedom."""
+        from scipy.special import stdtrit
+
+        found: FloatArray = stdtrit(self.df, fraction)
+        return found
+
+    def limits(
+        self, value: FloatArray, level: float, within: tuple[float, float] = (-np.inf, np.inf)
+    ) -> tuple[FloatArray, FloatArray]:
+        """The interval of figures; within: the range that they cannot leave. NaN as they are."""
+        _check_fraction("level", level)
+        half = self.quantile((1 + level) / 2) * self.error
+        return np.clip(value - half, *within), np.clip(value + half, *within)
+
+    def share_limits(
+        self, value: FloatArray, routed: npt.ArrayLike, level: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Wilson's interval (1927) of shares, on the effective number of requests.
+
+        That is value (1 - value) / error^2, at most `routed`: so many independent requests as would
+        have this error (Korn & Graubard 1998). Where fewer than one request or all but one are of
+        the kind, Wilson's centre stands for the value there; an error of 0 leaves `routed`, see
+        requests.effective_counts.
+        """
+        _check_fraction("level", level)
+        most = np.where(np.isnan(self.error), np.nan, routed)
+        z2 = self.quantile((1 + level) / 2) ** 2
+        centre = (value + z2 / (2 * most)) / (1 + z2 / most)
+        expected = np.where(np.minimum(value, 1 - value) * most >= 1, value, centre)
+        n = expected * (1 - expected) / np.maximum(self.error, NO_DIFFERENCE) ** 2
+        n = np.minimum(n, most)
+        centre = (value + z2 / (2 * n)) / (1 + z2 / n)
+        half = np.sqrt(z2 * (value * (1 - value) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+        return np.clip(centre - half, 0, value), np.clip(centre + half, value, 1)
+
+    def p_values(self, difference: FloatArray) -> FloatArray:
+        """Two-sided p-values of no difference: 1 for none, NaN where the error is not known."""
+        from scipy.special import stdtr
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            tails = 2 * stdtr(self.df, -np.abs(difference) / self.error)
+        known = np.where(self.error > NO_DIFFERENCE, tails, np.nan)
+        equal = (np.abs(difference) <= NO_DIFFERENCE) & ~np.isnan(self.error)
+        return np.where(equal, 1.0, known)
+
+    def detectable(self, alpha: float = 0.05, power: float = 0.8) -> FloatArray:
+        """The true difference that a two-sided test at alpha finds with this power.
+
+        By the noncentral t distribution. For the first step of Holm's correction give alpha / the
+        number of tests: then it is what is found before any other difference is.
+        """
+        from scipy.special import nctdtrinc, ndtri
+
+        _check_fraction("alpha", alpha)
+        _check_fraction("power", power)
+        critical = self.quantile(1 - alpha / 2)
+        with np.errstate(invalid="ignore"):
+            steps = nctdtrinc(self.df, 1 - power, critical)
+        steps = np.where(self.df < _NEARLY_NORMAL, steps, critical + ndtri(power))
+        found: FloatArray = np.asarray(steps * self.error)
+        return found
 
 
-def standard_errors(samples: FloatArray) -> FloatArray:
-    """Bootstrap standard errors along the last axis; NaN with fewer than 2 defined replicates."""
+def reference(
+    samples: FloatArray, clusters: npt.ArrayLike, seeds: Sequence[SeedPart] = ()
+) -> Reference:
+    """The reference of figures with these bootstrap replicates, shape (..., B); see the module.
+
+    clusters: how many were drawn from, of the figures' shape or one that it can be repeated to (on
+    the right: (places,) for (places, routers)). seeds: of each router that is in the figures.
+    """
+    spread, undefined = _variances(samples)
+    clusters = _over_axes(np.asarray(clusters, dtype=np.float64), spread)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Replicates of G clusters vary (G - 1) / G too little; of one cluster not at all.
+        spread = np.where(clusters > 1, spread * clusters / (clusters - 1), np.nan)
+        requests = np.maximum(spread - sum(part.interaction for part in seeds), 0.0)
+        variance = requests + sum(part.variance for part in seeds)
+        parts = [(requests, clusters - 1)]
+        for part in seeds:
+            own = np.broadcast_to(part.seeds, spread.shape) - 1
+            limit = _limit_factors(own)
+            parts.append((part.variance * limit, np.maximum(own, 1)))
+        whole = sum(size for size, _ in parts)
+        squares = sum(size**2 / (df + 2) for size, df in parts)
+        df = np.where(squares > 0, whole**2 / squares - 2, clusters - 1)
+    return Reference(np.sqrt(variance), np.clip(df, 1, _INFINITE), undefined)
+
+
+def _over_axes(values: FloatArray, like: FloatArray) -> FloatArray:
+    """The values repeated along the further axes of another array."""
+    return np.broadcast_to(
+        values.reshape(values.shape + (1,) * (like.ndim - values.ndim)), like.shape
+    )
+
+
+def _limit_factors(df: npt.NDArray[np.int64]) -> FloatArray:
+    """The upper confidence limit of a variance as a multiple of its estimate."""
+    from scipy.special import chdtri
+
+    known = np.maximum(df, 1)
+    factors: FloatArray = known / chdtri(known, SEEDS_LIMIT)
+    return factors
+
+
+def variances(samples: FloatArray) -> FloatArray:
+    """Of the defined replicates along the last axis; NaN with fewer than 2 of them."""
+    return _variances(samples)[0]
+
+
+def _variances(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Variances along the last axis, and shares of undefined replicates."""
+    size = samples.shape[-1]
+    found = samples.var(axis=-1, ddof=1) if size > 1 else np.full(samples.shape[:-1], np.nan)
+    if not np.isnan(found).any():
+        return found, np.zeros(found.shape)
     defined = ~np.isnan(samples)
     count = defined.sum(axis=-1)
     mean = np.where(defined, samples, 0).sum(axis=-1) / np.maximum(count, 1)
     squares = np.where(defined, samples - mean[..., np.newaxis], 0) ** 2
-    error = np.sqrt(squares.sum(axis=-1) / np.maximum(count - 1, 1))
-    return np.where(count > 1, error, np.nan)
+    found = np.where(count > 1, squares.sum(axis=-1) / np.maximum(count - 1, 1), np.nan)
+    return found, 1 - count / size
 
 
-def normal_p_values(differences: FloatArray, errors: FloatArray) -> FloatArray:
-    """Two-sided p-values of differences with these bootstrap standard errors, see above.
+def percentile_limits(samples: npt.ArrayLike, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """The central level (a fraction) of the replicates along the last axis, shapes (...).
 
-    1 where there is no difference; NaN where the replicates say nothing about the error.
+    Undefined replicates are left out; NaN where all are. Raises ValueError for no replicates, or
+    unless 0 < level < 1.
     """
-    p_values = np.full(differences.shape, np.nan)
-    for cell, (difference, error) in enumerate(zip(differences, errors, strict=True)):
-        if np.isnan(error):
-            continue
-        if abs(difference) <= NO_DIFFERENCE:
-            p_values[cell] = 1.0
-        elif error > NO_DIFFERENCE:
-            p_values[cell] = erfc(abs(difference) / error / sqrt(2))
-    return p_values
+    _check_fraction("level", level)
+    low, high = quantiles(samples, [(1 - level) / 2, (1 + level) / 2])
+    return low, high
+
+
+def quantiles(samples: npt.ArrayLike, fractions: Sequence[float]) -> FloatArray:
+    """Quantiles of the defined replicates along the last axis, (fractions, ...)."""
+    ascending = np.sort(np.asarray(samples, dtype=np.float64), axis=-1)  # NaN comes last
+    if ascending.ndim == 0 or not ascending.shape[-1]:
+        raise ValueError(f"samples: expected shape (..., replicates), found {ascending.shape}")
+    last = (~np.isnan(ascending)).sum(axis=-1, keepdims=True) - 1
+    found = []
+    for fraction in fractions:
+        place = np.maximum(fraction * last, 0)
+        below = np.floor(place).astype(np.int64)
+        above = np.minimum(below + 1, np.maximum(last, 0))
+        ends = [np.take_along_axis(ascending, at, axis=-1) for at in (below, above)]
+        found.append((ends[0] + (place - below) * (ends[1] - ends[0]))[..., 0])
+    return np.stack(found)
+
+
+def reasons(
+    known: Sequence[str | None], undefined: FloatArray, why: str | None = None
+) -> list[str | None]:
+    """Why figures are undefined or doubtful, None for those that are neither.
+
+    known: of those that are undefined on the requests as they are; undefined: shares of replicates,
+    raveled; why: what leaves a replicate of this figure undefined.
+    """
+    said = f": {why}" if why else ""
+    return [
+        reason
+        or (f"undefined in {share:.0%} of the replicates{said}" if share > DOUBTFUL else None)
+        for reason, share in zip(known, np.ravel(undefined).tolist(), strict=True)
+    ]
 
 
 def holm(p_values: npt.ArrayLike) -> FloatArray:
@@ -121,36 +248,6 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
     adjusted = np.empty_like(values)
     adjusted[ascending] = np.minimum(stepped, 1.0)
     return adjusted
-
-
-def minimum_detectable_difference(
-    difference_samples: npt.ArrayLike, alpha: float = 0.05, power: float = 0.8
-) -> float:
-    """The true difference a two-sided test at alpha finds with this power, in the metric's unit.
-
-    (z of 1 - alpha/2 plus z of power) times the bootstrap standard error of the difference.
-    Raises ValueError with fewer than two defined replicates.
-    """
-    defined, _ = _defined(difference_samples)
-    if defined.size < 2:
-        raise ValueError(f"difference_samples: {defined.size} defined replicates, 2 are needed")
-    return detectable_errors(alpha, power) * float(defined.std(ddof=1))
-
-
-def detectable_errors(alpha: float = 0.05, power: float = 0.8) -> float:
-    """The difference that is found with this power, in standard errors."""
-    _check_fraction("alpha", alpha)
-    _check_fraction("power", power)
-    normal = NormalDist()
-    return normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
-
-
-def _defined(samples: npt.ArrayLike) -> tuple[FloatArray, int]:
-    values = np.asarray(samples, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"samples: expected shape (replicates,), found {values.shape}")
-    defined = values[~np.isnan(values)]
-    return defined, int(values.size - defined.size)
 
 
 def _check_fraction(name: str, value: float) -> None:

@@ -24,6 +24,25 @@ RISK_EDGES = (-5.0, -0.5, 0.5)
 # Points of the 0-100 scale; a smaller headroom is floating-point noise of two equal means.
 SMALLEST_HEADROOM = 1e-9
 
+# Where a metric cannot leave a range (its interval may not either), by name.
+RANGES = {
+    "spearman": (-1.0, 1.0),
+    "hit_rate": (0.0, 100.0),
+    "headroom": (-np.inf, 1.0),
+    **dict.fromkeys(("cpt_50", "cpt_80", "auroc", "hcr"), (0.0, 1.0)),
+}
+ANYWHERE = (-np.inf, np.inf)
+# What leaves a metric undefined in a replicate; the others are where all directions have requests.
+_NO_WAY = "Q_L is not above Q_S"
+UNDEFINED = {
+    "spearman": "priority or gain is constant",
+    "headroom": "the gain oracle gains no more than a random router",
+    "auroc": "all gains have one sign",
+    **dict.fromkeys(("pgr", "apgr", "cpt_50", "cpt_80", "hcr"), _NO_WAY),
+    "mpm": f"{_NO_WAY}, or the band is empty",
+}
+NO_REQUEST = "a direction has no request"
+
 
 class ParetoCurve(NamedTuple):
     """call_rate and quality of the routed system, each shape (n + 1,), for K = 0 .. n."""

@@ -38,8 +38,9 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_estimates,
     sorted_by,
 )
+from routelmt.evaluate.inference import Reference, reference
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation, aligned
+from routelmt.evaluate.requests import Evaluation, aligned, cluster_counts
 from routelmt.evaluate.roles import ROUTER
 
 RATERS, ONE_FACTOR, PARALLEL = "raters", "one factor", "parallel"
@@ -47,11 +48,12 @@ _LABEL = "the label"
 
 
 class _Measure(NamedTuple):
-    """A figure of the labels (router None) or of a router; estimates by place."""
+    """A figure of the labels (router None) or of a router, and its reference, by place."""
 
     router: str | None
     name: str
-    estimates: Estimates
+    value: FloatArray
+    reference: Reference
 
 
 def noise(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
@@ -66,20 +68,23 @@ def noise(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     sizes = [len(direction.gain) for direction in evaluation.directions]
     parts = []
     for measure in _measures(settings, evaluation, label):
-        point, samples = measure.estimates.point, measure.estimates.samples
-        low, high = inference.percentile_limits(samples, level)
-        undefined = np.isnan(point)
+        within = (-np.inf if measure.router else 0.0, 1.0)
+        low, high = measure.reference.limits(measure.value, level, within)
+        known = [_reason(measure.name, method) if why else None for why in np.isnan(measure.value)]
+        undefined = measure.reference.undefined
         columns = {
             "direction": places,
             "router": [measure.router] * len(places),
             "measure": measure.name,
             "method": method,
             "metrics": ", ".join(names),
-            "value": point,
-            "low": np.where(undefined, np.nan, low),
-            "high": np.where(undefined, np.nan, high),
+            "value": measure.value,
+            "low": low,
+            "high": high,
             "requests": [*sizes, sum(sizes)],
-            "reason": [_reason(measure.name, method) if why else None for why in undefined],
+            "reason": inference.reasons(known, undefined, _reason(measure.name, method)),
+            "clusters": cluster_counts(evaluation.directions),
+            "undefined": undefined,
         }
         parts.append(tables.from_columns("noise", columns))
     return pa.concat_tables(parts)
@@ -190,29 +195,38 @@ def _gains(evaluation: Evaluation, name: str) -> list[FloatArray]:
 def _measures(
     settings: dict[str, Any], evaluation: Evaluation, label: Estimates
 ) -> Iterator[_Measure]:
+    clusters = cluster_counts(evaluation.directions)
     attainable = Estimates(np.sqrt(label.point), np.sqrt(label.samples))
-    yield _Measure(None, "reliability", label)
-    yield _Measure(None, "attainable_spearman", attainable)
+    for name, estimates in (("reliability", label), ("attainable_spearman", attainable)):
+        yield _Measure(None, name, estimates.point, reference(estimates.samples, clusters))
     bootstrap = settings["bootstrap"]
     kernels = [_router_kernel(direction) for direction in evaluation.directions]
     (found,) = bootstrap_estimates(
         evaluation.directions, kernels, bootstrap["replicates"], bootstrap["seed"]
     )
+    rho = with_average(found)
+    share = Estimates(
+        _share(attainable.point[:, np.newaxis], rho.point),
+        _share(attainable.samples[:, np.newaxis], rho.samples),
+    )
     names = list(evaluation.directions[0].priorities)
-    rho = over_seeds(with_average(found), names, evaluation.columns, bootstrap["seed"])
+    both = {
+        name: over_seeds(estimates, names, evaluation.columns)
+        for name, estimates in (("spearman", rho), ("noise_share", share))
+    }
+    of_mean = _share(attainable.point[:, np.newaxis], both["spearman"].value)
+    both["noise_share"] = both["noise_share"]._replace(value=of_mean)
+    references = {name: figures.reference(clusters) for name, figures in both.items()}
     for index, router in enumerate(evaluation.routers):
-        if role_of(router, settings) != ROUTER:
-            continue
-        value, samples = rho.value[:, index], rho.samples[:, index]
-        yield _Measure(router, "spearman", Estimates(value, samples))
-        yield _Measure(
-            router,
-            "noise_share",
-            Estimates(
-                weighted.ratio(1 - attainable.point, 1 - value),
-                weighted.ratio(np.broadcast_to(1 - attainable.samples, samples.shape), 1 - samples),
-            ),
-        )
+        if role_of(router, settings) == ROUTER:
+            for name, figures in both.items():
+                own = Reference(*(column[:, index] for column in references[name]))
+                yield _Measure(router, name, figures.value[:, index], own)
+
+
+def _share(attainable: FloatArray, rho: FloatArray) -> FloatArray:
+    """Of what a correlation lacks to 1, the share that noise takes; NaN for 1 itself."""
+    return weighted.ratio(np.broadcast_to(1 - attainable, rho.shape), 1 - rho)
 
 
 def _reason(measure: str, method: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.evaluate import inference
 from routelmt.evaluate.arrays import FloatArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
+from routelmt.evaluate.averages import RouterFigures, over_seeds, side_by_side, with_average
 from routelmt.evaluate.bootstrap import (
     BootstrapPolicies,
     DirectionData,
@@ -20,8 +20,9 @@ from routelmt.evaluate.bootstrap import (
     Policy,
     bootstrap_policies,
 )
+from routelmt.evaluate.metrics import NO_REQUEST
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.requests import Evaluation, cluster_counts, effective_counts
 from routelmt.evaluate.roles import RISK_BUCKETS, UNGUARDED
 from routelmt.progress import progress
 
@@ -29,7 +30,12 @@ _SEVERE = RISK_BUCKETS.index("severe_loss")
 
 
 def risk_buckets(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
-    """Shares of the routed requests in each bucket, by router, direction and budget."""
+    """Shares of the routed requests in each bucket, by router, direction and budget.
+
+    A bucket that no routed request is in has an upper limit all the same, see
+    inference.Reference.share_limits.
+    """
+    clusters = cluster_counts(evaluation.directions)
     level = settings["bootstrap"]["level"]
     names, places = evaluation.routers, place_names(evaluation)
     shape = (len(places), len(names), len(RISK_BUCKETS))
@@ -37,7 +43,10 @@ def risk_buckets(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     parts = []
     for budget in progress(settings["budgets"], "risk buckets", "budget"):
         shares = _bucket_shares(settings, evaluation, budget)
-        low, high = inference.share_limits(shares.samples, level)
+        reference = shares.reference(clusters)
+        routed = _routed(settings, evaluation, budget)[:, :, np.newaxis]
+        low, high = reference.share_limits(shares.value, routed, level)
+        undefined = reference.undefined.ravel()
         columns = {
             "router": [names[r] for r in router],
             "direction": [places[p] for p in place],
@@ -47,9 +56,19 @@ def risk_buckets(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
             "share": shares.value.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
+            "clusters": clusters[place],
+            "undefined": undefined,
+            "reason": inference.reasons([None] * undefined.size, undefined, NO_REQUEST),
         }
         parts.append(tables.from_columns("risk_buckets", columns))
     return pa.concat_tables(parts)
+
+
+def _routed(settings: dict[str, Any], evaluation: Evaluation, budget: float) -> FloatArray:
+    """Requests that a router's shares are of, as effective_counts, (directions + 1, routers)."""
+    own, everyone = (effective_counts(evaluation.directions, share) for share in (budget, 1.0))
+    by_router = [everyone if r in settings["random"] else own for r in evaluation.routers]
+    return np.stack(by_router, axis=1)
 
 
 def _bucket_shares(
@@ -115,42 +134,55 @@ def _guards_at(
         "budget": budget,
         "quantile": [sweep.quantile for sweep in sweeps] * len(places),
     }
-    figures_and_limits = (
-        ("severe_loss", severe, inference.share_limits),
-        ("mean_delta", routed.mean_delta, inference.percentile_limits),
-    )
-    alone = {sweep.router: i for i, sweep in enumerate(sweeps) if sweep.guard == UNGUARDED}
-    unguarded = [alone[sweep.router] for sweep in sweeps]
-    level = settings["bootstrap"]["level"]
-    for name, estimates, limits in figures_and_limits:
+    clusters, level = cluster_counts(evaluation.directions), settings["bootstrap"]["level"]
+    undefined = np.zeros(len(places) * len(sweeps))
+    routed_counts = effective_counts(evaluation.directions, budget)[:, np.newaxis]
+    for name, estimates in (("severe_loss", severe), ("mean_delta", routed.mean_delta)):
         found = _over_sweeps(estimates, policies, sweeps)
-        difference = Estimates(
-            found.point - found.point[:, unguarded], found.samples - found.samples[:, unguarded]
-        )
-        columns |= _with_interval(name, found, limits(found.samples, level))
-        ends = inference.percentile_limits(difference.samples, level)
-        columns |= _with_interval(f"{name}_difference", difference, ends)
+        difference = _over_sweeps(estimates, policies, sweeps, to_unguarded=True)
+        reference = found.reference(clusters)
+        if name == "severe_loss":
+            ends = reference.share_limits(found.value, routed_counts, level)
+        else:
+            ends = reference.limits(found.value, level)
+        columns |= _with_interval(name, found.value, ends)
+        ends = difference.reference(clusters).limits(difference.value, level)
+        columns |= _with_interval(f"{name}_difference", difference.value, ends)
+        undefined = np.maximum(undefined, reference.undefined.ravel())
+    columns |= {
+        "clusters": np.repeat(clusters, len(sweeps)),
+        "undefined": undefined,
+        "reason": inference.reasons([None] * undefined.size, undefined, NO_REQUEST),
+    }
     return tables.from_columns("guards", columns)
 
 
 def _with_interval(
-    name: str, found: Estimates, ends: tuple[FloatArray, FloatArray]
+    name: str, value: FloatArray, ends: tuple[FloatArray, FloatArray]
 ) -> dict[str, FloatArray]:
-    values = zip((name, f"{name}_low", f"{name}_high"), (found.point, *ends), strict=True)
+    values = zip((name, f"{name}_low", f"{name}_high"), (value, *ends), strict=True)
     return {column: value.ravel() for column, value in values}
 
 
-def _over_sweeps(estimates: Estimates, policies: list[Policy], sweeps: list[_Sweep]) -> Estimates:
-    """Means over the seeds, (directions + 1, sweeps); the same draw of them for all of a router."""
-    names, averaged = [str(policy) for policy in policies], with_average(estimates)
-    found = [
-        over_seeds(averaged, names, {sweep.router: [str(policy) for policy in sweep.policies]})
-        for sweep in sweeps
-    ]
-    return Estimates(
-        np.concatenate([figures.value for figures in found], axis=1),
-        np.concatenate([figures.samples for figures in found], axis=1),
-    )
+def _over_sweeps(
+    estimates: Estimates,
+    policies: list[Policy],
+    sweeps: list[_Sweep],
+    to_unguarded: bool = False,
+) -> RouterFigures:
+    """Means over the seeds, (directions + 1, sweeps), or of their differences to unguarded."""
+    position = {policy: index for index, policy in enumerate(policies)}
+    averaged, found = with_average(estimates), []
+    for sweep in sweeps:
+        own = [position[policy] for policy in sweep.policies]
+        alone = [position[Policy(policy.router)] for policy in sweep.policies]
+        parts = [
+            part[:, own] - part[:, alone] if to_unguarded else part[:, own]
+            for part in (averaged.point, averaged.samples)
+        ]
+        names = [str(policy) for policy in sweep.policies]
+        found.append(over_seeds(Estimates(*parts), names, {sweep.router: names}))
+    return side_by_side(found)
 
 
 def _sweeps(guards: dict[str, Any], evaluation: Evaluation, budget: float) -> Iterator[_Sweep]:

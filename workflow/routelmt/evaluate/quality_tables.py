@@ -25,8 +25,15 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_pareto,
     bootstrap_table,
 )
-from routelmt.evaluate.metrics import headroom_recovered, undefined_reason
-from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.metrics import (
+    ANYWHERE,
+    NO_REQUEST,
+    RANGES,
+    UNDEFINED,
+    headroom_recovered,
+    undefined_reason,
+)
+from routelmt.evaluate.requests import Evaluation, cluster_counts
 from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, ROUTER
 from routelmt.progress import progress
 
@@ -48,18 +55,20 @@ def routers(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     Headroom on the average is that of the averaged MeanΔ: it can be read off the same row.
     """
     metrics = _metrics(settings, evaluation)
-    reasons = _spearman_reasons(settings, evaluation)
+    spearman_reasons = _spearman_reasons(settings, evaluation)
+    clusters = cluster_counts(evaluation.directions)
     places, budgets = place_names(evaluation), settings["budgets"]
     shape = (len(places), len(evaluation.routers), len(budgets))
     place, router, budget = (axis.ravel() for axis in np.indices(shape))
     names, requests = evaluation.routers, _requests(evaluation)
     parts = []
     for metric, figures in metrics._asdict().items():
-        low, high = inference.percentile_limits(figures.samples, settings["bootstrap"]["level"])
-        undefined = np.isnan(figures.value.ravel())
-        why = [
-            _reason(metric, reasons[places[p]][names[r]]) if nothing else None
-            for p, r, nothing in zip(place, router, undefined, strict=True)
+        reference = figures.reference(clusters)
+        within = RANGES.get(metric, ANYWHERE)
+        low, high = reference.limits(figures.value, settings["bootstrap"]["level"], within)
+        known = [
+            _reason(metric, spearman_reasons[places[p]][names[r]]) if nothing else None
+            for p, r, nothing in zip(place, router, np.isnan(figures.value.ravel()), strict=True)
         ]
         columns = {
             "router": [names[r] for r in router],
@@ -68,12 +77,16 @@ def routers(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
             "role": [role_of(names[r], settings) for r in router],
             "metric": metric,
             "value": figures.value.ravel(),
-            "low": np.where(undefined, np.nan, low.ravel()),
-            "high": np.where(undefined, np.nan, high.ravel()),
+            "low": low.ravel(),
+            "high": high.ravel(),
             "seeds": np.array([_seeds(name, settings, evaluation) for name in names])[router],
             "seed_spread": figures.spread.ravel(),
             "requests": np.array(requests)[place],
-            "reason": why,
+            "reason": inference.reasons(
+                known, reference.undefined, UNDEFINED.get(metric, NO_REQUEST)
+            ),
+            "clusters": clusters[place],
+            "undefined": reference.undefined.ravel(),
         }
         parts.append(tables.from_columns("routers", columns))
     return pa.concat_tables(parts)
@@ -83,7 +96,8 @@ def comparisons(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """Paired differences of Spearman, HitRate and MeanΔ between all deployable routers.
 
     Holm's correction is over the router pairs of one metric, direction and budget: each such
-    family answers one question, which router is better there.
+    family answers one question, which router is better there. detectable: by the test that comes
+    first in it, at alpha / pairs.
     """
     deployable = [i for i, r in enumerate(evaluation.routers) if r not in settings["oracles"]]
     pairs = list(combinations(deployable, 2))
@@ -105,16 +119,21 @@ def differences(
         return tables.arrow_schema("comparisons").empty_table()
     metrics, parts = _metrics(settings, evaluation), []
     names, budgets = evaluation.routers, settings["budgets"]
+    clusters, level = cluster_counts(evaluation.directions), settings["bootstrap"]["level"]
     for metric, (p, place) in product(compared, enumerate(place_names(evaluation))):
-        figures = getattr(metrics, metric)
+        figures, why = getattr(metrics, metric), UNDEFINED.get(metric, NO_REQUEST)
         for (b, budget), pairs in product(enumerate(budgets), asked):
+            first, second = np.array(pairs).T
+            own = figures.at((slice(p, p + 1), slice(None), b))
+            differences, reference = own.differences(first, second, clusters[[p]])
             columns = {
-                "router": [names[i] for i, _ in pairs],
-                "other": [names[j] for _, j in pairs],
+                "router": [names[i] for i in first],
+                "other": [names[j] for j in second],
                 "direction": place,
                 "budget": budget,
                 "metric": metric,
-                **_family(figures, (p, b), pairs, settings["bootstrap"]["level"]),
+                **_family(differences, reference, level, why),
+                "clusters": clusters[p],
             }
             parts.append(tables.from_columns("comparisons", columns))
     return pa.concat_tables(parts)
@@ -123,14 +142,19 @@ def differences(
 def pareto(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """Quality of the mixed system at CALL_RATES, each exact at K = floor(rate * n)."""
     places, level = place_names(evaluation), settings["bootstrap"]["level"]
+    clusters = cluster_counts(evaluation.directions)
     parts = []
     for router in progress(evaluation.routers, "Pareto curves", "router"):
         figures = _curves(settings, evaluation, router)
-        low, high = inference.percentile_limits(figures.samples, level)
-        # The last call rate is the large model alone; differences to it are paired.
-        to_large = figures.value - figures.value[..., -1:]
-        beyond = figures.samples - figures.samples[..., -1:, :]
-        to_low, to_high = inference.percentile_limits(beyond, level)
+        reference = figures.reference(clusters)
+        low, high = reference.limits(figures.value, level)
+        undefined = reference.undefined.ravel()
+        # The last call rate is the large model alone, whatever the seed; differences are paired.
+        beyond = figures._replace(
+            value=figures.value - figures.value[..., -1:],
+            samples=figures.samples - figures.samples[..., -1:, :],
+        )
+        to_low, to_high = beyond.reference(clusters).limits(beyond.value, level)
         columns = {
             "router": router,
             "direction": np.repeat(places, len(CALL_RATES)).tolist(),
@@ -139,9 +163,12 @@ def pareto(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
             "quality": figures.value.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
-            "to_large": to_large.ravel(),
+            "to_large": beyond.value.ravel(),
             "to_large_low": to_low.ravel(),
             "to_large_high": to_high.ravel(),
+            "clusters": np.repeat(clusters, len(CALL_RATES)),
+            "undefined": undefined,
+            "reason": inference.reasons([None] * undefined.size, undefined, NO_REQUEST),
         }
         parts.append(tables.from_columns("pareto", columns))
     return pa.concat_tables(parts)
@@ -171,9 +198,7 @@ def _metrics(settings: dict[str, Any], evaluation: Evaluation) -> _Metrics:
         headroom_recovered(delta.samples, random.samples[:, None], oracle.samples[:, None]),
     )
     found = (_at_every_budget(table), _percent(with_average(table.hit_rate)), delta, headroom)
-    metrics = _Metrics(
-        *(over_seeds(e, table.routers, evaluation.columns, bootstrap["seed"]) for e in found)
-    )
+    metrics = _Metrics(*(over_seeds(e, table.routers, evaluation.columns) for e in found))
     expected = _percent(with_average(table.random_hit_rate))
     for index, router in enumerate(evaluation.routers):
         if router in settings["random"]:
@@ -234,26 +259,24 @@ def _requests(evaluation: Evaluation) -> list[int]:
 
 
 def _family(
-    figures: RouterFigures,
-    cell: tuple[int, int],
-    pairs: Sequence[tuple[int, int]],
-    level: float,
-) -> dict[str, FloatArray]:
-    """The columns of all pairs of routers at one place and budget."""
-    place, budget = cell
-    value, samples = figures.value[place, :, budget], figures.samples[place, :, budget]
-    first, second = np.array(pairs).T
-    difference, drawn = value[first] - value[second], samples[first] - samples[second]
-    low, high = inference.percentile_limits(drawn, level)
-    errors = inference.standard_errors(drawn)
-    p_values = inference.normal_p_values(difference, errors)
+    differences: FloatArray, reference: inference.Reference, level: float, why: str
+) -> dict[str, Any]:
+    """The columns of all pairs of routers at one place and budget, each (1, pairs).
+
+    why: what leaves a replicate of the metric undefined.
+    """
+    low, high = reference.limits(differences, level)
+    p_values = reference.p_values(differences)[0]
+    undefined = reference.undefined[0]
     return {
-        "difference": difference,
-        "low": low,
-        "high": high,
+        "difference": differences[0],
+        "low": low[0],
+        "high": high[0],
         "p_value": p_values,
         "p_holm": _holm(p_values),
-        "detectable": inference.detectable_errors() * errors,
+        "detectable": reference.detectable((1 - level) / differences.size)[0],
+        "undefined": undefined,
+        "reason": inference.reasons([None] * undefined.size, undefined, why),
     }
 
 
@@ -271,7 +294,7 @@ def _curves(settings: dict[str, Any], evaluation: Evaluation, router: str) -> Ro
     ]
     bootstrap = settings["bootstrap"]
     quality = bootstrap_pareto(own, CALL_RATES, bootstrap["replicates"], bootstrap["seed"])
-    figures = over_seeds(with_average(quality), columns, {router: columns}, bootstrap["seed"])
+    figures = over_seeds(with_average(quality), columns, {router: columns})
     if router in settings["random"]:
         rates = np.array(CALL_RATES)
         value, samples = figures.value[:, 0], figures.samples[:, 0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from routelmt.errors import UserError
 from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from routelmt.evaluate.bootstrap import DirectionData
-from routelmt.evaluate.selection import tie_keys
+from routelmt.evaluate.selection import budget_count, tie_keys
 from routelmt.tables import JOIN_KEY
 
 SHOWN_IDS = 3
@@ -50,15 +50,17 @@ class _Run(NamedTuple):
 
 
 def evaluated_requests(
-    predictions: pa.Table, gains: pa.Table, routers: Sequence[str] | None = None
+    predictions: pa.Table,
+    gains: pa.Table,
+    routers: Sequence[str] | None = None,
+    bootstrap: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """All requests of the gains, with the priorities of every router and seed.
 
     routers: those that count, in this order; by default all, in the order in which they first
-    occur, as directions do. Group ids hold within a
-    dataset; segment ids are made unique by it. Raises UserError naming router, seed, direction,
-    counts and the first ids where predictions are missing, repeated or of unknown requests, and
-    for gains that occur twice.
+    occur, as directions do. bootstrap: see cluster_ids. Segment ids are made unique by the dataset.
+    Raises UserError naming router, seed, direction, counts and the first ids where predictions are
+    missing, repeated or of unknown requests, and for gains that occur twice.
     """
     keys = _keys(gains)
     _check_unique(keys)
@@ -74,13 +76,79 @@ def evaluated_requests(
         columns.setdefault(run.router, []).append(name)
         priorities[name] = np.empty(gains.num_rows)
         priorities[name][run.request] = priority[run.rows]
-    groups = np.unique(_joined(gains, ("dataset", "group_id")), return_inverse=True)[1]
+    clusters = cluster_ids(gains, bootstrap or {})
     parts = [
-        _direction(name, direction == name, gains, groups, priorities)
+        _direction(name, direction == name, gains, clusters, priorities)
         for name in dict.fromkeys(direction.tolist())
     ]
     order = columns if routers is None else routers
     return Evaluation(tuple(parts), {router: tuple(columns[router]) for router in order})
+
+
+def cluster_ids(gains: pa.Table, bootstrap: Mapping[str, Any]) -> IntArray:
+    """What the bootstrap draws together, as a number for each request, (rows of gains,).
+
+    bootstrap: clusters "groups" (a text in all its directions), "documents" (connected components
+    of groups and documents, the default) or "domains"; strings: datasets whose doc_id is no running
+    text. Ids of groups and documents hold within a dataset. A request without a domain is its
+    group's. Raises UserError for domains where no request has any.
+    """
+    by = bootstrap.get("clusters", "documents")
+    groups = np.unique(_joined(gains, ("dataset", "group_id")), return_inverse=True)[1]
+    if by == "groups":
+        return groups
+    if by == "domains":
+        names, there = gains.column("domain"), gains.column("domain").is_valid()
+    else:
+        names = pc.binary_join_element_wise(gains.column("dataset"), gains.column("doc_id"), ":")
+        strings = pa.array(list(bootstrap.get("strings", ())), pa.string())
+        there = pc.and_(names.is_valid(), pc.invert(pc.is_in(gains.column("dataset"), strings)))
+    rows = np.flatnonzero(there.to_numpy())
+    if by == "domains" and not rows.size:
+        raise UserError(
+            "config key 'bootstrap.clusters': domains, but no evaluated request has one; use "
+            "documents or groups."
+        )
+    size = int(groups.max(initial=-1)) + 1
+    named = np.unique(names.take(pa.array(rows)).to_numpy(), return_inverse=True)[1]
+    if by == "domains":
+        groups[rows] = size + named
+        return groups
+    return _components(groups, groups[rows], size + named)
+
+
+def _components(groups: IntArray, ends: IntArray, others: IntArray) -> IntArray:
+    """The connected component of every group's node, where ends[i] and others[i] are linked."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    nodes = int(max(groups.max(initial=-1), others.max(initial=-1))) + 1
+    links = coo_array((np.ones(len(ends), np.int8), (ends, others)), shape=(nodes, nodes))
+    found: IntArray = connected_components(links, directed=False)[1][groups]
+    return found
+
+
+def cluster_counts(directions: Sequence[DirectionData]) -> IntArray:
+    """Clusters that the requests of each direction are in, and of all directions last."""
+    ids = [direction.group_ids for direction in directions]
+    return np.array([np.unique(own).size for own in (*ids, np.concatenate(ids))])
+
+
+def effective_counts(directions: Sequence[DirectionData], share: float) -> FloatArray:
+    """Independent requests that floor(share n) are worth at the least, (directions + 1,).
+
+    As if all requests of a cluster were the same (Kish's design effect at a correlation of 1). The
+    last is of a mean over the directions.
+    """
+    ids = [direction.group_ids for direction in directions]
+    routed = [budget_count(share, own.size) for own in ids]
+    found = []
+    for own, count in (*zip(ids, routed, strict=True), (np.concatenate(ids), sum(routed))):
+        sizes = np.unique(own, return_counts=True)[1]
+        found.append(count * own.size / float(np.sum(sizes**2)))
+    *each, together = found
+    apart = len(each) ** 2 / sum(1 / count if count else np.inf for count in each)
+    return np.array([*each, min(together, apart)])
 
 
 def aligned(evaluation: Evaluation, table: pa.Table, what: str) -> list[pa.Table]:
@@ -122,13 +190,13 @@ def _direction(
     name: str,
     rows: BoolArray,
     gains: pa.Table,
-    groups: AnyArray,
+    clusters: IntArray,
     priorities: Mapping[str, FloatArray],
 ) -> DirectionData:
     own = gains.filter(pa.array(rows))
     return DirectionData(
         name=name,
-        group_ids=groups[rows],
+        group_ids=clusters[rows],
         tie_keys=tie_keys(_joined(own, ("dataset", "segment_id"))),
         quality_small=own.column("quality_small").to_numpy(),
         gain=own.column("gain").to_numpy(),

@@ -24,9 +24,17 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_table,
 )
 from routelmt.evaluate.curves import CURVE_METRICS, HIGH_BAND, LOW_BUDGET, bootstrap_curves
-from routelmt.evaluate.metrics import SMALLEST_HEADROOM, headroom_recovered, undefined_reason
+from routelmt.evaluate.metrics import (
+    ANYWHERE,
+    NO_REQUEST,
+    RANGES,
+    SMALLEST_HEADROOM,
+    UNDEFINED,
+    headroom_recovered,
+    undefined_reason,
+)
 from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import Evaluation
+from routelmt.evaluate.requests import Evaluation, cluster_counts
 from routelmt.evaluate.roles import AVERAGE, POOLED
 
 # Undefined where the large model is no better than the small one.
@@ -48,13 +56,17 @@ def router_metrics(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table
     places = [*(d.name for d in evaluation.directions), AVERAGE, POOLED]
     sizes = [len(direction.gain) for direction in evaluation.directions]
     requests = [*sizes, sum(sizes), sum(sizes)]
+    clusters = cluster_counts(evaluation.directions)[[*range(len(places) - 1), -1]]
     parts = []
     for metric in _all_metrics(settings, evaluation, directions):
         found = metric.figures
-        low, high = inference.percentile_limits(found.samples, settings["bootstrap"]["level"])
+        reference, within = found.reference(clusters), RANGES.get(metric.name, ANYWHERE)
+        low, high = reference.limits(found.value, settings["bootstrap"]["level"], within)
         undefined = np.isnan(found.value)
         for r, router in enumerate(evaluation.routers):
             draws = router in settings["random"]
+            known = _reasons(metric.name, router, evaluation, directions, undefined[:, r])
+            doubtful = reference.undefined[:, r]
             columns = {
                 "router": router,
                 "direction": places,
@@ -62,12 +74,16 @@ def router_metrics(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table
                 "role": role_of(router, settings),
                 "metric": metric.name,
                 "value": found.value[:, r],
-                "low": np.where(undefined[:, r], np.nan, low[:, r]),
-                "high": np.where(undefined[:, r], np.nan, high[:, r]),
+                "low": low[:, r],
+                "high": high[:, r],
                 "seeds": 0 if draws else len(evaluation.columns[router]),
                 "seed_spread": np.zeros(len(places)) if draws else found.spread[:, r],
                 "requests": requests,
-                "reason": _reasons(metric.name, router, evaluation, directions, undefined[:, r]),
+                "reason": inference.reasons(
+                    known, doubtful, UNDEFINED.get(metric.name, NO_REQUEST)
+                ),
+                "clusters": clusters,
+                "undefined": doubtful,
             }
             parts.append(tables.from_columns("router_metrics", columns))
     return pa.concat_tables(parts)
@@ -131,7 +147,7 @@ def _all_metrics(
 
     def figures(estimates: Estimates) -> RouterFigures:
         """From (directions, average, pooled; priorities)."""
-        return over_seeds(estimates, table.routers, evaluation.columns, seed)
+        return over_seeds(estimates, table.routers, evaluation.columns)
 
     spearman = figures(_places(table.spearman))
     constant = np.array([np.ptp(d.gain) == 0 for d in directions])

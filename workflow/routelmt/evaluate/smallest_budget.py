@@ -88,9 +88,9 @@ def below_large(settings: dict[str, Any], evaluation: Evaluation) -> Estimates:
     bootstrap, directions = settings["bootstrap"], evaluation.directions
     found = bootstrap_pareto(directions, STEPS, bootstrap["replicates"], bootstrap["seed"])
     columns = tuple(directions[0].priorities)
-    quality = over_seeds(with_average(found), columns, evaluation.columns)
-    point, samples = quality.value, quality.samples
-    return Estimates(point - point[:, :, :1], samples - samples[:, :, :1])
+    below = Estimates(found.point - found.point[:, :, :1], found.samples - found.samples[:, :, :1])
+    quality = over_seeds(with_average(below), columns, evaluation.columns)
+    return Estimates(quality.value, quality.drawn(bootstrap["seed"]))
 
 
 def lower_bounds(

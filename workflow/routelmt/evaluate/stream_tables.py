@@ -23,7 +23,9 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_estimates,
 )
 from routelmt.evaluate.deployment import Deployment, subset
+from routelmt.evaluate.metrics import ANYWHERE
 from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.requests import cluster_counts
 from routelmt.evaluate.roles import AVERAGE
 from routelmt.evaluate.stream_replicates import Stream, Streams, figures_of
 from routelmt.progress import progress
@@ -63,6 +65,7 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
     places, level = place_names(deployment.test), settings["bootstrap"]["level"]
     seed = settings["stream"]["seed"]
     calibrated = [(held_out, arriving(test, seed)) for held_out, test in deployment.calibrated()]
+    clusters = cluster_counts(deployment.test.directions)
     found: list[Row] = []
     for router in progress(deployment.test.routers, "calibration", "router"):
         columns = deployment.test.columns[router]
@@ -71,7 +74,7 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
             for held_out, test in calibrated
         ]
         rate = figures_of(settings, {router: streams}).rate
-        low, high = inference.share_limits(rate.samples, level)
+        low, high = rate.reference(clusters).limits(rate.value, level, (0.0, 1.0))
         for p, place in enumerate(places):
             for t, target in enumerate(TARGETS):
                 cell = (p, 0, t)
@@ -176,9 +179,10 @@ def policy_rows(settings: dict[str, Any], streams: Mapping[str, Streams]) -> dic
     """By router, its rows by place and policy; streams: of every router, at one rate."""
     figures = figures_of(settings, streams)._asdict()
     level = settings["bootstrap"]["level"]
+    clusters = cluster_counts([own[0].requests for own in next(iter(streams.values()))])
     limits = {
-        name: (inference.share_limits if name == "rate" else inference.percentile_limits)(
-            found.samples, level
+        name: found.reference(clusters).limits(
+            found.value, level, (0.0, 1.0) if name == "rate" else ANYWHERE
         )
         for name, found in figures.items()
     }
