@@ -88,7 +88,8 @@ def comparisons() -> Iterable[Row]:
         p = 0.2 if {first, second} == {"routelmt", "probe"} else 1e-5
         yield {"router": first, "other": second, "direction": place, "budget": budget,
                "metric": metric, "difference": difference, **ends(difference, 1.5),
-               "p_value": p / 2, "p_holm": p, "detectable": 2.1}  # fmt: skip
+               "p_value": p / 2, "p_holm": p, "detectable": 2.1,
+               "clusters": 1500, "undefined": 0.0, "reason": None}  # fmt: skip
 
 
 def risk_buckets() -> Iterable[Row]:
@@ -359,7 +360,8 @@ MADE = {
 def example(name: str) -> pa.Table:
     """The made-up table of that name."""
     rows, schema = list(MADE[name]()), tables.arrow_schema(name)
-    columns = {f.name: pa.array([row[f.name] for row in rows], f.type) for f in schema}
+    given = [f for f in schema if f.name in rows[0]]  # what was added to a table may be left out
+    columns = {f.name: pa.array([row[f.name] for row in rows], f.type) for f in given}
     return tables.from_columns(name, columns)
 
 

@@ -395,7 +395,7 @@ TABLES: dict[str, Table] = {
             "direction": _RUN["direction"],
             "budget": _RUN["budget"],
             "metric": Column(_TEXT, "spearman, hit_rate (0-100) or mean_delta"),
-            "difference": _number("router - other"),
+            "difference": _number("router - other", nan=True),
             **_INTERVAL,
             "p_value": _number("two-sided, t; see docs/evaluation.md", low=0, high=1, nan=True),
             "p_holm": _number("Holm-corrected over the router pairs", low=0, high=1, nan=True),

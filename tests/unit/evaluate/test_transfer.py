@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy import stats
 from scipy.stats import spearmanr
 
 from routelmt import tables
@@ -199,9 +200,11 @@ def test_domains_are_drawn_so_intervals_hold_what_differs_between_them(
     cells = lucky[lucky.domain.isin(PARTS["web"])]
     own = cells.groupby("direction").gain.mean().mean()
     assert row["value"].item() == pytest.approx(own)
-    means = cells.groupby("domain").gain.mean()  # both drawn, or one of them alone
-    assert row.low.item() == pytest.approx(means.min(), abs=2)
-    assert row.high.item() == pytest.approx(means.max(), abs=2)
+    # Of two domains the mean has one degree of freedom, and half their difference as its error.
+    error = np.ptp(cells.groupby("domain").gain.mean()) / 2
+    half = stats.t.ppf((1 + asked["bootstrap"]["level"]) / 2, 1) * error
+    assert row.low.item() == pytest.approx(own - half, abs=0.3 * half)
+    assert row.high.item() == pytest.approx(own + half, abs=0.3 * half)
 
 
 def test_chance_and_the_oracle_are_exact_and_have_seen_nothing(
@@ -225,7 +228,7 @@ def test_who_was_trained_at_home_is_better_there(
         by_seen = {seen: at(built, here[0], seen, *here[1:]).value for seen in (True, False)}
         assert by_seen[True] > by_seen[False] + 0.2
     lost = compared[compared.seen & (compared.part == "average") & (compared.metric == "spearman")]
-    assert (lost.difference > 0.2).all() and (lost.low > 0).all() and (lost.p_value < 0.05).all()
+    assert (lost.difference > 0.2).all() and (lost.low > 0).all() and (lost.p_value < 0.1).all()
 
 
 def test_differences_are_of_the_values_and_corrected_within_their_family(

@@ -100,6 +100,20 @@ def kept_reader(arguments: argparse.Namespace) -> tuple[Callable[..., Any], list
     return read, [note]
 
 
+def cluster_notes(table: Any) -> list[str]:
+    """What is to be said of a table with too few clusters, if any; said on standard error too."""
+    import pyarrow.compute as pc
+
+    from routelmt.evaluate.inference import FEW_CLUSTERS, few_clusters
+
+    fewest = pc.min(table.column("clusters")).as_py() if "clusters" in table.column_names else None
+    if fewest is None or fewest >= FEW_CLUSTERS:
+        return []
+    note = few_clusters(fewest)
+    print(note, file=sys.stderr)
+    return [note]
+
+
 def add_shard(parser: argparse.ArgumentParser) -> None:
     """The option that leaves a job one shard of the segments."""
     parser.add_argument("--shard", default="1/1", help="I/N: the I-th of N shards; by default all")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
+from routelmt.commands import add_flagged, add_out, add_settings, cluster_notes, kept_reader
 
 TABLES = ("costs", "guard_costs")
 
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     table = build(settings, evaluation, gains, hypotheses, rates)
     for remark in filter(None, table.column("remark").unique().to_pylist()):
         print(f"Seconds {remark}", file=sys.stderr)
+    notes += cluster_notes(table)
     parents = [p for n in ("predictions", "gains", "small", "large", "rates", "flagged")
                for p in getattr(arguments, n)]  # fmt: skip
     record = provenance.describe("cost_table", settings, parents) | {"notes": notes}

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
+from routelmt.commands import add_flagged, add_out, add_settings, cluster_notes, kept_reader
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     metrics = dict.fromkeys([*settings.get("judge_metrics", []), *settings.get("raters", [])])
     by_metric = gains_by_metric(list(metrics), others)
     table = build_table(name, settings, predictions, gains, segments, by_metric)
+    notes += cluster_notes(table)
     files = (arguments.predictions, arguments.gains, arguments.segments, arguments.other_gains,
              arguments.flagged)  # fmt: skip
     record = provenance.describe("tables", settings, [path for paths in files for path in paths])

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
+from routelmt.commands import add_flagged, add_out, add_settings, cluster_notes, kept_reader
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
         added = added_costs(settings, deployment.test, gains, hypotheses, rates)
         deployment = replace(deployment, added_costs=added)
     table = build_deployment_table(name, settings, deployment)
+    notes += cluster_notes(table)
     parents = [
         *arguments.predictions,
         *arguments.gains,

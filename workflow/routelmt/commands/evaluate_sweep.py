@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from routelmt.commands import add_flagged, add_out, add_settings, kept_reader
+from routelmt.commands import add_flagged, add_out, add_settings, cluster_notes, kept_reader
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     predictions = read(arguments.predictions, "predictions")
     settings = arguments.settings
     table = sweep_table(settings, predictions, read(arguments.gains, "gains"))
+    notes += cluster_notes(table)
     parents = [*arguments.predictions, *arguments.gains, *arguments.flagged]
     record = provenance.describe("sweeps", settings, parents) | {"notes": notes}
     write_renderings(table, "sweep", arguments.out, notes, settings.get("about"))

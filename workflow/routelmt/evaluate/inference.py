@@ -234,6 +234,14 @@ def reasons(
     ]
 
 
+def few_clusters(clusters: int) -> str:
+    """What is to be said of intervals from fewer than FEW_CLUSTERS clusters."""
+    return (
+        f"There are intervals from {clusters} clusters of requests (texts, documents or domains); "
+        f"those from fewer than {FEW_CLUSTERS} are approximate."
+    )
+
+
 def holm(p_values: npt.ArrayLike) -> FloatArray:
     """Holm's step-down adjusted p-values, in the order given (Holm 1979).
 

@@ -16,8 +16,8 @@ from routelmt.evaluate.layouts import Block, Cell, blocks
 from routelmt.tables import atomic_path
 
 NOTE = (
-    "In brackets: percentile interval of a paired bootstrap over the requests, clustered by group; "
-    "budgets, level and replicates are in the config."
+    "In brackets: interval from a paired bootstrap over clusters of requests, and from the seeds; "
+    "level, replicates and clusters are in the config."
 )
 LIST_SEPARATOR = "; "
 EMPTY = "No rows: the experiment has nothing to show here."

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from routelmt.evaluate.inference import FEW_CLUSTERS, few_clusters
 from routelmt.evaluate.layouts import number
 from routelmt.evaluate.roles import (
     IN_DOMAIN,
@@ -71,9 +72,11 @@ def _sure(case: Case) -> Answer | None:
     ]
     if second not in beaten and not math.isnan(row["detectable"]):
         said.append(
-            f"Of differences of {number(row['detectable'], 2)} points, one in five would go unseen "
-            "here; of smaller ones, more."
+            f"With Holm's correction a true difference of {number(row['detectable'], 2)} points is "
+            "found on 80 of 100 such test sets; smaller ones are found less often."
         )
+    if row["clusters"] is not None and row["clusters"] < FEW_CLUSTERS:
+        said.append(few_clusters(row["clusters"]))
     said.append(f"{case.best} was picked on these same requests, which flatters it a little.")
     verdict = "better than" if second in beaten else "not distinguishable from"
     headline = f"{verdict} {second}"
