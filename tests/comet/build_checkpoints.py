@@ -1,6 +1,6 @@
 """Tiny COMET checkpoints with random weights, and what COMET's own predict makes of some rows.
 
-    HF_HUB_OFFLINE=1 .venvs/comet/bin/python build_checkpoints.py OUT
+    HF_HUB_OFFLINE=1 .venvs/comet/bin/python build_checkpoints.py OUT [KIND...]
 
 Reads OUT/rows.json (a list of {"src", "mt", "ref"}); writes OUT/KIND/{hparams.yaml, checkpoints},
 OUT/encoder and OUT/encoder-xl, and OUT/expected.json: {KIND: {"scores", "spans",
@@ -51,7 +51,8 @@ def main() -> None:
     for name, config in (("encoder", XLMRobertaConfig), ("encoder-xl", XLMRobertaXLConfig)):
         make_encoder(out / name, config, texts)
     expected: dict[str, Any] = {}
-    for kind, (cls, settings) in KINDS.items():
+    for kind in sys.argv[2:] or KINDS:
+        cls, settings = KINDS[kind]
         xl = kind.endswith("-xl")
         save(build(cls, settings, out / ("encoder-xl" if xl else "encoder"), xl), out / kind)
         model = load_from_checkpoint(str(out / kind / "checkpoints" / "model.ckpt"))

@@ -18,17 +18,21 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("djangorestframework", "keystone", "glance")  # small wheels with long strings
+EXAMPLE = "docs/example/experiment.yaml"
 TIMEOUT = 900  # seconds for the one real run; a dry run takes three
 Jobs = dict[str, int]
 TARGETS = {"all", "segments", "hypotheses", "gains", "predictions", "tables", "figures", "total"}
 
 
-def run(folder: Path, *arguments: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
-    """Run snakemake in `folder` with this Python and that folder's code."""
+def run(
+    folder: Path, *arguments: str, timeout: int = 120, **changed: str
+) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in `folder` with this Python, that folder's code and a changed environment."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder / "workflow"),
         "HF_HUB_OFFLINE": "1",
+        **changed,
     }
     return subprocess.run(
         ["timeout", "-k", "5", str(timeout), "snakemake", *arguments],
@@ -100,6 +104,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_project(tmp_path_factory.mktemp("project"))
     small_experiment(folder)
     done = run(folder, "--profile", "profiles/demo", timeout=TIMEOUT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which the example of own data has been run as its guide says."""
+    folder = copy_project(tmp_path_factory.mktemp("own"))
+    done = run(folder, "--configfile", EXAMPLE, "--cores", "2", timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return folder
 

@@ -12,9 +12,8 @@ import yaml
 from routelmt import tables
 from routelmt.config import DATA_TABLES, FLAGS, TABLES
 from routelmt.figures import registry
-from tests.workflow.conftest import Jobs, copy_project, job_counts, run
+from tests.workflow.conftest import EXAMPLE, Jobs, job_counts, run
 
-EXAMPLE = "docs/example/experiment.yaml"
 EXPERIMENTS = ("by-ratings", "by-chrf")
 ROUTERS = 5
 HAVE = {*DATA_TABLES, FLAGS, *TABLES}
@@ -28,15 +27,6 @@ LABELS = {
     "plot": len(FIGURES) - 1,
     "page": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which the example has been run as the guide says."""
-    folder = copy_project(tmp_path_factory.mktemp("own"))
-    done = run(folder, "--configfile", EXAMPLE, "--cores", "2", timeout=600)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return folder
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ HIDDEN = 32
 SIZES = [24, 12]
 
 
-def xlmr_tokenizer(texts: list[str]) -> Any:
+def xlmr_tokenizer(texts: list[str], positions: int = POSITIONS) -> Any:
     """A fast tokenizer with XLM-R's special tokens and its <s> A </s></s> B </s>."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -31,20 +31,20 @@ def xlmr_tokenizer(texts: list[str]) -> Any:
         special_tokens=[(t, tokenizer.token_to_id(t)) for t in ("<s>", "</s>")],
     )  # fmt: skip
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, cls_token="<s>", sep_token="</s>", model_max_length=POSITIONS,
+        tokenizer_object=tokenizer, cls_token="<s>", sep_token="</s>", model_max_length=positions,
         **{f"{name}_token": token for name, token in special.items()},
     )  # fmt: skip
 
 
-def xlmr(texts: list[str], seed: int = 0) -> tuple[Any, Any]:
+def xlmr(texts: list[str], seed: int = 0, positions: int = POSITIONS) -> tuple[Any, Any]:
     """(model without a pooling layer, tokenizer); its weights are large, so that states differ."""
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
-    tokenizer = xlmr_tokenizer(texts)
+    tokenizer = xlmr_tokenizer(texts, positions)
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer), hidden_size=HIDDEN, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=48, max_position_embeddings=POSITIONS + 2, type_vocab_size=1,
+        intermediate_size=48, max_position_embeddings=positions + 2, type_vocab_size=1,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=0, eos_token_id=2,
     )  # fmt: skip
     torch.manual_seed(seed)
@@ -56,9 +56,9 @@ def xlmr(texts: list[str], seed: int = 0) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def save_xlmr(folder: Path, texts: list[str], seed: int = 0) -> Path:
+def save_xlmr(folder: Path, texts: list[str], seed: int = 0, positions: int = POSITIONS) -> Path:
     """The same as a folder."""
-    model, tokenizer = xlmr(texts, seed)
+    model, tokenizer = xlmr(texts, seed, positions)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
