@@ -567,3 +567,13 @@ def test_what_predicts_points_of_gain_is_told_from_what_only_ranks() -> None:
     assert {"routelmt", "scratch-encoder-gain", "frozen-mix", "routelmt-quantile"} <= spoken
     ranking = {"routelmt-pairwise", "routelmt-top-p", "routelmt-q", "lora-det", "gain-oracle"}
     assert not spoken & {*ranking, "routelmt-averaged"}  # that one's gains are of another metric
+
+
+def test_what_validation_rows_have_chosen_is_told_from_what_never_saw_them() -> None:
+    def trained_once(raw: dict) -> None:
+        raw["routers"]["routelmt-q"] |= {"epochs": 1, "learning_rate": 1e-3}
+
+    resolved = config.resolve(full(trained_once))
+    chosen = {r for r in resolved["routers"] if settings.chosen_on_validation(resolved, r)}
+    assert {"routelmt", "ngram", "frozen-ridge", "frozen-mix", "routelmt-two-quality"} <= chosen
+    assert not chosen & {"routelmt-q", "random", "length", "entropy", "gain-oracle"}
