@@ -131,7 +131,6 @@ _STREAMED = {
     "quality": _number("mean quality of the mixed system"),
     **_ends("quality"),
     "offline_quality": _number("with as many of these requests, those of highest priority"),
-    "random_quality": _number("with as many of these requests, drawn by chance, in expectation"),
     "requests": _count("requests served"),
     "calibration": _count("requests that the threshold was taken from"),
     "rate_alarm": Column(
@@ -144,6 +143,10 @@ _STREAMED = {
         pa.int64(), "the same of the fixed threshold beside the policy", nullable=True
     ),
     "reason": Column(_TEXT, "why the mean gain is undefined", nullable=True),
+    **_SUPPORT,
+    "random_quality": _number(
+        "with as many of these requests, drawn by chance, in expectation", nullable=True, added=True
+    ),
 }  # fmt: skip
 
 TABLES: dict[str, Table] = {
@@ -686,6 +689,7 @@ TABLES: dict[str, Table] = {
             "target": _number("rate that the threshold was calibrated for", low=0, high=1),
             "rate": _number("rate realised on the test sets", low=0, high=1),
             **_INTERVAL,
+            **_SUPPORT,
         },
     ),
     "drift": Table(
@@ -777,11 +781,17 @@ TABLES: dict[str, Table] = {
                 "the smallest that passes with this confidence for all deployable routers at once",
                 low=0,
                 high=1,
+                nullable=True,
+                added=True,
             ),
             "chosen_on_validation": Column(
-                pa.bool_(), "the same validation rows chose the router's epoch, rate or strength"
+                pa.bool_(),
+                "the same validation rows chose the router's epoch, rate or strength",
+                nullable=True,
+                added=True,
             ),
-        },
+            **_CLUSTERS,
+        },  # fmt: skip
     ),
     "rates": Table(
         "seconds that models and routers take on a device",

@@ -6,8 +6,9 @@ a few hundred calibration requests decide, and by its own requests; and as every
 those before it, requests drawn from a finished stream would say nothing true of it. So a replicate
 draws clusters of calibration requests and clusters of traffic, puts the traffic into a random order
 and lets the policy decide. Replicates scatter around their own mean as streams do around the
-average, so the interval is the estimate and their deviations: a policy that corrects its rate has
-replicates around the budget, wherever the one stream that was seen ended.
+average, so the interval is the estimate and their standard error (see `inference`), not their
+percentiles: those of a policy that corrects its rate lie around the budget, wherever the one stream
+that was seen ended.
 """
 
 from __future__ import annotations
@@ -93,8 +94,7 @@ def figures_of(settings: dict[str, Any], streams: Mapping[str, Streams]) -> Stre
     points = [np.stack(parts) for parts in zip(*map(_as_they_were, by_direction), strict=True)]
     replicated = _replicated(settings, by_direction)
     estimates = (
-        Estimates(point, _around(point, samples))
-        for point, samples in zip(points, replicated, strict=True)
+        Estimates(point, samples) for point, samples in zip(points, replicated, strict=True)
     )
     return StreamFigures(*(over_seeds(with_average(e), names, columns) for e in estimates))
 
@@ -117,14 +117,6 @@ def _figures(
         weighted.ratio(count, served), weighted.ratio(gained, count),
         small + weighted.ratio(gained, served),
     )  # fmt: skip
-
-
-def _around(point: FloatArray, samples: FloatArray) -> FloatArray:
-    """The replicates' deviations from their own mean, around the estimate; see above."""
-    defined = ~np.isnan(samples)
-    mean = weighted.ratio(np.where(defined, samples, 0).sum(axis=-1), defined.sum(axis=-1))
-    moved: FloatArray = samples - mean[..., np.newaxis] + point[..., np.newaxis]
-    return moved
 
 
 def _replicated(

@@ -23,7 +23,6 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_estimates,
 )
 from routelmt.evaluate.deployment import Deployment, subset
-from routelmt.evaluate.metrics import ANYWHERE
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.requests import cluster_counts
 from routelmt.evaluate.roles import AVERAGE
@@ -65,7 +64,6 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
     places, level = place_names(deployment.test), settings["bootstrap"]["level"]
     seed = settings["stream"]["seed"]
     calibrated = [(held_out, arriving(test, seed)) for held_out, test in deployment.calibrated()]
-    clusters = cluster_counts(deployment.test.directions)
     found: list[Row] = []
     for router in progress(deployment.test.routers, "calibration", "router"):
         columns = deployment.test.columns[router]
@@ -74,14 +72,17 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
             for held_out, test in calibrated
         ]
         rate = figures_of(settings, {router: streams}).rate
-        low, high = rate.reference(clusters).limits(rate.value, level, (0.0, 1.0))
+        clusters = clusters_of(streams)
+        reference = rate.reference(clusters)
+        low, high = rate_limits(reference, rate.value, clusters, level)
         for p, place in enumerate(places):
             for t, target in enumerate(TARGETS):
                 cell = (p, 0, t)
                 found.append(
                     {"router": router, "direction": place, "role": role_of(router, settings),
                      "target": target, "rate": rate.value[cell], "low": low[cell],
-                     "high": high[cell]}
+                     "high": high[cell], "clusters": clusters[p],
+                     "undefined": reference.undefined[cell]}
                 )  # fmt: skip
     return tables.from_rows("calibration", found)
 
@@ -179,13 +180,12 @@ def policy_rows(settings: dict[str, Any], streams: Mapping[str, Streams]) -> dic
     """By router, its rows by place and policy; streams: of every router, at one rate."""
     figures = figures_of(settings, streams)._asdict()
     level = settings["bootstrap"]["level"]
-    clusters = cluster_counts([own[0].requests for own in next(iter(streams.values()))])
+    clusters = clusters_of(next(iter(streams.values())))
+    references = {name: found.reference(clusters) for name, found in figures.items()}
     limits = {
-        name: found.reference(clusters).limits(
-            found.value, level, (0.0, 1.0) if name == "rate" else ANYWHERE
-        )
-        for name, found in figures.items()
+        name: reference.limits(figures[name].value, level) for name, reference in references.items()
     }
+    limits["rate"] = rate_limits(references["rate"], figures["rate"].value, clusters, level)
     rows: dict[str, list[Row]] = {}
     for r, (router, own) in enumerate(streams.items()):
         rows[router] = list(_outcomes(settings, own))
@@ -194,8 +194,34 @@ def policy_rows(settings: dict[str, Any], streams: Mapping[str, Streams]) -> dic
                 low, high = limits[name]
                 row |= {name: found.value[cell], f"{name}_low": low[cell],
                         f"{name}_high": high[cell]}  # fmt: skip
-            row["reason"] = NOTHING_ROUTED if np.isnan(row["mean_delta"]) else None
+            undefined = references["mean_delta"].undefined[cell]
+            known = NOTHING_ROUTED if np.isnan(row["mean_delta"]) else None
+            row |= {"clusters": clusters[cell[0]], "undefined": undefined,
+                    "reason": inference.reasons([known], undefined, NOTHING_ROUTED)[0]}  # fmt: skip
     return rows
+
+
+def clusters_of(streams: Streams) -> IntArray:
+    """Clusters of calibration data or of traffic, whichever are fewer: (directions + 1,)."""
+    held_out, tests = (
+        cluster_counts([getattr(seeds[0], side) for seeds in streams])
+        for side in ("held_out", "requests")
+    )
+    return np.minimum(held_out, tests)
+
+
+def rate_limits(
+    reference: inference.Reference, rate: FloatArray, clusters: IntArray, level: float
+) -> tuple[FloatArray, FloatArray]:
+    """The interval of rates; where no replicate differs (nothing routed), that of a share."""
+    served = clusters.reshape(-1, *(1,) * (rate.ndim - 1))
+    sides = zip(
+        reference.limits(rate, level, (0.0, 1.0)),
+        reference.share_limits(rate, served, level),
+        strict=True,
+    )
+    low, high = (np.where(reference.error > 0, usual, share) for usual, share in sides)
+    return low, high
 
 
 def _cells(streams: Streams, router: int) -> Iterator[tuple[int, int, int]]:
