@@ -791,7 +791,7 @@ TABLES: dict[str, Table] = {
                 added=True,
             ),
             **_CLUSTERS,
-        },  # fmt: skip
+        },
     ),
     "rates": Table(
         "seconds that models and routers take on a device",

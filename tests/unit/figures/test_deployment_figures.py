@@ -30,13 +30,7 @@ def test_calibration_shows_the_distance_to_the_target(
     lines = [line.get_ydata() for line in figure.axes[0].lines]
     assert any(np.allclose(line, 0.2 * 3) for line in lines)  # the fourth router, 0.6 points off
     assert "oracle" not in texts(figure)
-    for part in (
-        "random",
-        "a-learned-one",
-        "average",
-        "on validation data",
-        "sent of the test data",
-    ):
+    for part in ("random", "a-learned-one", "average", "of validation data", "sent of test data"):
         assert part in texts(figure)
 
 

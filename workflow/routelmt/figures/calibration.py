@@ -66,6 +66,6 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
         axis_titles(
             figure, style,
             "p that the threshold is calibrated for (% of validation data)",
-            "sent of the test data − p (percentage points)",
+            "sent of test data − p (points)",
         )  # fmt: skip
     return figure
