@@ -230,6 +230,64 @@ def test_new_requests_are_decided_within_the_budget(
     assert len(routed) == 3 and min(routed) >= max(kept)
 
 
+@pytest.mark.parametrize("router", ["ngram", "frozen-ridge"])
+def test_routers_that_are_solved_are_trained_asked_and_deployed(
+    chain: dict[str, Path],
+    command: Command,
+    world: Path,
+    settings: dict[str, Any],
+    tmp_path: Path,
+    router: str,
+) -> None:
+    import json
+
+    artifact, asked = tmp_path / "r/seed0", tmp_path / "predictions.parquet"
+    states = {split: tmp_path / f"{split}.arrow" for split in ("train", "test")}
+    model = settings["small"] if router == "frozen-ridge" else {}
+    for split, path in states.items() if model else ():
+        command(
+            "signals", segments=chain[f"segments-{split}"], model="small", settings=model,
+            device="cpu", states=path, out=tmp_path / f"{split}.parquet",
+        )  # fmt: skip
+    needs = {f"{role}_states": [states["train"]] for role in ("train", "valid") if model}
+    learned = {
+        f"{role}_{table}": chain[f"{table}-train"]
+        for role in ("train", "valid")
+        for table in ("segments", "gains")
+    }
+    same = {"router": router, "settings": settings[router], "model": model, "seed": 0}
+    command("train", **same, **learned, **needs, device="cpu", out=artifact)
+    command(
+        "predict", **same, segments=chain["segments-test"], artifact=[artifact], device="cpu",
+        states=[states["test"]] if model else [], out=asked,
+    )  # fmt: skip
+    assert audit([asked]).broken == []
+    priority = {r["segment_id"]: r["priority"] for r in rows(asked, "predictions")}
+    segments = rows(chain["segments-test"], "segments")
+    assert len(set(priority.values())) > 1
+    lines = [
+        {"id": s["segment_id"], "direction": s["direction"], "source": s["source"]}
+        for s in segments
+    ]
+    (tmp_path / "requests.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    out = tmp_path / "decisions.jsonl"
+    command(
+        "route", router=artifact, budget=0.3, input=tmp_path / "requests.jsonl", out=out,
+        device="cpu",
+    )  # fmt: skip
+    decisions = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sum(d["route"] == "large" for d in decisions) == int(0.3 * len(segments))
+    for decision in decisions:
+        assert decision["priority"] == pytest.approx(priority[decision["id"]], abs=0.5)
+    # Nothing was descended to: no losses, and a table and a figure that say so.
+    command("training-table", routers=[artifact], out=tmp_path / "training.parquet")
+    command(
+        "plot", figure="training_curves", settings=settings["style"],
+        tables=[tmp_path / "training.parquet"], out=tmp_path / "losses.pdf",
+    )  # fmt: skip
+    assert tables.read(tmp_path / "training.parquet", "training").num_rows == 0
+
+
 def test_a_deployment_is_calibrated_timed_and_drawn(
     chain: dict[str, Path],
     predictions: dict[str, Path],
