@@ -89,7 +89,7 @@ def test_a_router_of_each_part_meets_both(finished: Path) -> None:
     rows = tables.read(finished / RUN / "tables/transfer.parquet", "transfer").to_pylist()
     own = {(r["part"], r["seen"]) for r in rows if r["router"] == "routelmt"}
     assert own == {(p, s) for p in ("openstack", "others", "average") for s in (True, False)}
-    by_part = {r["part"]: (r["domains"], r["left_out"]) for r in rows}
+    by_part = {r["part"]: (r["clusters"], r["left_out"]) for r in rows}
     assert by_part == {"openstack": (2, 0), "others": (1, 0), "average": (3, 0)}
 
 

@@ -117,7 +117,6 @@ _TRANSFER_PLACE = {
     "budget": _number("share of the requests of each part and direction", low=0, high=1),
 }
 _TRANSFER_SIZE = {
-    "domains": _count("domains of the requests: what the bootstrap draws"),
     "requests": _count("evaluated requests"),
     "left_out": _count("requests of domains that are in no part"),
 }

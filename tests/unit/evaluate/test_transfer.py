@@ -187,7 +187,7 @@ def test_a_part_is_the_table_of_routers_on_its_requests_with_domains_as_groups(
         for column in columns:
             expected = pytest.approx(getattr(row, column), nan_ok=True)
             assert getattr(match, column) == expected, row
-        assert (match.domains, match.requests, match.left_out) == (3, 133, 13)
+        assert (match.clusters, match.requests, match.left_out) == (3, 133, 13)
 
 
 def test_domains_are_drawn_so_intervals_hold_what_differs_between_them(
@@ -285,7 +285,7 @@ def test_a_single_domain_in_one_direction_is_one_cell(
     by_seed = [by_hand(own, f"adapter.by-origin.web/{seed}", own.gain) for seed in (0, 1)]
     row = rows.loc[("adapter", "web", True)]
     assert row["value"] == pytest.approx(np.mean([one["mean_delta"] for one in by_seed]))
-    assert (row.requests, row.domains) == (17, 1)
+    assert (row.requests, row.clusters) == (17, 1)
     assert rows.loc[("adapter", "average", True)].requests == 30 + 25 + 17
 
 

@@ -160,7 +160,7 @@ def evaluation_tables() -> dict[str, pa.Table]:
     transfer = [
         {"router": router, "seen": seen, "split": split, "part": part, "budget": 0.3,
          "role": ROLES[router], "metric": "headroom", "value": value, **with_interval(value, 0.1),
-         "seeds": 1, "seed_spread": np.nan, "domains": 31, "requests": 400, "left_out": 0,
+         "seeds": 1, "seed_spread": np.nan, "requests": 400, "left_out": 0,
          "reason": None}
         for split, part in (("by-origin", "openstack"), ("by-origin", "others"),
                             ("by-origin", "average"))

@@ -975,9 +975,10 @@ def _place(place: tuple[str, str]) -> str:
 
 
 def _transfer_note(rows: list[Row]) -> str:
+    domains = max(row["clusters"] or 0 for row in rows)
     return (
         "Seen: by the router that was trained on the part it is tested on; unseen: by that of the "
-        f"other part. Intervals draw domains, {max(row['domains'] for row in rows)} in all."
+        f"other part. The clusters of the intervals are domains, {domains} in all."
     )
 
 

@@ -50,11 +50,9 @@ class _Place(NamedTuple):
     undefined: str | None  # why, if it is
 
     def columns(self) -> dict[str, Any]:
-        groups = [np.empty(0), *(cell.group_ids for cell in self.cells)]
         return {
             "split": self.split,
             "part": self.part,
-            "domains": len(np.unique(np.concatenate(groups))),
             "requests": sum(len(cell.gain) for cell in self.cells),
             "left_out": self.left_out,
         }
@@ -208,6 +206,7 @@ def _average(split: str, places: Sequence[_Place], left_out: int) -> _Place:
 
 def _undefined(settings: dict[str, Any], judged: Mapping[str, _Judged], place: _Place) -> pa.Table:
     rows = list(product(judged.values(), settings["budgets"], METRICS))
+    domains = {domain for cell in place.cells for domain in cell.group_ids.tolist()}
     return tables.from_columns("transfer", {
         "router": [one.router for one, _, _ in rows],
         "seen": [one.seen for one, _, _ in rows],
@@ -217,6 +216,7 @@ def _undefined(settings: dict[str, Any], judged: Mapping[str, _Judged], place: _
         **dict.fromkeys(("value", "low", "high", "seed_spread"), np.nan),
         "seeds": 0,
         "reason": place.undefined,
+        "clusters": len(domains),
         **place.columns(),
     })  # fmt: skip
 

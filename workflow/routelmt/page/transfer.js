@@ -38,9 +38,9 @@ function transferSection() {
   function show(chosen) {
     const here = where(rows, chosen);
     const differences = where(compared, chosen);
-    const { domains, requests, left_out } = here[0];
+    const { clusters, requests, left_out } = here[0];
     tally.textContent =
-      `${count(requests)} requests of ${count(domains)} domains, which are what is resampled.` +
+      `${count(requests)} requests of ${count(clusters)} domains, which are what is resampled.` +
       (left_out ? ` ${count(left_out)} requests are of domains in no part.` : "");
     table.show(
       distinct(here, "router").map((router) => {
