@@ -47,7 +47,7 @@ def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
     the same validation rows have also chosen the router's epoch, rate or strength, which flatters
     it there: the confidence is then a little less than stated.
     """
-    found: list[Row] = []
+    rows: list[Row] = []
     names = [direction.name for direction in deployment.calibration.directions]
     order = [*(names.index(d.name) for d in deployment.test.directions), -1]  # average last
     held_out = below_large(settings, deployment.calibration)
@@ -64,7 +64,7 @@ def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
             cell = (order[p], r)
             for within in settings["within"]:
                 at = smallest_passing(alone[cell], within)
-                found.append({
+                rows.append({
                     "router": router, "direction": place, "role": role_of(router, settings),
                     "within": within, "confidence": settings["confidence"],
                     "budget": STEPS[at],
@@ -76,7 +76,7 @@ def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
                     "chosen_on_validation": router in settings["chosen_on_validation"],
                     "clusters": clusters[order[p]],
                 })  # fmt: skip
-    return tables.from_rows("smallest_budget", found)
+    return tables.from_rows("smallest_budget", rows)
 
 
 def smallest_passing(bound: FloatArray, within: float) -> int:

@@ -23,14 +23,14 @@ EVERYTHING = -1  # one below
 @compiled
 def repeated(levels: IntArray, weights: AnyArray, counts: IntArray) -> IntArray:
     """Every level as often as its weight, in the order given: (B, m); weights: (B, n)."""
-    found = np.zeros((len(weights), counts.max()), np.int64)
+    copies = np.zeros((len(weights), counts.max()), np.int64)
     for b in range(len(weights)):
         place = 0
         for i in range(levels.size):
             for _ in range(weights[b, i]):
-                found[b, place] = levels[i]
+                copies[b, place] = levels[i]
                 place += 1
-    return found
+    return copies
 
 
 @compiled
@@ -41,8 +41,8 @@ def quantile(ascending: IntArray, count: int, rate: float) -> int:
         return NOTHING
     if wanted >= count:
         return EVERYTHING
-    found: int = ascending[count - max(1, int(np.ceil(wanted - ROUNDING_SLACK)))]
-    return found
+    threshold: int = ascending[count - max(1, int(np.ceil(wanted - ROUNDING_SLACK)))]
+    return threshold
 
 
 @compiled
@@ -66,7 +66,7 @@ def fixed(
     gain: FloatArray,
 ) -> FloatArray:
     """Of the calibration values' thresholds for each of the rates: (B, rates, 2)."""
-    found = np.zeros((len(rows), rates.size, 2))
+    sums = np.zeros((len(rows), rates.size, 2))
     taus, at_taus = np.empty(rates.size, np.int64), np.empty(rates.size)
     for b in range(len(rows)):
         for r in range(rates.size):
@@ -76,9 +76,9 @@ def fixed(
             row = rows[b, i]
             for r in range(rates.size):
                 if levels[row] > taus[r] or (levels[row] == taus[r] and coins[b, i] < at_taus[r]):
-                    found[b, r, 0] += 1
-                    found[b, r, 1] += gain[row]
-    return found
+                    sums[b, r, 0] += 1
+                    sums[b, r, 1] += gain[row]
+    return sums
 
 
 @compiled
@@ -94,7 +94,7 @@ def controller(
     gain: FloatArray,
 ) -> FloatArray:
     """Of streaming.Controller: (B, 2)."""
-    found = np.zeros((len(rows), 2))
+    sums = np.zeros((len(rows), 2))
     for b in range(len(rows)):
         ascending, count, quantile_level = held[b], counts[b], rate
         for i in range(served[b]):
@@ -105,9 +105,9 @@ def controller(
                 routed = coins[b, i] < share_at(ascending, count, quantile_level, tau)
             quantile_level += correction * (rate - routed)
             if routed:
-                found[b, 0] += 1
-                found[b, 1] += gain[row]
-    return found
+                sums[b, 0] += 1
+                sums[b, 1] += gain[row]
+    return sums
 
 
 @compiled
@@ -128,7 +128,7 @@ def rolling(
     The next threshold is near the last one: it moves up and down the levels, with the number of
     values above it at hand.
     """
-    found = np.zeros((len(rows), 2))
+    sums = np.zeros((len(rows), 2))
     top = max(levels.max(), window.max())
     last, held = np.empty(length, np.int64), np.zeros(top + 1, np.int64)
     for b in range(len(rows)):
@@ -150,8 +150,8 @@ def rolling(
             row = rows[b, i]
             level = levels[row]
             if level > tau or (level == tau and coins[b, i] < (wanted - above) / held[tau]):
-                found[b, 0] += 1
-                found[b, 1] += gain[row]
+                sums[b, 0] += 1
+                sums[b, 1] += gain[row]
             if count < length:
                 last[count] = level
                 count += 1
@@ -163,4 +163,4 @@ def rolling(
                 oldest = (oldest + 1) % length
             held[level] += 1
             above += level > tau
-    return found
+    return sums
