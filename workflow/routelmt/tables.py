@@ -671,7 +671,6 @@ TABLES: dict[str, Table] = {
             **_SUPPORT,
             **_DOUBT,
         },
-        may_be_empty=True,  # every part may have too few requests
     ),
     "streaming": Table(
         "requests routed one at a time by a calibrated threshold (RouteLMT section 4)",

@@ -270,7 +270,11 @@ def test_a_part_without_enough_requests_is_undefined_and_says_why(
         assert average["value"].isna().all() and set(average.reason) == {f"web: {why}"}
         cloud = found[found.part == "cloud"]
         assert cloud["value"].notna().all() and cloud.reason.isna().all()
-        assert set(made("transfer_comparisons", settings, renamed).part) == {"cloud"}
+        compared = made("transfer_comparisons", settings, renamed)
+        nothing = compared[compared.part != "cloud"]
+        assert nothing.difference.isna().all() and nothing.p_holm.isna().all()
+        assert set(nothing.reason) == {why, f"web: {why}"}
+        assert compared[compared.part == "cloud"].difference.notna().all()
     assert "left out" in capsys.readouterr().err
 
 

@@ -57,6 +57,11 @@ class _Place(NamedTuple):
             "left_out": self.left_out,
         }
 
+    def why(self) -> dict[str, Any]:
+        """Columns that say why all of it is undefined."""
+        domains = {domain for cell in self.cells for domain in cell.group_ids.tolist()}
+        return {"reason": self.undefined, "clusters": len(domains), "undefined": None}
+
 
 def transfer(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """Spearman, HitRate, MeanΔ and headroom on seen and on unseen domains, by split and part.
@@ -68,13 +73,21 @@ def transfer(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     judged, parts = _judged(settings, evaluation), []
     for place in _places(settings, evaluation, judged):
         if place.undefined:
-            parts.append(_undefined(settings, judged, place))
-            continue
-        found = quality_tables.routers(settings, _evaluation(judged, place))
-        found = found.filter(pc.equal(found.column("direction"), AVERAGE))
-        of = [judged[label] for label in found.column("router").to_pylist()]
+            rows = list(product(METRICS, judged, settings["budgets"]))
+            found: Mapping[str, Any] = {
+                "metric": [metric for metric, _, _ in rows],
+                "router": [label for _, label, _ in rows],
+                "budget": [budget for _, _, budget in rows],
+                "role": [quality_tables.role_of(label, settings) for _, label, _ in rows],
+                "seeds": 0,
+                **dict.fromkeys(("value", "low", "high", "seed_spread"), np.nan),
+                **place.why(),
+            }
+        else:
+            found = _on_average(quality_tables.routers(settings, _evaluation(judged, place)))
+        of = [judged[label] for label in found["router"]]
         named = {"router": [one.router for one in of], "seen": [one.seen for one in of]}
-        parts.append(_in_schema("transfer", found, named | place.columns()))
+        parts.append(_made("transfer", {**found, **named, **place.columns()}))
     return pa.concat_tables(parts)
 
 
@@ -82,34 +95,49 @@ def transfer_comparisons(settings: dict[str, Any], evaluation: Evaluation) -> pa
     """Paired differences: seen - unseen of every router, and between routers on unseen domains.
 
     Holm's correction is over the routers, and over the pairs of routers (chance among them), of one
-    metric, place and budget. A place with too few requests has no rows. Otherwise as `transfer`.
+    metric, place and budget. Otherwise as `transfer`.
     """
-    judged = _judged(settings, evaluation)
-    index = {one: i for i, one in enumerate(judged.values())}
-    unseen = [one for one in index if one.seen is False]
-    deployable = [*unseen, *(one for one in index if one.router in settings["random"])]
-    families = [
-        [(index[_Judged(one.router, True)], index[one]) for one in unseen],
-        [(index[one], index[other]) for one, other in combinations(deployable, 2)],
-    ]
-    parts = [tables.arrow_schema("transfer_comparisons").empty_table()]
+    judged, parts = _judged(settings, evaluation), []
+    families = _families(settings, judged)
+    labels = list(judged)
     for place in _places(settings, evaluation, judged):
         if place.undefined:
-            continue
-        found = quality_tables.differences(settings, _evaluation(judged, place), families, METRICS)
-        found = found.filter(pc.equal(found.column("direction"), AVERAGE))
-        first, second = (
-            [judged[label] for label in found.column(side).to_pylist()]
-            for side in ("router", "other")
-        )
+            pairs = [pair for family in families for pair in family]
+            rows = list(product(METRICS, settings["budgets"], pairs))
+            found: Mapping[str, Any] = {
+                "metric": [metric for metric, _, _ in rows],
+                "budget": [budget for _, budget, _ in rows],
+                "router": [labels[first] for _, _, (first, _) in rows],
+                "other": [labels[second] for _, _, (_, second) in rows],
+                **dict.fromkeys(("difference", "low", "high", "p_value", "p_holm"), np.nan),
+                "detectable": np.nan,
+                **place.why(),
+            }
+        else:
+            here = _evaluation(judged, place)
+            found = _on_average(quality_tables.differences(settings, here, families, METRICS))
+        first, second = ([judged[label] for label in found[side]] for side in ("router", "other"))
         named = {
             "router": [one.router for one in first],
             "seen": [one.seen for one in first],
             "other": [one.router for one in second],
             "other_seen": [one.seen for one in second],
         }
-        parts.append(_in_schema("transfer_comparisons", found, named | place.columns()))
+        parts.append(_made("transfer_comparisons", {**found, **named, **place.columns()}))
     return pa.concat_tables(parts)
+
+
+def _families(
+    settings: Mapping[str, Any], judged: Mapping[str, _Judged]
+) -> list[list[tuple[int, int]]]:
+    """Pairs of positions in judged: every router's seen and unseen, and all of the unseen."""
+    index = {one: i for i, one in enumerate(judged.values())}
+    unseen = [one for one in index if one.seen is False]
+    deployable = [*unseen, *(one for one in index if one.router in settings["random"])]
+    return [
+        [(index[_Judged(one.router, True)], index[one]) for one in unseen],
+        [(index[one], index[other]) for one, other in combinations(deployable, 2)],
+    ]
 
 
 def _judged(settings: Mapping[str, Any], evaluation: Evaluation) -> dict[str, _Judged]:
@@ -204,24 +232,14 @@ def _average(split: str, places: Sequence[_Place], left_out: int) -> _Place:
     return _Place(split, AVERAGE, cells, left_out, next(whys, None))
 
 
-def _undefined(settings: dict[str, Any], judged: Mapping[str, _Judged], place: _Place) -> pa.Table:
-    rows = list(product(judged.values(), settings["budgets"], METRICS))
-    domains = {domain for cell in place.cells for domain in cell.group_ids.tolist()}
-    return tables.from_columns("transfer", {
-        "router": [one.router for one, _, _ in rows],
-        "seen": [one.seen for one, _, _ in rows],
-        "budget": [budget for _, budget, _ in rows],
-        "role": [quality_tables.role_of(one.router, settings) for one, _, _ in rows],
-        "metric": [metric for _, _, metric in rows],
-        **dict.fromkeys(("value", "low", "high", "seed_spread"), np.nan),
-        "seeds": 0,
-        "reason": place.undefined,
-        "clusters": len(domains),
-        **place.columns(),
-    })  # fmt: skip
+def _on_average(found: pa.Table) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = found.filter(
+        pc.equal(found.column("direction"), AVERAGE)
+    ).to_pydict()
+    return columns
 
 
-def _in_schema(name: str, found: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
-    """The table of that name: these columns, and the others as they were found."""
-    kept = {c: found.column(c) for c in tables.arrow_schema(name).names if c not in columns}
-    return tables.from_columns(name, {**kept, **columns})
+def _made(name: str, columns: Mapping[str, Any]) -> pa.Table:
+    """The table of that name, of those of the columns that it has."""
+    known = tables.arrow_schema(name).names
+    return tables.from_columns(name, {c: v for c, v in columns.items() if c in known})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW_HEIGHT = 0.24
-PANEL_ROOM = 0.5
+PANEL_ROOM = 0.65
 # Inches for the routers' names, and that a panel needs at least.
 NAMES, PANEL = 1.1, 0.95
 # Space at either end of the axis, as a share of what it shows.
