@@ -58,7 +58,8 @@ def make(folder: Path, directions: int, requests: int, routers: int, calibration
     rates = [("s", "prefill", 1e-4), ("s", "decode", 1e-3), ("l", "prefill", 1e-3),
              ("l", "decode", 1e-2)]  # fmt: skip
     name, step, seconds = zip(*rates, strict=True)
-    about = {"low": np.nan, "high": np.nan, "origin": "given", "device": "any", "date": None}
+    about = {"low": np.nan, "high": np.nan, "origin": "given", "device": "any", "batches": None,
+             "date": None}  # fmt: skip
     columns = {"name": name, "step": step, "seconds": seconds, **about, "measurements": 0}
     save(folder / "rates.parquet", "rates", tables.from_columns("rates", columns))
 

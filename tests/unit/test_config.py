@@ -50,6 +50,10 @@ def test_shipped_configs_are_valid(path: str) -> None:
     ("change", "message"),
     [
         (
+            lambda c: c["experiments"]["demo"].update(bootstrap={"clusters": "pages"}),
+            r"bootstrap\.clusters': found 'pages', allowed: one of documents, groups, domains",
+        ),
+        (
             lambda c: c.update(modles={}),
             r"config: unknown key 'modles' \(did you mean 'models'\?\)",
         ),
@@ -282,6 +286,28 @@ def test_settings_hold_identity_and_speed_apart() -> None:
     model = json.loads(settings.stage_settings(resolved)["models"]["demo-small"])
     assert "speed" not in model and model["languages"] == DEMO["languages"]
     assert settings.speeds_of(resolved)["models"]["demo-small"]["batch_tokens"] == 16384
+
+
+def test_tables_alone_depend_on_what_is_drawn_together() -> None:
+    """gettext's catalogs are files of strings; other documents are running text, or as stated."""
+
+    def stated(change: Callable[[dict], object] = lambda c: None) -> dict:
+        return settings.stage_settings(config.resolve(changed(change)))
+
+    def bootstrap(found: dict) -> dict:
+        drawn: dict = json.loads(found["tables"]["demo"]["routers"])["bootstrap"]
+        return drawn
+
+    demo = stated()
+    used = DEMO["experiments"]["demo"]
+    assert bootstrap(demo)["strings"] == sorted({*used["train"], *used["valid"], *used["test"]})
+    assert bootstrap(demo)["clusters"] == "documents"
+    first = used["test"][0]
+    text = stated(lambda c: c["datasets"][first].update(running_text=True))
+    assert first not in bootstrap(text)["strings"]
+    assert text["datasets"] == demo["datasets"]  # no segment is made again
+    paper = config.load(ROOT / "config.yaml")
+    assert all(paper["datasets"][name]["running_text"] for name in paper["datasets"])
 
 
 def test_only_routers_with_chance_in_them_have_several_seeds() -> None:

@@ -36,6 +36,20 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert record["content"] == tables.content_hash(gains())
 
 
+def test_a_file_from_before_a_column_was_added_has_null_there(tmp_path: Path) -> None:
+    now, before = tmp_path / "now.parquet", tmp_path / "before.parquet"
+    tables.write(gains(doc_id=["d0", None, "d1"]), now, "gains", {"stage": "gains"})
+    old = pq.read_table(now).drop_columns(["doc_id", "domain"])
+    pq.write_table(old, before)
+    assert tables.read(before, "gains").equals(gains())
+    some = tables.read(before, "gains", ["segment_id", "doc_id"])
+    assert some.column("doc_id").null_count == 3 and some.column("segment_id").null_count == 0
+    assert tables.read(now, "gains").column("doc_id").to_pylist() == ["d0", None, "d1"]
+    pq.write_table(old.drop_columns(["gain"]), before)
+    with pytest.raises(UserError, match=r"missing columns \['gain'\]"):
+        tables.read(before, "gains")
+
+
 def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "gains.parquet"
     with pytest.raises(UserError, match="NaN"):

@@ -49,7 +49,18 @@ class Block:
 def blocks(table: pa.Table, name: str) -> list[Block]:
     """The layout of the table of that name; no block for a table without rows."""
     rows: list[Row] = table.to_pylist()
-    return _LAYOUTS[name](rows) if rows else []
+    found = _LAYOUTS[name](rows) if rows else []
+    said = _clusters(rows)
+    return [replace(block, note=f"{block.note} {said}".strip()) for block in found]
+
+
+def _clusters(rows: list[Row]) -> str:
+    """How many clusters the intervals of a table are from, if it says so."""
+    counts = [row["clusters"] for row in rows if row.get("clusters") is not None]
+    if not counts:
+        return ""
+    few, many = min(counts), max(counts)
+    return f"Clusters of requests: {few:,}{'' if few == many else f' to {many:,}'}."
 
 
 def number(value: float, digits: int) -> str:
