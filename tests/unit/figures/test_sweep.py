@@ -42,8 +42,7 @@ def sweep_number(value: str | None) -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
-    names = tables.arrow_schema("sweep").names
-    made = tables.from_columns("sweep", {n: [r[n] for r in rows] for n in names})
+    made = tables.from_rows("sweep", rows)
     tables.check(made, "sweep", "sweep")
     return made
 
