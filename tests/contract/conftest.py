@@ -109,7 +109,13 @@ def settings(world: Path) -> dict[str, dict[str, Any]]:
         },
         "routelmt": lora,
         "routelmt-q": {**lora, "target": "quality_small"},
-        "style": {"width": 6.3, "dpi": 60, "font_size": 9, "palette": "okabe-ito"},
+        "style": {
+            "width": 6.3,
+            "dpi": 60,
+            "font_size": 9,
+            "palette": "okabe-ito",
+            "metric": "chrf",
+        },
     }
 
 

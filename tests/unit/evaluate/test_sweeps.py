@@ -196,7 +196,9 @@ def test_the_command_writes_the_table_and_its_renderings(
         f"learning-curve.{suffix}" for suffix in ("parquet", "csv", "tex", "md")
     }
     assert tables.record_of(out)["content"] == tables.content_hash(built)
-    style = json.dumps({"width": 6.3, "dpi": 60, "font_size": 9, "palette": "okabe-ito"})
+    style = json.dumps(
+        {"width": 6.3, "dpi": 60, "font_size": 9, "palette": "okabe-ito", "metric": "chrf"}
+    )
     figure = out.with_suffix(".pdf")
     plot = ["plot", "--figure", "sweep", "--settings", style, "--out", str(figure)]
     assert main([*plot, "--tables", str(out)]) == 0
