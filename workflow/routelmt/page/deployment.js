@@ -291,9 +291,9 @@ function budgetsSection() {
             ...SHARE,
             title: "with confidence for a router chosen without the validation data",
           }),
-          numeric("simultaneous", "For all routers at once %", {
+          numeric("simultaneous", "Simultaneous p %", {
             ...SHARE,
-            title: "with the same confidence whichever router is taken",
+            title: "with the same confidence for all routers at once: whichever is taken",
           }),
           numeric("test_difference", "Test: quality − all-large", ENDS),
           {
