@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from scipy import stats
 from scipy.stats import hypergeom
 
 from routelmt import tables
@@ -168,6 +169,43 @@ def test_the_curve_is_paired_with_the_large_model_alone(built: dict[str, pa.Tabl
         found = value(built["pareto"], end, call_rate=0.0, **own)
         expected = -value(built["routers"], other, **chance)
         assert found == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_a_bucket_that_no_routed_request_is_in_has_an_upper_limit(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    """18 requests of a direction routed, none with a loss: Wilson's limit, not 0."""
+    columns = {name: gains.column(name) for name in gains.column_names}
+    won = np.abs(gains.column("gain").to_numpy()) + 1
+    frame = build_table("risk_buckets", settings, predictions,
+                        tables.from_columns("gains", columns | {"gain": won})).to_pandas()  # fmt: skip
+    row = frame[(frame.router == "length") & (frame.direction == "en-ru") & (frame.budget == 0.3)]
+    severe = row[row.bucket == "severe_loss"].iloc[0]
+    limit = stats.binomtest(0, 18).proportion_ci(0.9, method="wilson").high
+    assert (severe.share, severe.low) == (0, 0)
+    assert severe.high == pytest.approx(limit, abs=0.005)  # t of 59 degrees in the place of normal
+    gained = row[row.bucket == "substantial_gain"].iloc[0]
+    assert (gained.share, gained.high) == (1, 1) and gained.low == pytest.approx(1 - severe.high)
+
+
+def test_documents_of_running_text_are_drawn_as_one(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    columns = {name: gains.column(name) for name in gains.column_names}
+    documents = [str(int(i) // 5) for i in gains.column("segment_id").to_pylist()]
+    # Requests of a document gain alike.
+    gain = np.array([10.0 * (int(d) % 3) for d in documents]) + gains.column("gain").to_numpy() / 4
+    long = tables.from_columns("gains", columns | {"doc_id": documents, "gain": gain})
+    widths = {}
+    for name, asked in (("documents", {}), ("groups", {"clusters": "groups"}),
+                        ("strings", {"strings": ["news", "chat"]})):  # fmt: skip
+        bootstrap = settings["bootstrap"] | asked
+        frame = build_table("routers", settings | {"bootstrap": bootstrap}, predictions, long)
+        one = frame.to_pandas().query("router == 'random' and metric == 'mean_delta'").iloc[-1]
+        widths[name] = one.high - one.low, one.clusters
+    assert [widths[name][1] for name in widths] == [12, 60, 60]
+    assert widths["strings"] == widths["groups"]
+    assert widths["documents"][0] > 1.3 * widths["groups"][0]
 
 
 def test_risk_buckets_are_means_over_seeds_and_sum_to_1(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routelmt import tables
+from routelmt.commands import cluster_notes
 from routelmt.errors import UserError
 from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.requests import cluster_counts, cluster_ids, effective_counts
@@ -96,3 +97,14 @@ def test_effective_counts_are_the_requests_themselves_where_they_are_apart() -> 
     together = [direction_of("a-b", [i // 4 for i in range(80)])] * 2
     # Clusters of 4 in a direction, of 8 in both.
     assert effective_counts(together, 0.3) == pytest.approx([6, 6, 6])
+
+
+def test_too_few_clusters_are_a_remark_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def table(clusters: list[int]) -> pa.Table:
+        return pa.table({"clusters": clusters})
+
+    (note,) = cluster_notes(table([900, 12, 40]))
+    assert "12 clusters" in note and note in capsys.readouterr().err
+    assert cluster_notes(table([40, 900])) == [] == cluster_notes(pa.table({"rows": [1]}))

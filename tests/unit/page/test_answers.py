@@ -307,3 +307,11 @@ def test_numbers_are_written_without_needless_digits() -> None:
     assert [percent(p) for p in (0.3, 0.07, 0.125, 1.0)] == ["30 %", "7 %", "12.5 %", "100 %"]
     assert percent(-0.0001, 1) == "0.0 %"
     assert value({"value": -0.001, "low": np.nan, "high": np.nan}) == "0.00"
+
+
+def test_few_clusters_and_what_is_detectable_are_said(tables: dict[str, pa.Table]) -> None:
+    text = said(asked(tables)["Is the difference real?"])
+    assert "With Holm's correction a true difference of 2.10 points is found on 80 of 100" in text
+    assert "clusters of requests" not in text
+    few = tables | {"comparisons": changed(tables["comparisons"], {"clusters": 12})}
+    assert "There are intervals from 12 clusters" in said(asked(few)["Is the difference real?"])
