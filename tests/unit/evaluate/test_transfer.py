@@ -275,7 +275,9 @@ def test_a_part_without_enough_requests_is_undefined_and_says_why(
         assert nothing.difference.isna().all() and nothing.p_holm.isna().all()
         assert set(nothing.reason) == {why, f"web: {why}"}
         assert compared[compared.part == "cloud"].difference.notna().all()
-    assert "left out" in capsys.readouterr().err
+    told = capsys.readouterr().err.splitlines()[0]
+    assert "148 test requests are of domains in neither part" in told
+    assert told.endswith("left out: django, stray, wagtail, zun")
 
 
 def test_a_single_domain_in_one_direction_is_one_cell(
@@ -312,6 +314,9 @@ def test_layouts_put_seen_beside_unseen(asked: dict[str, Any], frame: pd.DataFra
     block = layout["Headroom % on seen and unseen domains at p = 0.3"]
     assert block.columns[:2] == (("by-origin: cloud", "seen"), ("by-origin: cloud", "unseen"))
     assert block.columns[-1] == ("average", "unseen") and len(block.columns) == 2 * 7
+    assert (
+        "13 requests are of domains in no part" in block.note and "domains, 6 in all" in block.note
+    )
     lines = {names[0]: cells for names, cells in block.rows}
     assert list(lines) == ["adapter", "ridge", "random (expectation)", "gain-oracle"]
     assert {cell.value for cell in lines["gain-oracle"]} == {"100.0"}

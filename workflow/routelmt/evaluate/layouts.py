@@ -987,9 +987,11 @@ def _place(place: tuple[str, str]) -> str:
 
 def _transfer_note(rows: list[Row]) -> str:
     domains = max(row["clusters"] or 0 for row in rows)
+    left_out = max(row["left_out"] for row in rows)
     return (
         "Seen: by the router that was trained on the part it is tested on; unseen: by that of the "
         f"other part. The clusters of the intervals are domains, {domains} in all."
+        + (f" {left_out:,} requests are of domains in no part, and left out." if left_out else "")
     )
 
 

@@ -161,10 +161,12 @@ def _places(
     averages = []
     for split, parts in settings["splits"].items():
         known = [domain for part in parts.values() for domain in part["domains"]]
-        left_out = sum(int((~np.isin(own, known)).sum()) for own in domains)
+        strange = np.concatenate([own[~np.isin(own, known)] for own in domains])
+        left_out = len(strange)
         if left_out:
+            names = ", ".join(sorted({str(name) or "(none)" for name in strange}))
             print(f"transfer, split {split}: {left_out:,} test requests are of domains in neither "
-                  "part and left out", file=sys.stderr)  # fmt: skip
+                  f"part and left out: {names}", file=sys.stderr)  # fmt: skip
         own = []
         for part in parts:
             cells = tuple(_cells(evaluation, domains, judged, (split, part), parts))
