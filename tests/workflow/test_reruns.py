@@ -242,7 +242,7 @@ def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> No
         ("score/sacrebleu_metrics.py", {"score": 12, "find_flags": 1, **LABELS}),
         ("translate/signals.py", PREFILLED),
         ("evaluate/metrics.py", TABLES),
-        ("evaluate/transfer.py", TABLES),
+        ("evaluate/transfer.py", {"evaluate": 10, "plot": 10, "page": 1}),
         ("figures/style.py", FIGURES),
         ("routers/rarity.py", {"predict": ASKED, **OWN}),
         ("data/readers/flores.py", {}),
