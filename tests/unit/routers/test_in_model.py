@@ -275,7 +275,9 @@ def test_the_card_tells_what_where_how_and_at_what_cost(routers):
     assert "0.25 quantile; the prediction is the median" in text
     assert "toy/en-ru: " in text
     assert "| average | " in text and "HitRate@0.3" in text
-    assert re.search(r"Measured on the validation rows: [\d.]+ ms a request \(.+, in batches\)", text)
+    assert re.search(
+        r"Measured on the validation rows: [\d.]+ ms a request \(.+, in batches\)", text
+    )
     assert "learning rate 0.01" in text and "None" not in text
     assert "The same pass also predicts the quality" in (routers["also"] / "README.md").read_text()
 
