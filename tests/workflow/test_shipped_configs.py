@@ -237,7 +237,8 @@ def test_what_shipped_configs_plan_has_run_in_a_test(
         assert dry.returncode == 0, dry.stderr[-4000:]
         planned |= kinds(dry.stdout + dry.stderr, [project / file for file in shipped.files])
     done = set().union(*(executed(folder, SHIPPED[name]) for name, folder in ran.items()))
-    assert planned == done
+    # More may have run: other tests share the demo's project.
+    assert not planned - done
 
 
 def test_every_config_that_ships_is_known() -> None:
