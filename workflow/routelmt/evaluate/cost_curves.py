@@ -25,7 +25,7 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_estimates,
     sorted_by,
 )
-from routelmt.evaluate.curves import CURVE_POINTS, coarse, once
+from routelmt.evaluate.curves import CURVE_POINTS, coarse, once, upper_hull
 
 
 class Spending(NamedTuple):
@@ -118,23 +118,11 @@ def _hull_area_within(x: FloatArray, y: FloatArray, low: float, high: float) -> 
 
     low and high must be among x, or between its ends.
     """
-    order, last = np.argsort(x), -1
-    hull = np.empty(x.size, dtype=np.int64)
-    for i in order:
-        if last >= 0 and x[i] == x[hull[last]]:
-            if y[i] <= y[hull[last]]:
-                continue
-            last -= 1
-        while last > 0:
-            left, middle = hull[last - 1], hull[last]
-            rise, width = y[middle] - y[left], x[middle] - x[left]
-            if rise * (x[i] - x[middle]) > (y[i] - y[middle]) * width:
-                break
-            last -= 1
-        last += 1
-        hull[last] = i
+    order = np.argsort(x)
+    x, y = x[order], y[order]
+    hull = upper_hull(x, y)
     area, top = 0.0, y[hull[0]]
-    for vertex in range(1, last + 1):
+    for vertex in range(1, hull.size):
         left, right = hull[vertex - 1], hull[vertex]
         start, end = max(x[left], low), min(x[right], high)
         if end > start:

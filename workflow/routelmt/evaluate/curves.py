@@ -14,7 +14,7 @@ import numpy as np
 
 from routelmt.compiled import compiled
 from routelmt.evaluate import weighted
-from routelmt.evaluate.arrays import AnyArray, FloatArray, PlaceArray
+from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray, PlaceArray
 from routelmt.evaluate.bootstrap import (
     MINIMUM_REPLICATES,
     DirectionData,
@@ -184,13 +184,17 @@ def _mean_place_in_band(x: FloatArray, y: FloatArray, total: float) -> float:
 
 
 @compiled
-def _hull_area(x: FloatArray, y: FloatArray) -> float:
-    """Area under the non-decreasing concave hull of a curve (Andrew's monotone chain)."""
-    hull = np.empty(x.size, dtype=np.int64)
-    hull[0], last = 0, 0
-    for i in range(1, x.size):
-        if x[i] == x[hull[last]]:  # no copies: the same point
-            continue
+def upper_hull(x: FloatArray, y: FloatArray) -> IntArray:
+    """Places of the vertices of the concave hull of points, x ascending (Andrew's monotone chain).
+
+    Of points of one x the highest counts.
+    """
+    hull, last = np.empty(x.size, dtype=np.int64), -1
+    for i in range(x.size):
+        if last >= 0 and x[i] == x[hull[last]]:
+            if y[i] <= y[hull[last]]:
+                continue
+            last -= 1
         while last > 0:
             left, middle = hull[last - 1], hull[last]
             rise, width = y[middle] - y[left], x[middle] - x[left]
@@ -199,8 +203,15 @@ def _hull_area(x: FloatArray, y: FloatArray) -> float:
             last -= 1
         last += 1
         hull[last] = i
+    return hull[: last + 1]
+
+
+@compiled
+def _hull_area(x: FloatArray, y: FloatArray) -> float:
+    """Area under the non-decreasing concave hull of a curve that begins at 0."""
+    hull = upper_hull(x, y)
     area, top = 0.0, 0.0
-    for vertex in range(1, last + 1):
+    for vertex in range(1, hull.size):
         left, right = hull[vertex - 1], hull[vertex]
         top = max(top, y[left])
         height = (y[left] + y[right]) / 2 if y[right] > y[left] else top
