@@ -83,10 +83,13 @@ smoke-gpu: install setup-vllm
 	$(RUN) snakemake --profile profiles/local --configfile profiles/smoke-gpu/experiment.yaml
 	@$(RUN) python -m routelmt summary results/runs/smoke-gpu --focus routelmt
 
+# Not more at once: each may have a model or a run of Snakemake at work.
+SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 test: install
 	-@$(MAKE) --no-print-directory setup-comet
 	-@$(MAKE) --no-print-directory setup-vllm
-	$(RUN) python -m pytest
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest $(SIDE_BY_SIDE)
 
 .PHONY: test-slurm
 test-slurm: install

@@ -17,6 +17,23 @@ settings.register_profile("routelmt", deadline=None)
 settings.load_profile("routelmt")
 
 ROOT = Path(__file__).parents[1]
+# Whole experiments, run once for all tests that look at them.
+EXPERIMENTS = {"finished", "example", "paper", "local", "smoke_gpu"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes: a file's tests stay together, and one process begins with the runs."""
+    if not hasattr(config, "workerinput"):
+        return
+
+    def group(item: pytest.Item) -> str:
+        runs = EXPERIMENTS & set(getattr(item, "fixturenames", ()))
+        return "experiments" if runs else item.nodeid.split("::")[0]
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) != "experiments")
 
 
 def left_out(name: str) -> str | None:

@@ -68,6 +68,7 @@ rule train_router:
         "logs/train_router/{experiment}/{router}/seed{seed}.log",
     benchmark:
         "benchmarks/train_router/{experiment}/{router}/seed{seed}.jsonl"
+    priority: 1  # few long jobs: begun late, the last would run alone
     threads: lookup("routers/{experiment}/{router}/threads", within=speeds)
     resources:
         batch_tokens=lookup("routers/{experiment}/{router}/batch_tokens", within=speeds),
