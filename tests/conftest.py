@@ -18,7 +18,7 @@ settings.load_profile("routelmt")
 
 ROOT = Path(__file__).parents[1]
 # Whole experiments, run once for all tests that look at them.
-EXPERIMENTS = {"finished", "example", "paper", "local", "smoke_gpu"}
+EXPERIMENTS = {"finished", "example", "paper", "local", "smoke_gpu", "demo_full"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -30,11 +30,15 @@ class Shipped(NamedTuple):
 
 
 DEMO = "profiles/demo/experiment.yaml"
+FULL = (DEMO, "profiles/demo/full.yaml")  # what `make demo-full` reads
 SHIPPED = {
     "paper": Shipped(("config.yaml",)),
     "local": Shipped(("profiles/local/experiment.yaml",), "profiles/local"),
     "smoke-gpu": Shipped(("profiles/smoke-gpu/experiment.yaml",), "profiles/local"),
     "demo": Shipped((DEMO,), "profiles/demo"),
+    "demo-full": Shipped(FULL, "profiles/demo"),
+    "demo-seeds": Shipped((*FULL, "profiles/demo/three-seeds.yaml"), "profiles/demo"),
+    "demo-search": Shipped((*FULL, "profiles/demo/search.yaml"), "profiles/demo"),
     "example": Shipped(("docs/example/experiment.yaml",)),
 }
 
@@ -100,6 +104,17 @@ def smoke_gpu(wheels: dict[str, Any]) -> dict[str, Any]:
         "corpora": {"gettext": {"limits": _limits()}},
         "models": {"smoke-small": small, "smoke-large": small},
     }
+
+
+def demo_full(config: dict[str, Any], transfer: dict[str, Any]) -> dict[str, Any]:
+    """full.yaml with one seed and short trainings, transfer as given; every router stays."""
+    for router in config["routers"].values():
+        if "epochs" in router:
+            router["epochs"] = 1
+    config["experiments"]["demo-full"] |= {
+        "seeds": [0], "transfer": transfer, "bootstrap": {"replicates": 100}
+    }  # fmt: skip
+    return config
 
 
 def _limits() -> dict[str, int]:

@@ -70,6 +70,7 @@ rule time_model:
         "results/rates/{model}.parquet",
     log:
         "logs/time_model/{model}.log",
+    priority: -1  # where it must run with no model beside it, it waits for the others
     conda:
         engine_conda
     container:

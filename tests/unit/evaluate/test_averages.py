@@ -6,11 +6,11 @@ from scipy import stats
 
 from routelmt.evaluate.averages import RouterFigures, over_seeds, side_by_side
 from routelmt.evaluate.bootstrap import Estimates
-from routelmt.evaluate.inference import SeedPart, reference
+from routelmt.evaluate.inference import Clusters, SeedPart, reference
 
 EXPERIMENTS = 4000
 REPLICATES = 400
-CLUSTERS = 10_000
+CLUSTERS = Clusters(np.array(10_000), np.array(10_000.0))
 
 
 def names_of(router: str, seeds: int) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def test_value_and_spread_are_over_the_seeds_in_any_order() -> None:
     assert np.array_equal(turned.samples, figures.samples)
     alone = over_seeds(Estimates(point, samples), names, {"b": names[:1]})
     assert np.isnan(alone.spread).all()
-    assert np.all(alone.reference([50, 50]).error == 0)  # nothing is known of other seeds
+    assert np.all(alone.reference(CLUSTERS).error == 0)  # nothing is known of other seeds
 
 
 def test_the_interaction_is_what_requests_and_seeds_do_together() -> None:
@@ -50,9 +50,10 @@ def test_parts_of_figures_keep_their_seeds() -> None:
     figures = over_seeds(Estimates(point, samples), names, {"a": names[:3], "b": names[3:]})
     part = figures.at((slice(1, 2), slice(None), 2))
     assert part.value == pytest.approx(figures.value[1:2, :, 2])
-    expected = figures.reference([70, 80])
-    assert part.reference([80]).error == pytest.approx(expected.error[1:2, :, 2])
-    assert part.reference([80]).df == pytest.approx(expected.df[1:2, :, 2])
+    own = Clusters(np.array([70, 80]), np.array([60.0, 80.0]))
+    expected = figures.reference(own)
+    assert part.reference(own[[1]]).error == pytest.approx(expected.error[1:2, :, 2])
+    assert part.reference(own[[1]]).df == pytest.approx(expected.df[1:2, :, 2])
     split = [figures.at((slice(None), [r])) for r in (0, 1)]
     parts = [f._replace(seeds=f.seeds[[r]]) for r, f in enumerate(split)]
     joined = side_by_side(parts)

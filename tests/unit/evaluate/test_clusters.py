@@ -12,7 +12,7 @@ from routelmt import tables
 from routelmt.commands import cluster_notes
 from routelmt.errors import UserError
 from routelmt.evaluate.bootstrap import DirectionData
-from routelmt.evaluate.requests import cluster_counts, cluster_ids, effective_counts
+from routelmt.evaluate.requests import cluster_ids, clusters_of, effective_counts
 
 
 def gains_of(rows: list[tuple[str, str | None, str | None]], dataset: str = "news") -> pa.Table:
@@ -88,7 +88,7 @@ def direction_of(name: str, ids: list[int]) -> DirectionData:
 
 def test_counts_are_by_direction_and_of_the_union() -> None:
     pair = [direction_of("a-b", [0, 0, 1, 2]), direction_of("b-a", [2, 3])]
-    assert cluster_counts(pair).tolist() == [3, 2, 4]
+    assert clusters_of(pair).counts.tolist() == [3, 2, 4]
 
 
 def test_effective_counts_are_the_requests_themselves_where_they_are_apart() -> None:

@@ -7,9 +7,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from routelmt.evaluate import inference
-from routelmt.evaluate.inference import Reference, SeedPart, reference
+from routelmt.evaluate.inference import Clusters, Reference, SeedPart, reference
 
 MANY = 10**9
+
+
+def equal(*counts: int) -> Clusters:
+    """Clusters of one size, by place."""
+    return Clusters(np.array(counts), np.array(counts, dtype=np.float64))
 
 
 def known(error: float, df: float = 1e9) -> Reference:
@@ -18,7 +23,7 @@ def known(error: float, df: float = 1e9) -> Reference:
 
 def test_one_error_and_one_t_make_interval_and_p_value() -> None:
     samples = np.random.default_rng(1).normal(2, 1, size=(2, 999))
-    found = reference(samples, [30, 80])
+    found = reference(samples, equal(30, 80))
     error = samples.std(axis=1, ddof=1) * np.sqrt([30 / 29, 80 / 79])
     assert found.error == pytest.approx(error)
     assert found.df == pytest.approx([29, 79])
@@ -53,11 +58,11 @@ def test_degrees_of_freedom_are_those_of_the_part_that_dominates() -> None:
     samples = np.random.default_rng(0).normal(size=(1, 400))
     for variance, wanted in ((0.0, 49), (1e9, 3)):
         part = SeedPart(np.array([variance]), np.zeros(1), np.array([4]))
-        assert reference(samples, [50], [part]).df[0] == pytest.approx(wanted, rel=1e-3)
+        assert reference(samples, equal(50), [part]).df[0] == pytest.approx(wanted, rel=1e-3)
 
 
 def test_one_cluster_says_nothing_of_others() -> None:
-    found = reference(np.zeros((2, 50)), [1, 2])
+    found = reference(np.zeros((2, 50)), equal(1, 2))
     assert np.isnan(found.error[0])
     assert found.error[1] == 0
     low, high = found.limits(np.ones(2), 0.95)
@@ -68,7 +73,7 @@ def test_undefined_replicates_are_left_out_and_counted() -> None:
     samples = np.random.default_rng(4).normal(size=(2, 3, 200))
     samples[0, 1, ::4] = np.nan
     samples[1, 2] = np.nan
-    found = reference(samples, [MANY, MANY])
+    found = reference(samples, equal(MANY, MANY))
     assert found.undefined[0, 1] == pytest.approx(0.25)
     assert found.undefined[1, 2] == 1
     kept = samples[0, 1][~np.isnan(samples[0, 1])]
@@ -82,7 +87,7 @@ def test_undefined_replicates_are_left_out_and_counted() -> None:
 def test_equal_routers_differ_by_nothing_even_where_their_sums_round_differently() -> None:
     a, b = 0.1 + 0.2, 0.3
     assert a != b
-    found = reference(np.full((1, 99), a - b), [MANY])
+    found = reference(np.full((1, 99), a - b), equal(MANY))
     assert found.p_values(np.array([a - b]))[0] == 1
     assert np.isnan(found.p_values(np.array([1.0]))[0])  # replicates that do not vary
 
@@ -146,7 +151,7 @@ def test_shares_of_clustered_requests_are_covered(size: int, share: float) -> No
         counts = events.sum(axis=1)
         weights = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=200)
         samples = (weights @ counts) / (clusters * size)
-        found = reference(samples[None], [clusters])
+        found = reference(samples[None], equal(clusters))
         low, high = found.share_limits(np.array([events.mean()]), clusters, 0.95)
         covered += bool(low[0] <= share <= high[0])
     assert covered / experiments >= 0.93
@@ -154,7 +159,7 @@ def test_shares_of_clustered_requests_are_covered(size: int, share: float) -> No
 
 def test_a_clear_difference_survives_holm_over_the_pairs_of_twelve_routers() -> None:
     samples = np.random.default_rng(1).normal(5, 1, size=(1, 1000))
-    assert reference(samples, [400]).p_values(np.array([5.0]))[0] * 66 < 0.05
+    assert reference(samples, equal(400)).p_values(np.array([5.0]))[0] * 66 < 0.05
 
 
 @pytest.mark.parametrize(("df", "pairs"), [(3.0, 1), (8.5, 6), (60.0, 66), (1e9, 66)])
@@ -196,3 +201,32 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
 def test_holm_refuses_what_is_no_p_value(p_values: list[float]) -> None:
     with pytest.raises(ValueError, match="p_values"):
         inference.holm(p_values)
+
+
+def test_clusters_of_unequal_size_count_as_fewer_equal_ones() -> None:
+    ids = np.array(["a"] * 6 + ["b"] * 2 + ["c"] * 2)
+    found = Clusters.of([ids, ids[:6]])
+    assert found.counts.tolist() == [3, 1]
+    assert found.effective == pytest.approx([100 / 44, 1])
+    samples = np.random.default_rng(0).normal(size=(2, 99))
+    error = samples[0].std(ddof=1) * np.sqrt(3 / 2)
+    assert reference(samples[:1], found[[0]]).error == pytest.approx(error)
+    assert reference(samples[:1], found[[0]]).df == pytest.approx(100 / 44 - 1)
+    assert np.isnan(reference(samples, found).error[1])
+
+
+@pytest.mark.parametrize(("clusters", "spread"), [(15, 0.5), (19, 1.0), (34, 1.4)])
+def test_intervals_from_few_clusters_of_unequal_size_cover(clusters: int, spread: float) -> None:
+    """A mean over requests whose packages differ in level, and in size as the demo's do."""
+    generator, experiments, covered = np.random.default_rng(clusters), 1500, 0
+    for _ in range(experiments):
+        sizes = np.ceil(np.exp(generator.normal(3, spread, clusters)))
+        levels = generator.normal(size=clusters) + generator.normal(size=clusters) / sizes**0.5
+        weights = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=200)
+        samples = (weights @ (sizes * levels)) / (weights @ sizes)
+        effective = sizes.sum() ** 2 / (sizes**2).sum()
+        own = Clusters(np.array([clusters]), np.array([effective]))
+        value = np.array([(sizes * levels).sum() / sizes.sum()])
+        low, high = reference(samples[None], own).limits(value, 0.95)
+        covered += bool(low[0] <= 0 <= high[0])
+    assert 0.93 <= covered / experiments <= 0.97

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from routelmt.evaluate.arrays import FloatArray, IntArray
 from routelmt.evaluate.bootstrap import Estimates
-from routelmt.evaluate.inference import Reference, SeedPart, reference, variances
+from routelmt.evaluate.inference import Clusters, Reference, SeedPart, reference, variances
 
 
 class RouterFigures(NamedTuple):
@@ -45,7 +44,7 @@ class RouterFigures(NamedTuple):
         value, samples, spread, interaction, seeds = self
         return RouterFigures(value[cell], samples[whole], spread[cell], interaction[cell], seeds)
 
-    def reference(self, clusters: npt.ArrayLike) -> Reference:
+    def reference(self, clusters: Clusters) -> Reference:
         """Of every figure; clusters: by direction (the union last), (directions + 1,)."""
         return reference(self.samples, clusters, [self.seed_part()])
 
@@ -56,7 +55,7 @@ class RouterFigures(NamedTuple):
         return SeedPart(variance, self.interaction, np.broadcast_to(seeds, variance.shape))
 
     def differences(
-        self, first: IntArray, second: IntArray, clusters: npt.ArrayLike
+        self, first: IntArray, second: IntArray, clusters: Clusters
     ) -> tuple[FloatArray, Reference]:
         """Of pairs of different routers, positions (pairs,): (directions + 1, pairs, ...)."""
         whole = self.seed_part()

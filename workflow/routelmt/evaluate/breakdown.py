@@ -195,7 +195,9 @@ def _columns(
 ) -> dict[str, Any]:
     names, own, first = evaluation.routers, cell.groups, cell.groups[0]
     alone = len(own) == 1 and cell.direction != AVERAGE
-    clusters = np.unique(np.concatenate([g.direction.group_ids[g.rows] for g in own])).size
+    clusters = inference.Clusters.of(
+        [np.concatenate([g.direction.group_ids[g.rows] for g in own])]
+    )[0]
     nothing = np.full(len(names), np.nan)
     value, low, high, undefined = nothing, nothing, nothing, np.zeros(len(names))
     if cell.figures is not None:
@@ -221,7 +223,7 @@ def _columns(
         "high": high,
         "requests": sum(len(group.rows) for group in own),
         "reason": inference.reasons(known, undefined, UNDEFINED.get(cell.metric, NO_REQUEST)),
-        "clusters": clusters,
+        "clusters": clusters.counts,
         "undefined": undefined,
     }
 

@@ -23,7 +23,7 @@ from routelmt.evaluate.bootstrap import (
 )
 from routelmt.evaluate.deployment import Deployment
 from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import cluster_counts
+from routelmt.evaluate.requests import clusters_of
 from routelmt.evaluate.roles import ORACLE
 from routelmt.evaluate.selection import budget_counts
 from routelmt.evaluate.stream_tables import NOTHING_ROUTED, Row
@@ -88,7 +88,7 @@ def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:
     """
     requests = _requests(deployment.test.directions)
     names = [*(d.name for d in deployment.test.directions), ALL]
-    clusters = cluster_counts(deployment.test.directions)
+    clusters = clusters_of(deployment.test.directions)
     ways = {
         (router, way): chosen
         for router in deployment.test.routers
@@ -279,7 +279,11 @@ def _figures(routed: FloatArray, sizes: FloatArray, small: FloatArray) -> FloatA
 
 
 def _rows(
-    settings: dict[str, Any], share: _Share, best: _Share, names: Sequence[str], clusters: IntArray
+    settings: dict[str, Any],
+    share: _Share,
+    best: _Share,
+    names: Sequence[str],
+    clusters: inference.Clusters,
 ) -> Iterator[Row]:
     """Of each direction; figures are means over the seeds of their router."""
     behind = Estimates(
@@ -298,7 +302,11 @@ def _rows(
     why = inference.reasons(known, undefined, NOTHING_ROUTED)
     for d, name in enumerate(names):
         row: Row = {"direction": name, "reason": why[d]}
-        row |= {"clusters": clusters[d], "undefined": undefined[d], "rate": found["rate"][0][d]}
+        row |= {
+            "clusters": clusters.counts[d],
+            "undefined": undefined[d],
+            "rate": found["rate"][0][d],
+        }
         for figure in ("mean_delta", "quality", "behind_oracle"):
             value, low, high = (part[d] for part in found[figure])
             row |= {figure: value, f"{figure}_low": low, f"{figure}_high": high}

@@ -26,7 +26,7 @@ from routelmt.evaluate.cost_curves import Spending, bootstrap_cost_aiq, zero_rou
 from routelmt.evaluate.metrics import NO_REQUEST
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST, mixture
-from routelmt.evaluate.requests import Evaluation, cluster_counts
+from routelmt.evaluate.requests import Evaluation, clusters_of
 from routelmt.join import align
 from routelmt.progress import progress
 
@@ -92,7 +92,7 @@ def costs(
     seconds = rates_of(rates)
     prices = settings["cost"].get("prices")
     money = priced(seconds, prices, settings["cost"]) if prices else {}
-    clusters = cluster_counts(evaluation.directions)
+    clusters = clusters_of(evaluation.directions)
     found: list[Row] = []
     zero = [zero_router_aiq(direction) for direction in evaluation.directions]
     zero.append(float(np.mean(zero)))
@@ -110,7 +110,7 @@ def costs(
                      "role": role_of(router, settings), "quality": quality[p, b],
                      "money": spent[p, b], "currency": prices and prices["currency"],
                      "aiq_zero": zero[p],
-                     "remark": remark, "clusters": clusters[p]}
+                     "remark": remark, "clusters": clusters.counts[p]}
                     | {f"aiq_{unit}{end}": values[p] for unit, own in areas.items()
                        for end, values in own.items()}
                     | ledger[p][b]
@@ -335,7 +335,7 @@ def _ledger(
         return _curve(settings, evaluation, router, spending, steps, replicates)
 
     total = spent(Costs._fields, bootstrap["replicates"])
-    reference = total.reference(cluster_counts(evaluation.directions))
+    reference = total.reference(clusters_of(evaluation.directions))
     low, high = reference.limits(total.value, bootstrap["level"], (0.0, np.inf))
     parts = {
         "router_seconds": spent(("router", "router_routed")).value[:, 0],
@@ -407,7 +407,7 @@ def _aiq(
     bootstrap = settings["bootstrap"]
     areas = bootstrap_cost_aiq(own, spending, bootstrap["replicates"], bootstrap["seed"])
     figures = over_seeds(with_average(areas), columns, {router: columns})
-    reference = figures.reference(cluster_counts(evaluation.directions))
+    reference = figures.reference(clusters_of(evaluation.directions))
     low, high = reference.limits(figures.value, bootstrap["level"])
     return {"": figures.value[:, 0], "_low": low[:, 0], "_high": high[:, 0]}
 

@@ -23,7 +23,7 @@ from routelmt.evaluate.bootstrap import Estimates, bootstrap_table
 from routelmt.evaluate.inference import NO_DIFFERENCE
 from routelmt.evaluate.metrics import ANYWHERE, RANGES
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation, aligned, cluster_counts
+from routelmt.evaluate.requests import Evaluation, aligned, clusters_of
 from routelmt.evaluate.roles import ROUTER
 from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
 
@@ -168,7 +168,7 @@ def _rows(
     Estimates are of whole numbers or of their order: their interval is of percentiles.
     """
     judge, metric, budget = cell
-    clusters, level = cluster_counts(evaluation.directions), settings["bootstrap"]["level"]
+    clusters, level = clusters_of(evaluation.directions), settings["bootstrap"]["level"]
     if isinstance(figures, Estimates):
         value = figures.point
         low, high = inference.percentile_limits(figures.samples, level)
@@ -193,7 +193,7 @@ def _rows(
         "low": np.where(nothing, np.nan, low.ravel()),
         "high": np.where(nothing, np.nan, high.ravel()),
         "reason": inference.reasons(known, undefined, _REASONS[metric]),
-        "clusters": np.repeat(clusters, len(routers)),
+        "clusters": np.repeat(clusters.counts, len(routers)),
         "undefined": undefined.ravel(),
     }
     return tables.from_columns("cross_metric", columns)

@@ -31,7 +31,7 @@ from routelmt.evaluate.metrics import (
     undefined_reason,
 )
 from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import Evaluation, aligned, cluster_counts
+from routelmt.evaluate.requests import Evaluation, aligned, clusters_of
 from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
 from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
 
@@ -223,7 +223,7 @@ def _columns(
     names, budgets = evaluation.routers, settings["budgets"]
     router, budget = (axis.ravel() for axis in np.indices((len(names), len(budgets))))
     parts = (place.own, [*place.own, *place.rest])
-    clusters = [int(cluster_counts([part.requests for part in own])[-1]) for own in parts]
+    clusters = [clusters_of([part.requests for part in own])[-1] for own in parts]
     seeds = np.array([_seeds(settings, evaluation, names[r]) for r in router])
     level, nothing = settings["bootstrap"]["level"], np.full(len(router), np.nan)
     figures, differences = (
@@ -257,7 +257,7 @@ def _columns(
                 "difference", differences.get(metric), clusters[1], level, ANYWHERE, len(router)
             ),
             "reason": inference.reasons(known, undefined, UNDEFINED.get(metric, NO_REQUEST)),
-            "clusters": clusters[0],
+            "clusters": clusters[0].counts,
             "undefined": undefined,
         }
 
@@ -275,7 +275,7 @@ def _minus(own: _Metrics | None, rest: _Metrics | None) -> _Metrics | None:
 def _with_interval(
     name: str,
     figures: RouterFigures | None,
-    clusters: int,
+    clusters: inference.Clusters,
     level: float,
     within: tuple[float, float],
     size: int,

@@ -47,7 +47,7 @@ from routelmt.evaluate.costs import (
 from routelmt.evaluate.policy_tables import guards, seed_pairs
 from routelmt.evaluate.quality_tables import place_names
 from routelmt.evaluate.rates import mixture
-from routelmt.evaluate.requests import Evaluation, cluster_counts, effective_counts
+from routelmt.evaluate.requests import Evaluation, clusters_of, effective_counts
 from routelmt.evaluate.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER, UNGUARDED
 from routelmt.evaluate.selection import budget_count, eligible_counts, guarded_ranking, ranking
 from routelmt.progress import progress
@@ -158,7 +158,7 @@ def _spent(
         return _undefined(_averaged(asked), str(error))
     everyone = [c.unguarded if alone else _all_asked(c) for c in found]
     total = _bootstrapped(settings, evaluation, policies, budget, everyone)
-    reference = total.reference(cluster_counts(evaluation.directions))
+    reference = total.reference(clusters_of(evaluation.directions))
     level = settings["bootstrap"]["level"]
     low, high = (end[:, 0] for end in reference.limits(total.value, level, (0.0, np.inf)))
     extra, calibrated = (
@@ -297,7 +297,7 @@ def _by_chance(
         ),
         "mean_delta": Estimates(every.mean_delta.point[:, 0], every.mean_delta.samples[:, 0]),
     }
-    places, clusters = len(own) + 1, cluster_counts(own)
+    places, clusters = len(own) + 1, clusters_of(own)
     undefined = np.isnan(with_average(every.mean_delta).samples[:, 0]).mean(axis=-1)
     nothing, reason = np.full(len(own), np.nan), None
     figures["seconds"] = Estimates(nothing, nothing[:, None])
@@ -328,7 +328,7 @@ def _by_chance(
         "guard_seconds": np.zeros(places),
         "calibrated_seconds": columns["seconds"],
         "asked": np.zeros(places),
-        "clusters": clusters,
+        "clusters": clusters.counts,
         "undefined": undefined,
     }
     same = {"router": router, "guard": UNGUARDED, "budget": budget, "quantile": 1.0,

@@ -11,7 +11,10 @@ interaction is also in the replicates of a mean over seeds, as 1 / (S - 1) of wh
 single seeds vary more than those of their mean; `requests` is without it, so that it counts once
 (redrawing seeds and requests in every replicate would count it three times: Owen 2007).
 
-Degrees of freedom are Satterthwaite's: clusters - 1 for the requests, S - 1 for each s. Two or
+Degrees of freedom are Satterthwaite's: clusters - 1 for the requests, S - 1 for each s. Clusters of
+unequal size count as the number of equal ones that would be worth as much (Kish 1965): 30 packages
+of which three hold half the strings are 12, and t with 29 degrees of freedom would cover 90 % where
+95 % is meant. Two or
 three seeds may by chance be alike; there the usual formula trusts them and a nominal 5 % test
 rejects up to 15 % of the time. So the degrees of freedom (not the error) take every s^2 at its
 upper confidence limit (SEEDS_LIMIT), and the formula that is unbiased in small samples.
@@ -22,7 +25,8 @@ A replicate in which a figure is undefined is NaN; it is left out, and counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +45,29 @@ FEW_CLUSTERS = 40
 _INFINITE = 1e9  # degrees of freedom of a normal distribution
 # Above so many degrees of freedom scipy's noncentral t loses digits; the normal is as good.
 _NEARLY_NORMAL = 1e4
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Clusters that requests are in, by place or for one.
+
+    counts: how many. effective: how many of equal size are worth as much, (sum m)^2 / sum m^2 of
+    their sizes m.
+    """
+
+    counts: npt.NDArray[np.int64]
+    effective: FloatArray
+
+    @classmethod
+    def of(cls, ids: Sequence[npt.NDArray[Any]]) -> Clusters:
+        """By place, of the cluster of each of its requests."""
+        sizes = [np.unique(own, return_counts=True)[1].astype(np.float64) for own in ids]
+        effective = [size.sum() ** 2 / max((size**2).sum(), 1) for size in sizes]
+        return cls(np.array([size.size for size in sizes]), np.array(effective))
+
+    def __getitem__(self, places: Any) -> Clusters:
+        """Those of some places."""
+        return Clusters(self.counts[places], self.effective[places])
 
 
 class SeedPart(NamedTuple):
@@ -130,29 +157,28 @@ class Reference(NamedTuple):
         return found
 
 
-def reference(
-    samples: FloatArray, clusters: npt.ArrayLike, seeds: Sequence[SeedPart] = ()
-) -> Reference:
+def reference(samples: FloatArray, clusters: Clusters, seeds: Sequence[SeedPart] = ()) -> Reference:
     """The reference of figures with these bootstrap replicates, shape (..., B); see the module.
 
-    clusters: how many were drawn from, of the figures' shape or one that it can be repeated to (on
-    the right: (places,) for (places, routers)). seeds: of each router that is in the figures.
+    clusters: those drawn from, of the figures' shape or one that it can be repeated to (on the
+    right: (places,) for (places, routers)). seeds: of each router that is in the figures.
     """
     spread, undefined = _variances(samples)
-    clusters = _over_axes(np.asarray(clusters, dtype=np.float64), spread)
+    drawn, worth = (_over_axes(own, spread) for own in (clusters.counts, clusters.effective))
     with np.errstate(divide="ignore", invalid="ignore"):
         # Replicates of G clusters vary (G - 1) / G too little; of one cluster not at all.
-        spread = np.where(clusters > 1, spread * clusters / (clusters - 1), np.nan)
+        spread = np.where(drawn > 1, spread * drawn / (drawn - 1), np.nan)
         requests = np.maximum(spread - sum(part.interaction for part in seeds), 0.0)
         variance = requests + sum(part.variance for part in seeds)
-        parts = [(requests, clusters - 1)]
+        own_df = np.maximum(worth - 1, 1.0)
+        parts = [(requests, own_df)]
         for part in seeds:
             own = np.broadcast_to(part.seeds, spread.shape) - 1
             limit = _limit_factors(own)
             parts.append((part.variance * limit, np.maximum(own, 1)))
         whole = sum(size for size, _ in parts)
         squares = sum(size**2 / (df + 2) for size, df in parts)
-        df = np.where(squares > 0, whole**2 / squares - 2, clusters - 1)
+        df = np.where(squares > 0, whole**2 / squares - 2, own_df)
     return Reference(np.sqrt(variance), np.clip(df, 1, _INFINITE), undefined)
 
 

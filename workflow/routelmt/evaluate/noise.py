@@ -40,7 +40,7 @@ from routelmt.evaluate.bootstrap import (
 )
 from routelmt.evaluate.inference import Reference, reference
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation, aligned, cluster_counts
+from routelmt.evaluate.requests import Evaluation, aligned, clusters_of
 from routelmt.evaluate.roles import ROUTER
 
 RATERS, ONE_FACTOR, PARALLEL = "raters", "one factor", "parallel"
@@ -83,7 +83,7 @@ def noise(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
             "high": high,
             "requests": [*sizes, sum(sizes)],
             "reason": inference.reasons(known, undefined, _reason(measure.name, method)),
-            "clusters": cluster_counts(evaluation.directions),
+            "clusters": clusters_of(evaluation.directions).counts,
             "undefined": undefined,
         }
         parts.append(tables.from_columns("noise", columns))
@@ -195,7 +195,7 @@ def _gains(evaluation: Evaluation, name: str) -> list[FloatArray]:
 def _measures(
     settings: dict[str, Any], evaluation: Evaluation, label: Estimates
 ) -> Iterator[_Measure]:
-    clusters = cluster_counts(evaluation.directions)
+    clusters = clusters_of(evaluation.directions)
     attainable = Estimates(np.sqrt(label.point), np.sqrt(label.samples))
     for name, estimates in (("reliability", label), ("attainable_spearman", attainable)):
         yield _Measure(None, name, estimates.point, reference(estimates.samples, clusters))

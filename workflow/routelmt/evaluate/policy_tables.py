@@ -22,7 +22,7 @@ from routelmt.evaluate.bootstrap import (
 )
 from routelmt.evaluate.metrics import NO_REQUEST
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation, cluster_counts, effective_counts
+from routelmt.evaluate.requests import Evaluation, clusters_of, effective_counts
 from routelmt.evaluate.roles import RISK_BUCKETS, UNGUARDED
 from routelmt.progress import progress
 
@@ -35,7 +35,7 @@ def risk_buckets(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     A bucket that no routed request is in has an upper limit all the same, see
     inference.Reference.share_limits.
     """
-    clusters = cluster_counts(evaluation.directions)
+    clusters = clusters_of(evaluation.directions)
     level = settings["bootstrap"]["level"]
     names, places = evaluation.routers, place_names(evaluation)
     shape = (len(places), len(names), len(RISK_BUCKETS))
@@ -56,7 +56,7 @@ def risk_buckets(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
             "share": shares.value.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
-            "clusters": clusters[place],
+            "clusters": clusters.counts[place],
             "undefined": undefined,
             "reason": inference.reasons([None] * undefined.size, undefined, NO_REQUEST),
         }
@@ -134,7 +134,7 @@ def _guards_at(
         "budget": budget,
         "quantile": [sweep.quantile for sweep in sweeps] * len(places),
     }
-    clusters, level = cluster_counts(evaluation.directions), settings["bootstrap"]["level"]
+    clusters, level = clusters_of(evaluation.directions), settings["bootstrap"]["level"]
     undefined = np.zeros(len(places) * len(sweeps))
     routed_counts = effective_counts(evaluation.directions, budget)[:, np.newaxis]
     for name, estimates in (("severe_loss", severe), ("mean_delta", routed.mean_delta)):
@@ -150,7 +150,7 @@ def _guards_at(
         columns |= _with_interval(f"{name}_difference", difference.value, ends)
         undefined = np.maximum(undefined, reference.undefined.ravel())
     columns |= {
-        "clusters": np.repeat(clusters, len(sweeps)),
+        "clusters": np.repeat(clusters.counts, len(sweeps)),
         "undefined": undefined,
         "reason": inference.reasons([None] * undefined.size, undefined, NO_REQUEST),
     }

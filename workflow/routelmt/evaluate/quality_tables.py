@@ -33,7 +33,7 @@ from routelmt.evaluate.metrics import (
     headroom_recovered,
     undefined_reason,
 )
-from routelmt.evaluate.requests import Evaluation, cluster_counts
+from routelmt.evaluate.requests import Evaluation, clusters_of
 from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, ROUTER
 from routelmt.progress import progress
 
@@ -56,7 +56,7 @@ def routers(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """
     metrics = _metrics(settings, evaluation)
     spearman_reasons = _spearman_reasons(settings, evaluation)
-    clusters = cluster_counts(evaluation.directions)
+    clusters = clusters_of(evaluation.directions)
     places, budgets = place_names(evaluation), settings["budgets"]
     shape = (len(places), len(evaluation.routers), len(budgets))
     place, router, budget = (axis.ravel() for axis in np.indices(shape))
@@ -85,7 +85,7 @@ def routers(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
             "reason": inference.reasons(
                 known, reference.undefined, UNDEFINED.get(metric, NO_REQUEST)
             ),
-            "clusters": clusters[place],
+            "clusters": clusters.counts[place],
             "undefined": reference.undefined.ravel(),
         }
         parts.append(tables.from_columns("routers", columns))
@@ -119,7 +119,7 @@ def differences(
         return tables.arrow_schema("comparisons").empty_table()
     metrics, parts = _metrics(settings, evaluation), []
     names, budgets = evaluation.routers, settings["budgets"]
-    clusters, level = cluster_counts(evaluation.directions), settings["bootstrap"]["level"]
+    clusters, level = clusters_of(evaluation.directions), settings["bootstrap"]["level"]
     for metric, (p, place) in product(compared, enumerate(place_names(evaluation))):
         figures, why = getattr(metrics, metric), UNDEFINED.get(metric, NO_REQUEST)
         for (b, budget), pairs in product(enumerate(budgets), asked):
@@ -133,7 +133,7 @@ def differences(
                 "budget": budget,
                 "metric": metric,
                 **_family(differences, reference, level, why),
-                "clusters": clusters[p],
+                "clusters": clusters.counts[p],
             }
             parts.append(tables.from_columns("comparisons", columns))
     return pa.concat_tables(parts)
@@ -142,7 +142,7 @@ def differences(
 def pareto(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """Quality of the mixed system at CALL_RATES, each exact at K = floor(rate * n)."""
     places, level = place_names(evaluation), settings["bootstrap"]["level"]
-    clusters = cluster_counts(evaluation.directions)
+    clusters = clusters_of(evaluation.directions)
     parts = []
     for router in progress(evaluation.routers, "Pareto curves", "router"):
         figures = _curves(settings, evaluation, router)
@@ -166,7 +166,7 @@ def pareto(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
             "to_large": beyond.value.ravel(),
             "to_large_low": to_low.ravel(),
             "to_large_high": to_high.ravel(),
-            "clusters": np.repeat(clusters, len(CALL_RATES)),
+            "clusters": np.repeat(clusters.counts, len(CALL_RATES)),
             "undefined": undefined,
             "reason": inference.reasons([None] * undefined.size, undefined, NO_REQUEST),
         }

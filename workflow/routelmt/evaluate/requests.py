@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from routelmt.errors import UserError
 from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from routelmt.evaluate.bootstrap import DirectionData
+from routelmt.evaluate.inference import Clusters
 from routelmt.evaluate.selection import budget_count, tie_keys
 from routelmt.tables import JOIN_KEY
 
@@ -128,10 +129,10 @@ def _components(groups: IntArray, ends: IntArray, others: IntArray) -> IntArray:
     return found
 
 
-def cluster_counts(directions: Sequence[DirectionData]) -> IntArray:
+def clusters_of(directions: Sequence[DirectionData]) -> Clusters:
     """Clusters that the requests of each direction are in, and of all directions last."""
     ids = [direction.group_ids for direction in directions]
-    return np.array([np.unique(own).size for own in (*ids, np.concatenate(ids))])
+    return Clusters.of([*ids, np.concatenate(ids)])
 
 
 def effective_counts(directions: Sequence[DirectionData], share: float) -> FloatArray:

@@ -34,7 +34,7 @@ from routelmt.evaluate.metrics import (
     undefined_reason,
 )
 from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import Evaluation, cluster_counts
+from routelmt.evaluate.requests import Evaluation, clusters_of
 from routelmt.evaluate.roles import AVERAGE, POOLED
 
 # Undefined where the large model is no better than the small one.
@@ -56,7 +56,7 @@ def router_metrics(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table
     places = [*(d.name for d in evaluation.directions), AVERAGE, POOLED]
     sizes = [len(direction.gain) for direction in evaluation.directions]
     requests = [*sizes, sum(sizes), sum(sizes)]
-    clusters = cluster_counts(evaluation.directions)[[*range(len(places) - 1), -1]]
+    clusters = clusters_of(evaluation.directions)[[*range(len(places) - 1), -1]]
     parts = []
     for metric in _all_metrics(settings, evaluation, directions):
         found = metric.figures
@@ -82,7 +82,7 @@ def router_metrics(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table
                 "reason": inference.reasons(
                     known, doubtful, UNDEFINED.get(metric.name, NO_REQUEST)
                 ),
-                "clusters": clusters,
+                "clusters": clusters.counts,
                 "undefined": doubtful,
             }
             parts.append(tables.from_columns("router_metrics", columns))

@@ -31,7 +31,7 @@ from routelmt.evaluate.averages import over_seeds, with_average
 from routelmt.evaluate.bootstrap import DirectionData, Estimates, bootstrap_pareto
 from routelmt.evaluate.deployment import Deployment
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation, cluster_counts
+from routelmt.evaluate.requests import Evaluation, clusters_of
 
 # Budgets that the smallest one is looked for among, from all requests down to none.
 STEPS = tuple(step / 100 for step in range(100, -1, -1))
@@ -52,7 +52,7 @@ def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
     order = [*(names.index(d.name) for d in deployment.test.directions), -1]  # average last
     held_out = below_large(settings, deployment.calibration)
     test = below_large(settings, deployment.test)
-    clusters = cluster_counts(deployment.calibration.directions)
+    clusters = clusters_of(deployment.calibration.directions)
     error = 1 - settings["confidence"]
     deployable = sum(r not in settings["oracles"] for r in deployment.test.routers)
     alone, together = (
@@ -74,7 +74,7 @@ def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
                     "held": bool(test.point[p, r, at] >= -within),
                     "simultaneous": STEPS[smallest_passing(together[cell], within)],
                     "chosen_on_validation": router in settings["chosen_on_validation"],
-                    "clusters": clusters[order[p]],
+                    "clusters": clusters.counts[order[p]],
                 })  # fmt: skip
     return tables.from_rows("smallest_budget", rows)
 

@@ -24,7 +24,7 @@ from routelmt.evaluate.bootstrap import (
 )
 from routelmt.evaluate.deployment import Deployment, subset
 from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import cluster_counts
+from routelmt.evaluate.requests import clusters_of
 from routelmt.evaluate.roles import AVERAGE
 from routelmt.evaluate.stream_replicates import Stream, Streams, figures_of
 from routelmt.progress import progress
@@ -72,7 +72,7 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
             for held_out, test in calibrated
         ]
         rate = figures_of(settings, {router: streams}).rate
-        clusters = clusters_of(streams)
+        clusters = fewer_clusters(streams)
         reference = rate.reference(clusters)
         low, high = rate_limits(reference, rate.value, clusters, level)
         for p, place in enumerate(places):
@@ -81,7 +81,7 @@ def calibration_table(settings: dict[str, Any], deployment: Deployment) -> pa.Ta
                 found.append(
                     {"router": router, "direction": place, "role": role_of(router, settings),
                      "target": target, "rate": rate.value[cell], "low": low[cell],
-                     "high": high[cell], "clusters": clusters[p],
+                     "high": high[cell], "clusters": clusters.counts[p],
                      "undefined": reference.undefined[cell]}
                 )  # fmt: skip
     return tables.from_rows("calibration", found)
@@ -180,7 +180,7 @@ def policy_rows(settings: dict[str, Any], streams: Mapping[str, Streams]) -> dic
     """By router, its rows by place and policy; streams: of every router, at one rate."""
     figures = figures_of(settings, streams)._asdict()
     level = settings["bootstrap"]["level"]
-    clusters = clusters_of(next(iter(streams.values())))
+    clusters = fewer_clusters(next(iter(streams.values())))
     references = {name: found.reference(clusters) for name, found in figures.items()}
     limits = {
         name: reference.limits(figures[name].value, level) for name, reference in references.items()
@@ -196,25 +196,27 @@ def policy_rows(settings: dict[str, Any], streams: Mapping[str, Streams]) -> dic
                         f"{name}_high": high[cell]}  # fmt: skip
             undefined = references["mean_delta"].undefined[cell]
             known = NOTHING_ROUTED if np.isnan(row["mean_delta"]) else None
-            row |= {"clusters": clusters[cell[0]], "undefined": undefined,
+            row |= {"clusters": clusters.counts[cell[0]], "undefined": undefined,
                     "reason": inference.reasons([known], undefined, NOTHING_ROUTED)[0]}  # fmt: skip
     return rows
 
 
-def clusters_of(streams: Streams) -> IntArray:
+def fewer_clusters(streams: Streams) -> inference.Clusters:
     """Clusters of calibration data or of traffic, whichever are fewer: (directions + 1,)."""
     held_out, tests = (
-        cluster_counts([getattr(seeds[0], side) for seeds in streams])
+        clusters_of([getattr(seeds[0], side) for seeds in streams])
         for side in ("held_out", "requests")
     )
-    return np.minimum(held_out, tests)
+    return inference.Clusters(
+        np.minimum(held_out.counts, tests.counts), np.minimum(held_out.effective, tests.effective)
+    )
 
 
 def rate_limits(
-    reference: inference.Reference, rate: FloatArray, clusters: IntArray, level: float
+    reference: inference.Reference, rate: FloatArray, clusters: inference.Clusters, level: float
 ) -> tuple[FloatArray, FloatArray]:
     """The interval of rates; where no replicate differs (nothing routed), that of a share."""
-    served = clusters.reshape(-1, *(1,) * (rate.ndim - 1))
+    served = clusters.counts.reshape(-1, *(1,) * (rate.ndim - 1))
     sides = zip(
         reference.limits(rate, level, (0.0, 1.0)),
         reference.share_limits(rate, served, level),
