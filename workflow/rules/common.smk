@@ -34,6 +34,29 @@ limits = {
 }
 
 
+def entry(tree, query):
+    """Of a nested mapping, by wildcards: lookup() does it too, in 2 ms, seven times a job."""
+    places = query.split("/")
+
+    def found(wildcards):
+        value = tree
+        for place in places:
+            value = value[place.format_map(wildcards)]
+        return value
+
+    return found
+
+
+def setting(query):
+    """What shapes the bytes, for params."""
+    return entry(settings, query)
+
+
+def speed(query):
+    """What shapes the speed, for threads and resources."""
+    return entry(speeds, query)
+
+
 def within_limits(name, asked, where):
     """The same, or an error if the profile never gives a job so much."""
     if isinstance(asked, int) and asked > limits.get(name, asked):
@@ -43,7 +66,7 @@ def within_limits(name, asked, where):
 
 def available(query):
     """A resource of the speed settings that is an error where the profile cannot give it."""
-    asked, (*place, name) = lookup(query, within=speeds), query.split("/")
+    asked, (*place, name) = speed(query), query.split("/")
 
     def resource(wildcards):
         where = f"'speed' of {'.'.join(place).format_map(wildcards)} in the config"

@@ -7,7 +7,7 @@ rule fetch:
     log:
         "logs/fetch/{source}.log",
     params:
-        source=lookup("sources/{source}", within=settings),
+        source=setting("sources/{source}"),
     shell:
         r"""
         python -m routelmt fetch --source {wildcards.source:q} --settings {params.source:q} \
@@ -28,7 +28,7 @@ rule read_catalogs:
     log:
         "logs/read_catalogs/{corpus}.log",
     params:
-        corpus=lookup("corpora/{corpus}", within=settings),
+        corpus=setting("corpora/{corpus}"),
     shell:
         r"""
         python -m routelmt catalogs --wheels {input.wheels:q} --settings {params.corpus:q} \
@@ -53,7 +53,7 @@ rule read_segments:
     log:
         "logs/read_segments/{dataset}/{direction}.log",
     params:
-        dataset=lookup("datasets/{dataset}", within=settings),
+        dataset=setting("datasets/{dataset}"),
     shell:
         r"""
         python -m routelmt segments --origin {input.origin:q} --dataset {wildcards.dataset:q} \
@@ -90,7 +90,7 @@ rule find_overlaps:
     log:
         "logs/find_overlaps/{experiment}.log",
     params:
-        overlaps=lookup("overlaps/{experiment}", within=settings),
+        overlaps=setting("overlaps/{experiment}"),
     shell:
         r"""
         python -m routelmt overlaps --train {input.train:q} --valid {input.valid:q} \
@@ -120,7 +120,7 @@ rule describe_data:
     wildcard_constraints:
         table="|".join(configuration.DATA_TABLES),
     params:
-        table=lookup("data_tables/{experiment}/{table}", within=settings),
+        table=setting("data_tables/{experiment}/{table}"),
     shell:
         r"""
         python -m routelmt describe --table {wildcards.table} --train {input.train:q} \

@@ -42,7 +42,7 @@ rule evaluate_deployment:
     wildcard_constraints:
         table="|".join(configuration.DEPLOYMENT_TABLES),
     params:
-        table=lookup("tables/{experiment}/{table}", within=settings),
+        table=setting("tables/{experiment}/{table}"),
     shell:
         r"""
         python -m routelmt evaluate-deployment --table {wildcards.table} \
@@ -75,17 +75,17 @@ rule time_model:
         engine_conda
     container:
         engine_container
-    threads: lookup("models/{model}/threads", within=speeds)
+    threads: speed("models/{model}/threads")
     resources:
-        batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
-        tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
-        data_parallel=lookup("models/{model}/data_parallel", within=speeds),
-        device=lookup("models/{model}/device", within=speeds),
+        batch_tokens=speed("models/{model}/batch_tokens"),
+        tensor_parallel=speed("models/{model}/tensor_parallel"),
+        data_parallel=speed("models/{model}/data_parallel"),
+        device=speed("models/{model}/device"),
         gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        model=lookup("models/{model}", within=settings),
+        model=setting("models/{model}"),
     shell:
         r"""
         python -m routelmt rates --model {wildcards.model:q} --settings {params.model:q} \
@@ -106,7 +106,7 @@ rule collect_rates:
     log:
         "logs/collect_rates/{experiment}.log",
     params:
-        given=lookup("rates/{experiment}", within=settings),
+        given=setting("rates/{experiment}"),
     shell:
         r"""
         python -m routelmt rates --routers {input.routers:q} --given {params.given:q} \
@@ -142,7 +142,7 @@ rule evaluate_costs:
     wildcard_constraints:
         table="|".join(configuration.COST_TABLES),
     params:
-        table=lookup("tables/{experiment}/{table}", within=settings),
+        table=setting("tables/{experiment}/{table}"),
     shell:
         r"""
         python -m routelmt costs --table {wildcards.table} --settings {params.table:q} \

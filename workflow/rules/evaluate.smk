@@ -60,7 +60,7 @@ rule find_flags:
     log:
         "logs/find_flags/{experiment}.log",
     params:
-        flags=lookup("tables/{experiment}/flags", within=settings),
+        flags=setting("tables/{experiment}/flags"),
     shell:
         r"""
         python -m routelmt flags --hypotheses {input.hypotheses:q} --scores {input.scores:q} \
@@ -99,7 +99,7 @@ rule evaluate:
             ]
         ),
     params:
-        table=lookup("tables/{experiment}/{table}", within=settings),
+        table=setting("tables/{experiment}/{table}"),
     shell:
         r"""
         python -m routelmt evaluate --table {wildcards.table} --settings {params.table:q} \
@@ -151,7 +151,7 @@ rule evaluate_cases:
     wildcard_constraints:
         table=configuration.CASES,
     params:
-        cases=lookup("tables/{experiment}/{table}", within=settings),
+        cases=setting("tables/{experiment}/{table}"),
     shell:
         r"""
         python -m routelmt evaluate-cases --settings {params.cases:q} \
@@ -187,7 +187,7 @@ rule plot:
     log:
         "logs/plot/{experiment}/{figure}.log",
     params:
-        style=lookup("figures/{experiment}/{figure}", within=settings),
+        style=setting("figures/{experiment}/{figure}"),
     shell:
         r"""
         python -m routelmt plot --figure {wildcards.figure} --tables {input.tables:q} \
@@ -245,7 +245,7 @@ rule evaluate_sweep:
     log:
         "logs/evaluate_sweep/{experiment}/{sweep}.log",
     params:
-        sweep=lookup("sweeps/{experiment}/{sweep}", within=settings),
+        sweep=setting("sweeps/{experiment}/{sweep}"),
     shell:
         r"""
         python -m routelmt evaluate-sweep --settings {params.sweep:q} \
@@ -269,7 +269,7 @@ rule plot_sweep:
     log:
         "logs/plot_sweep/{experiment}/{sweep}.log",
     params:
-        style=lookup("figures/{experiment}/sweep", within=settings),
+        style=setting("figures/{experiment}/sweep"),
     shell:
         r"""
         python -m routelmt plot --figure sweep --tables {input.tables:q} \

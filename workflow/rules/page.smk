@@ -14,7 +14,7 @@ rule page:
     log:
         "logs/page/{experiment}.log",
     params:
-        page=lookup("pages/{experiment}", within=settings),
+        page=setting("pages/{experiment}"),
     shell:
         r"""
         python -m routelmt page --tables {input.tables:q} --settings {params.page:q} \

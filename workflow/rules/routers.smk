@@ -69,21 +69,21 @@ rule train_router:
     benchmark:
         "benchmarks/train_router/{experiment}/{router}/seed{seed}.jsonl"
     priority: 1  # few long jobs: begun late, the last would run alone
-    threads: lookup("routers/{experiment}/{router}/threads", within=speeds)
+    threads: speed("routers/{experiment}/{router}/threads")
     resources:
-        batch_tokens=lookup("routers/{experiment}/{router}/batch_tokens", within=speeds),
-        gradient_checkpointing=lookup(
-            "routers/{experiment}/{router}/gradient_checkpointing", within=speeds
+        batch_tokens=speed("routers/{experiment}/{router}/batch_tokens"),
+        gradient_checkpointing=speed(
+            "routers/{experiment}/{router}/gradient_checkpointing"
         ),
-        processes=lookup("routers/{experiment}/{router}/processes", within=speeds),
-        save_minutes=lookup("routers/{experiment}/{router}/save_minutes", within=speeds),
-        device=lookup("routers/{experiment}/{router}/device", within=speeds),
+        processes=speed("routers/{experiment}/{router}/processes"),
+        save_minutes=speed("routers/{experiment}/{router}/save_minutes"),
+        device=speed("routers/{experiment}/{router}/device"),
         gpu=available("routers/{experiment}/{router}/gpu"),
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
         runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
-        router=lookup("routers/{router}", within=settings),
-        model=lookup("bases/{experiment}/{router}", within=settings),
+        router=setting("routers/{router}"),
+        model=setting("bases/{experiment}/{router}"),
     shell:
         r"""
         python -m routelmt train --router {wildcards.router:q} --settings {params.router:q} \
@@ -152,16 +152,16 @@ rule predict:
         router_conda
     container:
         router_container
-    threads: lookup("routers/{experiment}/{router}/threads", within=speeds)
+    threads: speed("routers/{experiment}/{router}/threads")
     resources:
-        batch_tokens=lookup("routers/{experiment}/{router}/batch_tokens", within=speeds),
-        device=lookup("routers/{experiment}/{router}/device", within=speeds),
+        batch_tokens=speed("routers/{experiment}/{router}/batch_tokens"),
+        device=speed("routers/{experiment}/{router}/device"),
         gpu=available("routers/{experiment}/{router}/gpu"),
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
         runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
-        router=lookup("routers/{router}", within=settings),
-        model=lookup("bases/{experiment}/{router}", within=settings),
+        router=setting("routers/{router}"),
+        model=setting("bases/{experiment}/{router}"),
     shell:
         r"""
         python -m routelmt predict --segments {input.segments:q} --router {wildcards.router:q} \
@@ -199,16 +199,16 @@ rule predict_in_model:
         "logs/predict_in_model/{experiment}/{group}/{role}.log",
     benchmark:
         "benchmarks/predict_in_model/{experiment}/{group}/{role}.jsonl"
-    threads: lookup("small/{experiment}/threads", within=speeds)
+    threads: speed("small/{experiment}/threads")
     resources:
-        batch_tokens=lookup("small/{experiment}/batch_tokens", within=speeds),
-        device=lookup("small/{experiment}/device", within=speeds),
+        batch_tokens=speed("small/{experiment}/batch_tokens"),
+        device=speed("small/{experiment}/device"),
         gpu=available("small/{experiment}/gpu"),
         mem_mb=growing("small/{experiment}/mem_mb"),
         runtime=growing("small/{experiment}/runtime"),
     params:
-        routers=lookup("in_model/{experiment}/{group}", within=settings),
-        model=lookup("small/{experiment}", within=settings),
+        routers=setting("in_model/{experiment}/{group}"),
+        model=setting("small/{experiment}"),
     shell:
         r"""
         python -m routelmt predict-in-model --segments {input.segments:q} \

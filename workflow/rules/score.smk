@@ -57,16 +57,16 @@ rule score:
         scorer_conda
     container:
         scorer_container
-    threads: lookup("metrics/{metric}/threads", within=speeds)
+    threads: speed("metrics/{metric}/threads")
     resources:
-        batch_tokens=lookup("metrics/{metric}/batch_tokens", within=speeds),
-        block_rows=lookup("metrics/{metric}/block_rows", within=speeds),
-        device=lookup("metrics/{metric}/device", within=speeds),
+        batch_tokens=speed("metrics/{metric}/batch_tokens"),
+        block_rows=speed("metrics/{metric}/block_rows"),
+        device=speed("metrics/{metric}/device"),
         gpu=available("metrics/{metric}/gpu"),
         mem_mb=growing("metrics/{metric}/mem_mb"),
         runtime=growing("metrics/{metric}/runtime"),
     params:
-        metric=lookup("metrics/{metric}", within=settings),
+        metric=setting("metrics/{metric}"),
         shard="1/1",
     shell:
         r"""
@@ -92,7 +92,7 @@ use rule score as score_shard with:
         dataset=plan.datasets(sharded=True),
         metric=plan.metrics(mean=False),
     params:
-        metric=lookup("metrics/{metric}", within=settings),
+        metric=setting("metrics/{metric}"),
         shard="{shard}/{shards}",
 
 
@@ -143,7 +143,7 @@ rule average_scores:
     wildcard_constraints:
         metric=plan.metrics(mean=True),
     params:
-        metric=lookup("metrics/{metric}", within=settings),
+        metric=setting("metrics/{metric}"),
     shell:
         r"""
         python -m routelmt mean-scores --scores {input.parts:q} \
@@ -187,16 +187,16 @@ rule score_samples:
         scorer_conda
     container:
         scorer_container
-    threads: lookup("metrics/{metric}/threads", within=speeds)
+    threads: speed("metrics/{metric}/threads")
     resources:
-        batch_tokens=lookup("metrics/{metric}/batch_tokens", within=speeds),
-        block_rows=lookup("metrics/{metric}/block_rows", within=speeds),
-        device=lookup("metrics/{metric}/device", within=speeds),
+        batch_tokens=speed("metrics/{metric}/batch_tokens"),
+        block_rows=speed("metrics/{metric}/block_rows"),
+        device=speed("metrics/{metric}/device"),
         gpu=available("metrics/{metric}/gpu"),
         mem_mb=growing("metrics/{metric}/mem_mb"),
         runtime=growing("metrics/{metric}/runtime"),
     params:
-        metric=lookup("metrics/{metric}", within=settings),
+        metric=setting("metrics/{metric}"),
     shell:
         r"""
         python -m routelmt score-samples --segments {input.segments:q} \

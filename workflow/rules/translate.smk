@@ -42,22 +42,22 @@ rule translate:
         engine_conda
     container:
         engine_container
-    threads: lookup("models/{model}/threads", within=speeds)
+    threads: speed("models/{model}/threads")
     resources:
-        batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
-        block_rows=lookup("models/{model}/block_rows", within=speeds),
-        tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
-        data_parallel=lookup("models/{model}/data_parallel", within=speeds),
-        concurrency=lookup("models/{model}/concurrency", within=speeds),
-        api_key_variable=lookup("models/{model}/api_key_variable", within=speeds),
-        price_input=lookup("models/{model}/price_input", within=speeds),
-        price_output=lookup("models/{model}/price_output", within=speeds),
-        device=lookup("models/{model}/device", within=speeds),
+        batch_tokens=speed("models/{model}/batch_tokens"),
+        block_rows=speed("models/{model}/block_rows"),
+        tensor_parallel=speed("models/{model}/tensor_parallel"),
+        data_parallel=speed("models/{model}/data_parallel"),
+        concurrency=speed("models/{model}/concurrency"),
+        api_key_variable=speed("models/{model}/api_key_variable"),
+        price_input=speed("models/{model}/price_input"),
+        price_output=speed("models/{model}/price_output"),
+        device=speed("models/{model}/device"),
         gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        model=lookup("models/{model}", within=settings),
+        model=setting("models/{model}"),
         shard="1/1",
     shell:
         r"""
@@ -85,7 +85,7 @@ use rule translate as translate_shard with:
     wildcard_constraints:
         dataset=plan.datasets(sharded=True),
     params:
-        model=lookup("models/{model}", within=settings),
+        model=setting("models/{model}"),
         shard="{shard}/{shards}",
 
 
@@ -137,15 +137,15 @@ rule prefill_states:
         "benchmarks/prefill_states/{model}/{dataset}/{direction}.jsonl"
     wildcard_constraints:
         model=plan.models(with_states=True),
-    threads: lookup("models/{model}/threads", within=speeds)
+    threads: speed("models/{model}/threads")
     resources:
-        batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
-        device=lookup("models/{model}/device", within=speeds),
+        batch_tokens=speed("models/{model}/batch_tokens"),
+        device=speed("models/{model}/device"),
         gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        model=lookup("models/{model}", within=settings),
+        model=setting("models/{model}"),
     shell:
         r"""
         python -m routelmt signals --segments {input.segments:q} --model {wildcards.model:q} \
@@ -172,16 +172,16 @@ rule prefill_signals:
         engine_conda
     container:
         engine_container
-    threads: lookup("models/{model}/threads", within=speeds)
+    threads: speed("models/{model}/threads")
     resources:
-        batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
-        tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
-        device=lookup("models/{model}/device", within=speeds),
+        batch_tokens=speed("models/{model}/batch_tokens"),
+        tensor_parallel=speed("models/{model}/tensor_parallel"),
+        device=speed("models/{model}/device"),
         gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        model=lookup("models/{model}", within=settings),
+        model=setting("models/{model}"),
     shell:
         r"""
         python -m routelmt signals --segments {input.segments:q} --model {wildcards.model:q} \
@@ -211,22 +211,22 @@ rule sample:
         engine_conda
     container:
         engine_container
-    threads: lookup("models/{model}/threads", within=speeds)
+    threads: speed("models/{model}/threads")
     resources:
-        batch_tokens=lookup("models/{model}/batch_tokens", within=speeds),
-        block_rows=lookup("models/{model}/block_rows", within=speeds),
-        tensor_parallel=lookup("models/{model}/tensor_parallel", within=speeds),
-        data_parallel=lookup("models/{model}/data_parallel", within=speeds),
-        concurrency=lookup("models/{model}/concurrency", within=speeds),
-        api_key_variable=lookup("models/{model}/api_key_variable", within=speeds),
-        price_input=lookup("models/{model}/price_input", within=speeds),
-        price_output=lookup("models/{model}/price_output", within=speeds),
-        device=lookup("models/{model}/device", within=speeds),
+        batch_tokens=speed("models/{model}/batch_tokens"),
+        block_rows=speed("models/{model}/block_rows"),
+        tensor_parallel=speed("models/{model}/tensor_parallel"),
+        data_parallel=speed("models/{model}/data_parallel"),
+        concurrency=speed("models/{model}/concurrency"),
+        api_key_variable=speed("models/{model}/api_key_variable"),
+        price_input=speed("models/{model}/price_input"),
+        price_output=speed("models/{model}/price_output"),
+        device=speed("models/{model}/device"),
         gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        model=lookup("samples/{model}", within=settings),
+        model=setting("samples/{model}"),
     shell:
         r"""
         python -m routelmt samples --segments {input.segments:q} --model {wildcards.model:q} \
