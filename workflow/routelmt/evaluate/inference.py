@@ -164,7 +164,8 @@ def reference(samples: FloatArray, clusters: Clusters, seeds: Sequence[SeedPart]
     right: (places,) for (places, routers)). seeds: of each router that is in the figures.
     """
     spread, undefined = _variances(samples)
-    drawn, worth = (_over_axes(own, spread) for own in (clusters.counts, clusters.effective))
+    drawn = _over_axes(clusters.counts.astype(np.float64), spread)
+    worth = _over_axes(clusters.effective, spread)
     with np.errstate(divide="ignore", invalid="ignore"):
         # Replicates of G clusters vary (G - 1) / G too little; of one cluster not at all.
         spread = np.where(drawn > 1, spread * drawn / (drawn - 1), np.nan)
