@@ -71,7 +71,7 @@ def test_shipped_configs_are_valid(path: str) -> None:
         ),
         (
             lambda c: c["models"]["demo-small"].update(prompt="no text"),
-            r"'models\.demo-small\.prompt': found 'no text'",
+            r"'models\.demo-small\.prompt': prompt 'no text': has no \{text\}",
         ),
         (
             lambda c: c["models"]["demo-small"].pop("path"),
@@ -179,12 +179,60 @@ def test_shipped_configs_are_valid(path: str) -> None:
             lambda c: c["experiments"].update({"two--dashes": c["experiments"]["demo"]}),
             r"'two--dashes'",
         ),
+        (
+            lambda c: c["experiments"]["demo"].update(budgets=[float("nan")]),
+            r"'experiments\.demo\.budgets\.0': found nan; needs a finite number",
+        ),
+        (
+            lambda c: c["metrics"].update(
+                own={"type": "precomputed", "path": "x", "range": [100, 0]}
+            ),
+            r"'metrics\.own\.range': found \[100, 0\], needs low below high",
+        ),
+        (
+            lambda c: c["metrics"].update({"line\n": {"type": "chrf"}}),
+            r"'metrics': found 'line\\n'",
+        ),
+        (
+            lambda c: c["metrics"].update(
+                one={"type": "mean", "of": ["chrf", "two"]},
+                two={"type": "mean", "of": ["one", "chrf"]},
+            ),
+            r"'metrics\.one\.of': the mean is of itself",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].update(prompt="{text:>999999999}"),
+            r"'models\.demo-small\.prompt': .* '{' that is no part of",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].update(prompt="{src.__class__} {text}"),
+            r"'models\.demo-small\.prompt': .* '{' that is no part of",
+        ),
+        (
+            lambda c: c["models"]["demo-small"].update(prompt="{{text}}"),
+            r"'models\.demo-small\.prompt': .* '{' that is no part of",
+        ),
+        (
+            lambda c: (
+                c["routers"].update(ask={"type": "self-ask", "prompt": "{0} {text}"})
+                or c["experiments"]["demo"]["routers"].append("ask")
+            ),
+            r"'routers\.ask\.prompt': .* '{' that is no part of",
+        ),
     ],
 )
 def test_a_bad_config_names_the_key(change: Callable[[dict], object], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         config.resolve(changed(change))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_aliases_that_multiply_are_refused_at_once() -> None:
+    bomb = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join(f'*a{n - 1}' for _ in range(9))}]\n" for n in range(1, 12)
+    )
+    with pytest.raises(UserError, match=r"more than .* values; do YAML aliases"):
+        config.resolve(changed(lambda c: c.update(sources=yaml.safe_load(bomb))))
 
 
 def test_routers_without_their_model_are_left_out_if_asked() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from routelmt.routers.registry import (
     router_type,
 )
 from routelmt.score.registry import METRICS
+from routelmt.translate import prompts
 from routelmt.translate.registry import ENGINES
 
 Config = dict[str, Any]
@@ -63,6 +65,7 @@ RESERVED_DOMAINS = (IN_DOMAIN, AVERAGE)
 DATA_TABLES = ("datasheet", "contamination")
 FLAGS = "flags"  # table of truncated and degenerate translations
 ROLES = ("train", "valid", "test")
+MOST_VALUES = 300_000  # of a config; the paper's has some hundred
 ROUTERS_GROUP = "routers"  # an experiment's own, as against those derived from them
 ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about
 _REFERENCES = {
@@ -100,6 +103,7 @@ def resolve(config: Mapping[str, Any]) -> Config:
     Raises UserError naming the key, what was found and what is allowed.
     """
     schema = load_schema()
+    _check_values(config)
     found = copy.deepcopy(dict(config))
     _validate(found, {k: v for k, v in schema.items() if k != "kinds"}, "")
     _fill_defaults(found, schema)
@@ -110,6 +114,23 @@ def resolve(config: Mapping[str, Any]) -> Config:
     _expand_transfer(found, schema["kinds"]["routers"])
     _check_references(found)
     return found
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
+    """Numbers are finite, and there are fewer values than YAML's aliases could multiply them to."""
+    left: list[tuple[str, Any]] = [("", config)]
+    for _ in range(MOST_VALUES):
+        if not left:
+            return
+        key, value = left.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"config key '{key}': found {value}; needs a finite number.")
+        entries = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(entries, Mapping):
+            left += [(f"{key}.{name}".lstrip("."), entry) for name, entry in entries.items()]
+    raise UserError(
+        f"config: more than {MOST_VALUES:,} values; do YAML aliases (*name) stand for one another?"
+    )
 
 
 def _expand_sweeps(config: Config, kinds: Config) -> None:
@@ -251,6 +272,10 @@ def _check_references(config: Config) -> None:
                     f"config key 'directions': '{direction}' uses language '{code}', which has no "
                     f"name under 'languages' ({_list(config['languages'])})."
                 )
+    for name, model in config["models"].items():
+        _check_prompt(model, f"models.{name}")
+    for name, metric in config["metrics"].items():
+        _check_metric(config, name, metric)
     sources = load_sources() | config["sources"]
     for name, corpus in config["corpora"].items():
         _check_names([corpus["source"]], sources, f"corpora.{name}.source", "sources")
@@ -264,6 +289,36 @@ def _check_references(config: Config) -> None:
     _check_names(list(config["rates"]), timed, "rates", "models, metrics or routers")
     priced = (config["prices"] or {}).get("per_million", {})
     _check_names(list(priced), config["models"], "prices.per_million", "models")
+
+
+def _check_prompt(entry: Config, key: str) -> None:
+    """A prompt is a template that can be filled."""
+    if entry.get("prompt") is None:
+        return
+    try:
+        prompts.parts(entry["prompt"])
+    except UserError as error:
+        raise UserError(f"config key '{key}.prompt': {error}") from None
+
+
+def _check_metric(config: Config, name: str, metric: Config) -> None:
+    """Its range is one; a mean is of other metrics, and none of them of it."""
+    low, high = metric.get("range") or (0, 1)
+    if low >= high:
+        raise UserError(
+            f"config key 'metrics.{name}.range': found {[low, high]}, needs low below high."
+        )
+    _check_names(metric.get("of", []), config["metrics"], f"metrics.{name}.of", "metrics")
+    seen, left = set(), list(metric.get("of", []))
+    while left:
+        part = left.pop()
+        if part == name:
+            raise UserError(
+                f"config key 'metrics.{name}.of': the mean is of itself; name other metrics."
+            )
+        if part not in seen:
+            seen.add(part)
+            left += config["metrics"].get(part, {}).get("of", [])
 
 
 def _check_dataset(config: Config, sources: Config, name: str, dataset: Config) -> None:
@@ -385,8 +440,9 @@ def _check_router(config: Config, experiment: Config, router: str) -> None:
     for field, section in (("metric", "metrics"), ("label_metric", "metrics"), ("of", "routers")):
         if spec.get(field) is not None:
             _check_names([spec[field]], config[section], f"{key}.{field}", section)
+    _check_prompt(spec, key)
     try:
-        check_settings(spec)
+        check_settings(spec, sorted({d.split("-")[0] for d in experiment["directions"]}))
     except UserError as error:
         raise UserError(f"config key '{key}': {error}") from None
     directions = spec.get("train_directions") or []

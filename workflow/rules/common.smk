@@ -98,7 +98,7 @@ wildcard_constraints:
     metric=NAME,
     experiment=NAME,
     router=NAME,
-    direction=r"[A-Za-z_]+-[A-Za-z_]+",
+    direction=r"[A-Za-z0-9_]+-[A-Za-z0-9_]+",
     seed=r"\d+",
     shard=r"\d+",
     shards=r"\d+",

@@ -190,6 +190,53 @@ def test_rarity_by_hand():
     assert found == pytest.approx([unseen, the, (5 * unseen + max(of, conj)) / 6])
 
 
+@pytest.mark.parametrize(
+    ("code", "known"),
+    [("zh_Hans", "zh"), ("cmn_Hans", "zh"), ("pt_BR", "pt"), ("es_419", "es"), ("no", "nb"),
+     ("sr_Latn", "sh"), ("en", "en")],
+)  # fmt: skip
+def test_rarity_knows_a_language_by_its_other_names(code, known):
+    from routelmt.routers.rarity import list_of, rarity_of
+
+    assert list_of(code) == known
+    text = "Datei 文件 archivo ola fil datoteka"
+    assert rarity_of(code)(text) == naive_rarity(text, known)
+
+
+@pytest.mark.parametrize(
+    "code", ["te", "km", "lo", "hy", "bo", "az", "kk", "eu", "gl", "be", "zh_Hant", "qq"]
+)
+def test_rarity_takes_no_other_languages_words(code):
+    from routelmt.routers.rarity import list_of
+
+    with pytest.raises(UserError, match=f"no word frequencies for language '{code}'.* there: ar,"):
+        list_of(code)
+
+
+def test_rarity_says_what_cuts_japanese(monkeypatch):
+    from routelmt.routers import rarity
+
+    monkeypatch.setattr(rarity, "_MECAB", frozenset({"en"}))
+    if importlib.util.find_spec("MeCab") is None:
+        with pytest.raises(UserError, match=r"pip install 'wordfreq\[cjk\]'"):
+            rarity.list_of("en_GB")
+
+
+@pytest.mark.parametrize("code", ["zh", "zh_Hans", "zh_Hant", "zho_Hans", "cmn_Hans", "zh_TW"])
+def test_chinese_is_counted_by_its_words_whatever_its_code(code):
+    from routelmt.routers.length import token_counter
+
+    assert token_counter(code)("无法打开文件") == token_counter("zh")("无法打开文件") > 2
+
+
+def test_the_config_refuses_a_language_that_rarity_cannot_read():
+    from routelmt.routers.registry import check_settings
+
+    check_settings({"type": "rarity"}, ["en", "zh_Hans"])
+    with pytest.raises(UserError, match="language 'te'"):
+        check_settings({"type": "rarity"}, ["en", "te"])
+
+
 def test_rarity_names_the_language_it_cannot_do():
     with pytest.raises(UserError, match="language 'qq'"):
         predict("rarity", RouterInputs.aligned(segments([("qq-en", "a b")])))

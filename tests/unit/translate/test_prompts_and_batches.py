@@ -24,6 +24,14 @@ def test_any_source_stands_in_the_prompt_unchanged(source: str) -> None:
     assert prompts.render(TEMPLATE, LANGUAGES, "en-zh", source) == expected
 
 
+@pytest.mark.parametrize(
+    "template", ["{text", "{text!r}", "{text:>9}", "{{text}}", "{src.x} {text}", "{}", "{tgt}"]
+)
+def test_only_the_three_names_stand_in_a_template(template: str) -> None:
+    with pytest.raises(UserError, match="prompt"):
+        prompts.render(template, LANGUAGES, "en-zh", "x")
+
+
 def test_an_unnamed_language_is_refused() -> None:
     with pytest.raises(UserError, match=r"'de'.*languages"):
         prompts.render(TEMPLATE, LANGUAGES, "en-de", "x")

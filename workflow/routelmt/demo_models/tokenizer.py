@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from routelmt.translate import prompts
+
 PAD, TURN, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 ASK, ANSWER = f"{TURN}user\n", f"{END}\n{TURN}assistant\n"
 CHAT_TEMPLATE = (
@@ -23,8 +25,7 @@ def template_phrases(
     """
     phrases: set[str] = set()
     for direction in directions:
-        source, target = direction.split("-")
-        whole = template.format(src=languages[source], tgt=languages[target], text="\0")
+        whole = prompts.render(template, languages, direction, "\0")
         phrases.update(part for part in whole.split("\0") if part)
     return sorted(phrases)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from routelmt.language_codes import language_of
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.registry import RouterType
 from routelmt.routers.words import plain_word, quiet_jieba
@@ -36,6 +37,7 @@ def predict(spec: Mapping[str, Any], inputs: RouterInputs, context: RouterContex
 @cache
 def token_counter(language: str) -> Callable[[str], int]:
     """Function that counts the tokens of a text in `language`; the tokeniser is loaded once."""
+    language = language_of(language)
     if language == "zh":
         jieba = quiet_jieba()
         return lambda text: len(jieba.lcut(text))

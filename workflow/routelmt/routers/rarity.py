@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from routelmt.errors import UserError
+from routelmt.language_codes import same_language
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.registry import RouterType
 from routelmt.routers.words import plain_word, quiet_jieba
@@ -21,6 +25,7 @@ SHARE = 0.3  # of the tokens, the least frequent ones
 FLOOR = 1e-9  # frequency of a word that wordfreq has never seen
 # Languages in which wordfreq's tokens never reach over a ' '.
 _SPACED = frozenset({"en", "ru"})
+_MECAB = frozenset({"ja", "ko"})  # what wordfreq needs MeCab and its dictionaries for
 # Chunks and words remembered before starting again: some hundred megabytes each.
 _REMEMBERED = 1_000_000
 # What a chunk must begin and end with to be cut from its text. Marks, joiners and the like, at the
@@ -30,6 +35,41 @@ _EDGE = (
     r"\u20a0-\u20bf\u2116\u2122\u4e00-\u9fff]"
 )
 _SEPARABLE = re.compile(rf"{_EDGE}(?:.*{_EDGE})?", re.DOTALL)
+
+
+def check_languages(languages: Iterable[str]) -> None:
+    """Raise UserError for a source language that wordfreq has no words of, or cannot cut."""
+    for language in languages:
+        list_of(language)
+
+
+def list_of(language: str) -> str:
+    """Code of wordfreq's list of a language, whatever name or region the language has here.
+
+    wordfreq itself would take the nearest language's list, such as English for Telugu.
+    """
+    found = same_language(language, word_lists())
+    if found is None:
+        raise UserError(
+            f"router 'rarity': wordfreq has no word frequencies for language '{language}'. Leave "
+            f"the router or the directions from that language out; "
+            f"there: {', '.join(word_lists())}."
+        )
+    if found in _MECAB and importlib.util.find_spec("MeCab") is None:
+        raise UserError(
+            f"router 'rarity': wordfreq cuts language '{language}' with MeCab, which is not "
+            "installed. Install it beside this package with: pip install 'wordfreq[cjk]'."
+        )
+    return found
+
+
+@cache
+def word_lists() -> tuple[str, ...]:
+    """Languages that wordfreq has a list of, read off its files: importing it takes a while."""
+    spec = importlib.util.find_spec("wordfreq")
+    assert spec is not None and spec.origin is not None
+    files = (Path(spec.origin).parent / "data").glob("small_*.msgpack.gz")
+    return tuple(sorted(file.name.split(".")[0].removeprefix("small_") for file in files))
 
 
 def predict(spec: Mapping[str, Any], inputs: RouterInputs, context: RouterContext) -> Priorities:
@@ -51,16 +91,11 @@ def rarity_of(language: str, share: float = SHARE, floor: float = FLOOR) -> Call
     Tokens and frequencies are wordfreq's (its tokeniser drops punctuation); 0 without tokens.
     Raises UserError for a language that wordfreq does not know.
     """
+    language = list_of(language)
     quiet_jieba()  # wordfreq cuts Chinese with it
     import wordfreq
 
-    try:
-        words = _Surprise(language, floor)
-    except LookupError:
-        raise UserError(
-            f"router 'rarity': wordfreq has no word frequencies for language '{language}'. Leave "
-            "the router or the directions from that language out."
-        ) from None
+    words = _Surprise(language, floor)
     chunks = _ChunkSurprise(language, words)
 
     def rarity(text: str) -> float:

@@ -3,13 +3,14 @@
 A router's module declares `ROUTER` (a RouterType). If it is not trained, it has
 `predict(spec, inputs, context)`; a trained one has `train(spec, training, validation, context,
 out)`, `predict_trained(artifact, inputs, context)` and `open_trained(artifact, speed, base)`. See
-`inputs` for what they are given. From the declarations the workflow plans its jobs: what no router
-needs is not made.
+`inputs` for what they are given. It may have `check(spec)` and `check_languages(languages)`, which
+refuse settings that do not go together and source languages that it cannot read. From the
+declarations the workflow plans its jobs: what no router needs is not made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -89,8 +90,13 @@ def is_seeded(spec: Mapping[str, Any]) -> bool:
     return kind.seeded and not any(spec.get(key) == value for key, value in kind.unseeded_if)
 
 
-def check_settings(spec: Mapping[str, Any]) -> None:
-    """Raise UserError if settings of a router do not go together, as far as its module can tell."""
-    check = getattr(import_module(ROUTERS[spec["type"]]), "check", None)
-    if check is not None:
-        check(spec)
+def check_settings(spec: Mapping[str, Any], languages: Iterable[str]) -> None:
+    """Raise UserError if settings of a router do not go together, as far as its module can tell.
+
+    languages: that it meets sources of.
+    """
+    module = import_module(ROUTERS[spec["type"]])
+    if hasattr(module, "check"):
+        module.check(spec)
+    if hasattr(module, "check_languages"):
+        module.check_languages(languages)

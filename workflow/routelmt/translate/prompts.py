@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from routelmt.errors import UserError
+
+_NAME = re.compile(r"\{(src|tgt|text)\}")
+
+
+@cache
+def parts(template: str) -> tuple[str, ...]:
+    """A template cut at its names: text, name, text, name, ..., text.
+
+    Names are replaced, nothing is evaluated: a template comes with a config or a router, and a
+    format string could ask for an attribute or for gigabytes of padding. Raises UserError for other
+    braces, or without {text}.
+    """
+    cut = tuple(_NAME.split(template))
+    if stray := [brace for text in cut[::2] for brace in text if brace in "{}"]:
+        raise UserError(
+            f"prompt {template!r}: a '{stray[0]}' that is no part of {{src}}, {{tgt}} or {{text}}; "
+            "these three are replaced, and other braces cannot stand in a template."
+        )
+    if "text" not in cut[1::2]:
+        raise UserError(f"prompt {template!r}: has no {{text}}, so it would never hold the source.")
+    return cut
 
 
 def render(template: str, languages: Mapping[str, str], direction: str, source: str) -> str:
     """The user turn for one source: {src} and {tgt} are language names, {text} the source."""
     source_code, _, target_code = direction.partition("-")
     try:
-        # One pass over the template, so that braces in the source text stay as they are.
-        return template.format(src=languages[source_code], tgt=languages[target_code], text=source)
+        values = {
+            "src": languages[source_code],
+            "tgt": languages[target_code],
+            "text": source,  # braces in it stay as they are
+        }
     except KeyError as error:
         raise UserError(
-            f"prompt {template!r} for direction '{direction}': nothing is known as {error}; "
-            "a template may use {src}, {tgt} and {text}, and every language needs a name under "
-            "'languages' in the config."
+            f"prompt for direction '{direction}': nothing is known as {error}; every language "
+            "needs a name under 'languages' in the config."
         ) from None
+    cut = parts(template)
+    return "".join(values[part] if i % 2 else part for i, part in enumerate(cut))
 
 
 def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
