@@ -84,7 +84,7 @@ smoke-gpu: install setup-vllm
 	@$(RUN) python -m routelmt summary results/runs/smoke-gpu --focus routelmt
 
 # Not more at once: each may have a model or a run of Snakemake at work.
-SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test: install
 	-@$(MAKE) --no-print-directory setup-comet

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,23 +18,30 @@ settings.register_profile("routelmt", deadline=None)
 settings.load_profile("routelmt")
 
 ROOT = Path(__file__).parents[1]
-# Whole experiments, run once for all tests that look at them.
-EXPERIMENTS = {"finished", "example", "paper", "local", "smoke_gpu", "demo_full"}
+# Tests that look at whole experiments, each run once for all of them.
+EXPERIMENTS = "tests/workflow/"
 
 
-@pytest.hookimpl(tryfirst=True)
+def group(nodeid: str) -> str:
+    """What one process does of a run by several: a file, or all that looks at experiments."""
+    return EXPERIMENTS if nodeid.startswith(EXPERIMENTS) else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of `--dist loadscope`, with these groups for scopes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes: a file's tests stay together, and one process begins with the runs."""
-    if not hasattr(config, "workerinput"):
-        return
-
-    def group(item: pytest.Item) -> str:
-        runs = EXPERIMENTS & set(getattr(item, "fixturenames", ()))
-        return "experiments" if runs else item.nodeid.split("::")[0]
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) != "experiments")
+    """Of several processes one begins with the experiments, which take longest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: group(item.nodeid) != EXPERIMENTS)
 
 
 def left_out(name: str) -> str | None:

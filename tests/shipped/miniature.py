@@ -114,6 +114,8 @@ def demo_full(config: dict[str, Any], transfer: dict[str, Any]) -> dict[str, Any
     config["experiments"]["demo-full"] |= {
         "seeds": [0], "transfer": transfer, "bootstrap": {"replicates": 100}
     }  # fmt: skip
+    for sweep in config["experiments"]["demo-full"]["sweeps"].values():
+        sweep["values"] = [20, 40]
     return config
 
 

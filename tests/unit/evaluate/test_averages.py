@@ -13,6 +13,11 @@ REPLICATES = 400
 CLUSTERS = Clusters(np.array(10_000), np.array(10_000.0))
 
 
+def equal(count: int) -> Clusters:
+    """Clusters of one size, for one place."""
+    return Clusters(np.array([count]), np.array([float(count)]))
+
+
 def names_of(router: str, seeds: int) -> tuple[str, ...]:
     return tuple(f"{router}/seed{s}" for s in range(seeds))
 
@@ -66,7 +71,7 @@ def test_a_difference_has_the_seeds_of_both_routers_and_the_replicates_they_shar
     point, samples = generator.normal(size=(1, 5)), generator.normal(size=(1, 5, 300))
     names = (*names_of("a", 3), *names_of("b", 2))
     figures = over_seeds(Estimates(point, samples), names, {"a": names[:3], "b": names[3:]})
-    difference, own = figures.differences(np.array([0]), np.array([1]), [60])
+    difference, own = figures.differences(np.array([0]), np.array([1]), equal(60))
     assert difference[0, 0] == pytest.approx(point[0, :3].mean() - point[0, 3:].mean())
     parts = []
     for side in (samples[0, :3], samples[0, 3:]):
@@ -154,7 +159,7 @@ def test_real_replicates_of_requests_and_seeds_keep_the_size(seeds: int) -> None
             Estimates(values.mean(axis=1)[None], (values @ weights.T / n)[None]),
             names, {"a": names[:-1], "b": names[-1:]},
         )  # fmt: skip
-        difference, own = figures.differences(np.array([0]), np.array([1]), [n])
+        difference, own = figures.differences(np.array([0]), np.array([1]), equal(n))
         rejected += int(own.p_values(difference)[0, 0] < 0.05)
     assert 0.02 <= rejected / experiments <= 0.08  # a standard error of 0.9 points
 

@@ -54,7 +54,8 @@ def test_one_changed_setting_is_where_two_runs_part(make_run: MakeRun) -> None:
     }  # fmt: skip
     printed = text(a, b)
     assert "first difference: scores, model.dtype float32 -> bfloat16" in printed
-    assert all(len(line) <= 100 for line in printed.splitlines())
+    shown = printed.replace(str(a), "A").replace(str(b), "B")
+    assert all(len(line) <= 100 for line in shown.splitlines())
 
 
 def test_the_same_metric_under_another_name_is_followed(make_run: MakeRun) -> None:
