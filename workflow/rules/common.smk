@@ -35,7 +35,7 @@ limits = {
 
 
 def entry(tree, query):
-    """Of a nested mapping, by wildcards: lookup() does it too, in 2 ms, seven times a job."""
+    """Of a nested mapping, by wildcards; lookup() walks all of it at every call."""
     places = query.split("/")
 
     def found(wildcards):

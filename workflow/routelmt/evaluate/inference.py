@@ -13,9 +13,9 @@ single seeds vary more than those of their mean; `requests` is without it, so th
 
 Degrees of freedom are Satterthwaite's: clusters - 1 for the requests, S - 1 for each s. Clusters of
 unequal size count as the number of equal ones that would be worth as much (Kish 1965): 30 packages
-of which three hold half the strings are 12, and t with 29 degrees of freedom would cover 90 % where
-95 % is meant. Two or
-three seeds may by chance be alike; there the usual formula trusts them and a nominal 5 % test
+of which a few hold most strings are worth 12, and t with 29 degrees of freedom covers too little.
+
+Two or three seeds may by chance be alike; there the usual formula trusts them and a nominal 5 % test
 rejects up to 15 % of the time. So the degrees of freedom (not the error) take every s^2 at its
 upper confidence limit (SEEDS_LIMIT), and the formula that is unbiased in small samples.
 

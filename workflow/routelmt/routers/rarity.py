@@ -52,8 +52,8 @@ def list_of(language: str) -> str:
     if found is None:
         raise UserError(
             f"router 'rarity': wordfreq has no word frequencies for language '{language}'. Leave "
-            f"the router or the directions from that language out; "
-            f"there: {', '.join(word_lists())}."
+            "the router or the directions from that language out; there: "
+            f"{', '.join(word_lists())}."
         )
     if found in _MECAB and importlib.util.find_spec("MeCab") is None:
         raise UserError(
