@@ -15,8 +15,8 @@ Degrees of freedom are Satterthwaite's: clusters - 1 for the requests, S - 1 for
 unequal size count as the number of equal ones that would be worth as much (Kish 1965): 30 packages
 of which a few hold most strings are worth 12, and t with 29 degrees of freedom covers too little.
 
-Two or three seeds may by chance be alike; there the usual formula trusts them and a nominal 5 % test
-rejects up to 15 % of the time. So the degrees of freedom (not the error) take every s^2 at its
+Two or three seeds may by chance be alike; there the usual formula trusts them and a nominal 5 %
+test rejects up to 15 % of the time. So the degrees of freedom (not the error) take every s^2 at its
 upper confidence limit (SEEDS_LIMIT), and the formula that is unbiased in small samples.
 
 A replicate in which a figure is undefined is NaN; it is left out, and counted.
