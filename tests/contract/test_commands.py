@@ -406,7 +406,7 @@ def test_a_stream_is_decided_line_by_line_and_goes_on_from_its_state(
         assert main([*command, *options, "--input", str(requests)]) == 0
         answers += [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [a.get("id") for a in answers] == [*range(5), None, *range(6, 12)]
-    assert answers[5]["line"] == 6 and "not valid JSON" in answers[5]["error"]
+    assert answers[5]["line"] == 6 and "not JSON" in answers[5]["error"]
     assert {a["route"] for a in answers if "route" in a} <= {"small", "large"}
     state = json.loads((tmp_path / "state.json").read_text())
     assert state["directions"]["en-zh"]["served"] == 11

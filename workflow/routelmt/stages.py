@@ -26,6 +26,7 @@ INFRASTRUCTURE = (
     "provenance",
     "settings",
     "stages",
+    "strict_json",
     "tables",
 )
 

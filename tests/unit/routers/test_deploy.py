@@ -49,7 +49,7 @@ def test_equal_requests_are_chosen_by_id_not_by_place(trained, tmp_path):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"direction": "en-zh", "source": ', "not valid JSON"),
+        ('{"direction": "en-zh", "source": ', "not JSON"),
         ('["en-zh"]', "expected a JSON object, found list"),
         ('{"direction": "en-zh"}', "'source' is missing"),
         ('{"source": "a"}', "'direction' is missing"),

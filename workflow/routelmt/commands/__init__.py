@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from routelmt.errors import UserError
+from routelmt.strict_json import JsonError, parse_object
 
 
 def json_object(text: str) -> dict[str, Any]:
     """argparse type: settings as the workflow hands them over."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError("expected a JSON object")
-    return value
+        return parse_object(text)
+    except JsonError as error:
+        raise argparse.ArgumentTypeError(f"{error}") from None
 
 
 def add_settings(parser: argparse.ArgumentParser, about: str) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from routelmt.errors import UserError
+from routelmt.strict_json import JsonError, parse
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -41,6 +42,7 @@ SHOWN_NAMES = 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*")  # spaces and what nobody sees
 _ABSENT = object()
+_ONE_OBJECT = "Each line must be one JSON object, with null for a value that is not there"
 
 
 class Field(NamedTuple):
@@ -282,10 +284,17 @@ def _parse_json_lines(path: Path, fields: Sequence[Field]) -> _Raw:
         if not line.strip():
             continue
         try:
-            records.append(_json_object(line))
+            # Halves of surrogate pairs are told of the field, if it is one that is read.
+            record = parse(line, halves=True)
+        except JsonError as error:
+            complaints.add(_place(path, number), str(error), _ONE_OBJECT)
+            continue
+        if isinstance(record, dict):
+            records.append(record)
             lines.append(number)
-        except _Unfit as error:
-            complaints.add(_place(path, number), error.what, error.remedy)
+        else:
+            what = f"{show(record)} is no JSON object"
+            complaints.add(_place(path, number), what, _ONE_OBJECT)
     complaints.tell()
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = {}
@@ -294,34 +303,6 @@ def _parse_json_lines(path: Path, fields: Sequence[Field]) -> _Raw:
         if any(value is not _ABSENT for value in values):
             columns[field.name] = values
     return _Raw(names, columns, lines)
-
-
-def _json_object(line: str) -> dict[str, Any]:
-    remedy = "Each line must be one JSON object"
-    try:
-        record = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise _Unfit(f"not JSON at column {error.colno} ({error.msg})", remedy) from None
-    except _Unfit:
-        raise
-    except (ValueError, RecursionError) as error:  # endless digits, endless brackets
-        raise _Unfit(f"not JSON that can be read ({error})", remedy) from None
-    if not isinstance(record, dict):
-        raise _Unfit(f"{show(record)} is no JSON object", remedy)
-    return record
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Unfit(f"the key {show(twice)} stands twice in one object", "Keep one of them")
-    return record
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _Unfit(f"{name} is no JSON value", "Drop the row, or write null if the value is optional")
 
 
 def _member(record: Mapping[str, Any], name: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from routelmt.routers.artifact import read_record
 from routelmt.routers.inputs import Priorities
 from routelmt.routers.networks.readout import Answers
 from routelmt.routers.registry import router_module
+from routelmt.strict_json import JsonError, cut, parse_object
 
 SPEED: Mapping[str, Any] = {"batch_tokens": 16384, "device": "auto", "threads": 1}
 _SHOWN = 5  # broken lines named in an error
@@ -123,7 +123,7 @@ def read_requests(path: Path, directions: Collection[str]) -> list[Request]:
             continue
         found = parse_request(line, number, directions)
         if isinstance(found, Request) and found.id in seen:
-            found = f"id '{found.id}' stands in line {seen[found.id]} already"
+            found = f"id '{str(found.id)[:60]}' stands in line {seen[found.id]} already"
         if isinstance(found, str):
             problems.append(f"{path}:{number}: {found}")
         else:
@@ -145,34 +145,18 @@ def _first(problems: Sequence[str]) -> Iterator[str]:
 def parse_request(line: bytes, number: int, directions: Collection[str]) -> Request | str:
     """The request of a line, or what is wrong with it."""
     try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 (byte {error.start + 1} of the line)"
-    except json.JSONDecodeError as error:
-        return f"not valid JSON: {error.msg} at column {error.colno}"
-    if not isinstance(row, dict):
-        return f"expected a JSON object, found {type(row).__name__}"
+        row = parse_object(line)
+    except JsonError as error:
+        return str(error)
     for name in ("direction", "source"):
         if name not in row:
             return f"'{name}' is missing"
         if not isinstance(row[name], str) or not row[name].strip():
-            return f"'{name}' must be a text that is not empty, found {row[name]!r}"
-        if not _is_unicode(row[name]):
-            return f"'{name}' holds half of a surrogate pair (a broken \\u escape)"
+            return cut(f"'{name}' must be a text that is not empty, found {row[name]!r}")
     if row["direction"] not in directions:
         known = ", ".join(directions)
-        return f"direction '{row['direction']}' is not one of this router's: {known}"
+        return cut(f"direction {row['direction'][:60]!r} is not one of this router's: {known}")
     identifier = row.get("id", number)
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
-        return f"'id' must be a text or a whole number, found {identifier!r}"
-    if not _is_unicode(str(identifier)):
-        return "'id' holds half of a surrogate pair (a broken \\u escape)"
+        return cut(f"'id' must be a text or a whole number, found {identifier!r}")
     return Request(identifier, row["direction"], row["source"])
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

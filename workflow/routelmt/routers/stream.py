@@ -33,13 +33,13 @@ from routelmt.routers.deploy import (
     read_requests,
     score_requests,
 )
+from routelmt.strict_json import LONGEST
 
 STATE_FORMAT = 1
 # Lines that are scored together, if so many have arrived; nobody waits for more to come.
 MICRO_BATCH = 64
 SAVE_EVERY = 1000
 _CHUNK = 1 << 16
-_LONGEST_LINE = 1 << 24
 
 Values = Mapping[str, FloatArray]  # calibration priorities by direction, ascending
 
@@ -297,14 +297,20 @@ def serve(
 
 
 def _batches(source: int, batch: int) -> Iterator[list[tuple[int, bytes]]]:
-    """(number, line) of whole lines as they arrive, at most `batch` at a time."""
-    number, rest = 0, b""
+    """(number, line) of whole lines as they arrive, at most `batch` at a time.
+
+    Of a line that is too long to be parsed only so much is kept that the parser refuses it.
+    """
+    number, rest = 0, bytearray()
     for chunk in _chunks(source):
-        *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            raise UserError(f"line {number + len(lines) + 1}: longer than {_LONGEST_LINE:,} bytes.")
-        for first in range(0, len(lines), batch):
-            part = lines[first : first + batch]
+        first, *others = chunk.split(b"\n")
+        rest += first[: LONGEST + 1 - len(rest)]
+        if not others:
+            continue
+        lines = [bytes(rest), *others[:-1]]
+        rest = bytearray(others[-1])
+        for start in range(0, len(lines), batch):
+            part = lines[start : start + batch]
             yield [(number + i, line) for i, line in enumerate(part, start=1)]
             number += len(part)
 

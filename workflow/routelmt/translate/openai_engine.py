@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import os
 import random
@@ -21,6 +20,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from routelmt.errors import UserError
+from routelmt.strict_json import JsonError, parse
 from routelmt.translate.answers import Answers
 from routelmt.translate.engines import Decoded
 from routelmt.translate.seeds import seed_of
@@ -32,6 +32,7 @@ SAID_EVERY = 5.0  # seconds between two lines about retries
 DRAIN = 60.0  # seconds that requests under way get to end when another one has failed
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # How endpoints say that a prompt does not fit, or must not be answered: the fault of one row.
+LONGEST_ANSWER = 1 << 28  # bytes; many samples with log-probabilities are long
 LONG_CODES = ("context_length_exceeded",)
 LONG_WORDS = ("context length", "context window", "maximum model length", "max_model_len")
 FILTER_CODES = ("content_filter", "content_policy_violation")
@@ -239,7 +240,7 @@ class OpenaiEngine:
             messages=[{"role": "user", "content": turn}],
             **options,
         )
-        return json.loads(response.content)
+        return parse(response.content, LONGEST_ANSWER)
 
     def _decoded(self, answer: Any) -> list[Decoded]:
         """An answer for each choice; counts the usage."""
@@ -320,7 +321,7 @@ class OpenaiEngine:
 
         status, code, text = _parts(error)
         passing = status in (408, 409, 429) or status >= 500
-        passing = passing or isinstance(error, APIConnectionError | json.JSONDecodeError)
+        passing = passing or isinstance(error, APIConnectionError | JsonError)
         if not passing or code == "insufficient_quota":
             raise self._explained(error, status, code, text) from None
         if tries >= (TRIES if self.usage.answers else FIRST_TRIES):
@@ -335,7 +336,7 @@ class OpenaiEngine:
         """The UserError for an error of the endpoint; errors of another kind as they are."""
         from openai import OpenAIError
 
-        if not isinstance(error, OpenAIError | json.JSONDecodeError):
+        if not isinstance(error, OpenAIError | JsonError):
             return error
         variable, said = self.model["api_key_variable"], self._safe(text)
         if status == 401:  # what the endpoint says may quote the key

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routelmt.strict_json import parse_object
+
 NAME = "SOURCE.json"
 
 
@@ -25,7 +27,7 @@ def difference(folder: Path, settings: Mapping[str, Any]) -> str | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_object(path.read_bytes())
         return _changed(found, settings) or _damaged(folder, found["files"])
     except (ValueError, KeyError, TypeError):
         return f"{NAME} in it is damaged"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from routelmt.errors import UserError
+from routelmt.strict_json import JsonError, parse_object
 
 WEIGHTS = "model.safetensors"
 
@@ -114,7 +114,10 @@ def weights_hash(folder: Path) -> str:
     """SHA-256 over names and bytes of the safetensors weights. Raises OSError without any."""
     index = folder / f"{WEIGHTS}.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        try:
+            names = sorted(set(parse_object(index.read_bytes())["weight_map"].values()))
+        except (JsonError, KeyError, AttributeError, TypeError) as error:
+            raise OSError(f"{index}: damaged ({error}); copy the model again.") from None
     else:
         names = [WEIGHTS]
     digest = hashlib.sha256()
