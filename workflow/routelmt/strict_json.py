@@ -111,9 +111,11 @@ def _inside(value: Any) -> Iterator[Any]:
 
 def _depth(value: Any) -> int:
     """How many lists and objects stand inside one another."""
-    depth, level = 0, [value]
-    while level := [part for part in level if isinstance(part, dict | list)]:
-        depth, level = depth + 1, [inner for part in level for inner in _inside(part)]
+    depth, level = 0, [value] if isinstance(value, dict | list) else []
+    while level:
+        depth += 1
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [inner for part in parts for inner in part if isinstance(inner, (dict, list))]
     return depth
 
 
