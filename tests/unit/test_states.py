@@ -178,7 +178,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     tables.write(segments(3), parquet, "segments", {})
     with pytest.raises(UserError, match="holds a 'segments' table, expected 'states'"):
         open_states([parquet], segments(3))
-    text = json.dumps({"table": "states", "schema_version": tables.SCHEMA_VERSION, "rows": 0})
+    record = {"table": "states", "schema_version": tables.SCHEMA_VERSION, "rows": 0, "content": ""}
+    text = json.dumps(record)
     with pa.ipc.new_file(path, pa.schema([("a", pa.int64())], {tables.METADATA_KEY: text})):
         pass
     with pytest.raises(UserError, match="not a states file: expected columns"):

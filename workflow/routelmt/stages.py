@@ -24,6 +24,7 @@ INFRASTRUCTURE = (
     "errors",
     "progress",
     "provenance",
+    "records",
     "settings",
     "stages",
     "strict_json",

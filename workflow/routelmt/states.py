@@ -172,20 +172,20 @@ class _File:
             raise UserError(f"{path}: holds a '{self.record['table']}' table, expected '{TABLE}'.")
         self.handle = path.open("rb")
         mapped = mmap.mmap(self.handle.fileno(), 0, access=mmap.ACCESS_READ)
-        try:
+        with tables.readable(path):
             reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
             self.layers, self.hidden = _shape(reader.schema, path)
             batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); delete it and run again.") from None
-        names = list(tables.JOIN_KEY)
-        schema = pa.schema([reader.schema.field(name) for name in names])
-        self.keys = _copied(pa.Table.from_batches([b.select(names) for b in batches], schema))
-        start = pa.py_buffer(mapped).address
-        self.blocks = [
-            _Block(b.num_rows, {p: _values(b.column(p)).address - start for p in POOLS})
-            for b in batches
-        ]
+            names = list(tables.JOIN_KEY)
+            schema = pa.schema([reader.schema.field(name) for name in names])
+            keys = pa.Table.from_batches([b.select(names) for b in batches], schema)
+            keys.validate(full=True)
+            self.keys = _copied(keys)
+            start = pa.py_buffer(mapped).address
+            self.blocks = [
+                _Block(b.num_rows, {p: _values(b.column(p)).address - start for p in POOLS})
+                for b in batches
+            ]
         if self.keys.num_rows != self.record["rows"]:
             raise UserError(
                 f"{path}: has {self.keys.num_rows} rows, its record says {self.record['rows']}; "

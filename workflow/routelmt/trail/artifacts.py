@@ -7,6 +7,7 @@ child's own folder upwards, so that results can be read from anywhere.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from routelmt.provenance import TABLE_SUFFIXES, identity_once
 from routelmt.routers import artifact
 
 ROUTER, FOLDER, FILE = "router", "folder", "file"  # beside the names of tables
+DEVICE, NOTHING = "device", ""  # see kind_at
 CURRENT, OLDER, UNKNOWN = "current", "older", ""  # states of the code that made it
 # Files that are made from tables and carry no record of their own.
 RENDERINGS = (".csv", ".tex", ".md", ".pdf", ".png", ".html")
@@ -68,9 +70,20 @@ def locate(recorded: str, child: str | Path) -> Path:
     if path.is_absolute():
         return path
     for folder in _absolute(child).parents:
-        if (folder / path).exists():
+        if kind_at(folder / path) != NOTHING:
             return Path(shown(folder / path))
     return path
+
+
+def kind_at(path: Path) -> str:
+    """FILE, FOLDER, DEVICE (a pipe too) or NOTHING, which is what nobody may or can look at."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return NOTHING
+    if stat.S_ISREG(mode):
+        return FILE
+    return FOLDER if stat.S_ISDIR(mode) else DEVICE
 
 
 def is_table(path: Path) -> bool:
@@ -80,7 +93,7 @@ def is_table(path: Path) -> bool:
 
 def is_router(path: Path) -> bool:
     """Whether it is the folder of a trained router."""
-    return (path / artifact.RECORD).is_file()
+    return kind_at(path / artifact.RECORD) == FILE
 
 
 def open_table(path: Path) -> Artifact:
@@ -109,7 +122,7 @@ def open_made(path: Path) -> Artifact:
     """A table or router. Raises UserError for what carries no record, or a damaged one."""
     if is_router(path):
         return open_router(path)
-    if path.exists() and path.suffix not in TABLE_SUFFIXES:
+    if kind_at(path) != NOTHING and path.suffix not in TABLE_SUFFIXES:
         raise UserError(
             f"{path}: carries no record. Give a table (.parquet), a router's folder, or a folder "
             "with such below it."

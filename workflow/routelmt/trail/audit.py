@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from routelmt.routers import artifact
 from routelmt.trail.artifacts import (
     FILE,
     FOLDER,
+    NOTHING,
     OLDER,
     ROUTER,
     Artifact,
     Parent,
     is_router,
     is_table,
+    kind_at,
     locate,
     open_made,
     shown,
@@ -93,9 +96,10 @@ def _check(path: Path, report: Audit, depth: int, quick: bool) -> Artifact | Non
 
 def _content(path: Path, found: Artifact) -> str:
     """Hash of what the table holds now. Raises UserError if it is not a valid table."""
-    if path.suffix == tables.ARROW:
-        return states.content_hash(path)
-    return tables.content_hash(tables.read(path, found.what))
+    with tables.readable(path):
+        if path.suffix == tables.ARROW:
+            return states.content_hash(path)
+        return tables.content_hash(tables.read(path, found.what))
 
 
 def _own_faults(path: Path, found: Artifact, quick: bool) -> Iterator[str]:
@@ -124,7 +128,7 @@ def _base_faults(path: Path, found: Artifact, quick: bool) -> Iterator[str]:
         return
     base = artifact.read_record(path).get("base", {})
     folder = locate(str(base.get("path", "")), path)
-    if "weights_sha256" not in base or not folder.is_dir():
+    if "weights_sha256" not in base or kind_at(folder) != FOLDER:
         return  # a model from a hub, fixed by its revision
     from routelmt.routers.networks.base_model import weights_hash
 
@@ -141,13 +145,18 @@ def _base_faults(path: Path, found: Artifact, quick: bool) -> Iterator[str]:
 
 def _check_parent(child: Artifact, parent: Parent, report: Audit, depth: int, quick: bool) -> None:
     path, name = parent.path, shown(parent.path)
-    if path.exists() and (is_table(path) or is_router(path)):
+    there = kind_at(path)
+    if there == FOLDER and Path(child.path).absolute().is_relative_to(path.absolute()):
+        message = f"{child.path}: its parent {name} is a folder that holds it."
+        report.faults.append((child.path, message))
+        return
+    if there != NOTHING and (is_table(path) or is_router(path)):
         found = _check(path, report, depth, quick)
     else:
         found = report.artifacts.setdefault(name, _plain(path, quick))
         report.depth.setdefault(name, depth)
     content = found.content if found else None
-    if found is None or (content is None and not (quick and path.exists())):
+    if found is None or (content is None and not (quick and there in (FILE, FOLDER))):
         message = f"{child.path}: its parent {name} is missing or unreadable."
         report.faults.append((child.path, message))
     elif content not in (None, parent.content):
@@ -159,9 +168,12 @@ def _check_parent(child: Artifact, parent: Parent, report: Audit, depth: int, qu
 
 
 def _plain(path: Path, quick: bool) -> Artifact:
-    """A file or folder without a record; content None if it is missing, or not asked for."""
-    content = identity_once(str(path)) if path.exists() and not quick else None
-    return Artifact(shown(path), FOLDER if path.is_dir() else FILE, content)
+    """A file or folder without a record; content None if it is not asked for, or not to be had."""
+    content = None
+    if not quick:
+        with suppress(UserError, OSError):  # missing, no permission, a device or a pipe
+            content = identity_once(str(path))
+    return Artifact(shown(path), FOLDER if kind_at(path) == FOLDER else FILE, content)
 
 
 def _short(content: str | None) -> str:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.trail.artifacts import Artifact, Parent, is_table, open_table
+from routelmt.trail.artifacts import FILE, NOTHING, Artifact, Parent, is_table, kind_at, open_table
 
 
 def of_kind(artifact: Artifact, table: str) -> list[Parent]:
@@ -28,7 +28,7 @@ def nearest(artifact: Artifact, table: str) -> list[Path]:
     queue, seen = [artifact], {artifact.path}
     while queue:
         for parent in queue.pop(0).parents:
-            if not parent.path.is_file() or not is_table(parent.path):
+            if kind_at(parent.path) != FILE or not is_table(parent.path):
                 continue
             try:
                 opened = open_table(parent.path)
@@ -43,11 +43,11 @@ def nearest(artifact: Artifact, table: str) -> list[Path]:
 
 
 def _opened(parent: Parent, child: Artifact) -> Artifact:
-    if not parent.path.exists():
+    if kind_at(parent.path) == NOTHING:
         raise UserError(
             f"{parent.path}: missing, and {child.path} was made from it. Run the workflow again."
         )
-    if parent.path.is_file() and is_table(parent.path):
+    if kind_at(parent.path) == FILE and is_table(parent.path):
         return open_table(parent.path)
     return Artifact(str(parent.path), "")
 
@@ -55,8 +55,12 @@ def _opened(parent: Parent, child: Artifact) -> Artifact:
 def changed(artifact: Artifact) -> Iterator[str]:
     """What was made again, with other content, since the artifact was made from it."""
     for parent in artifact.parents:
-        if parent.path.is_file() and is_table(parent.path):
-            now = open_table(parent.path).content
+        if kind_at(parent.path) == FILE and is_table(parent.path):
+            try:
+                now = open_table(parent.path).content
+            except UserError as error:
+                yield str(error)
+                continue
             if now != parent.content:
                 yield f"{parent.path} was made again since {artifact.path} was made from it."
 

@@ -26,6 +26,7 @@ from routelmt.trail.artifacts import (
     below,
     is_router,
     is_table,
+    kind_at,
     open_made,
     shown,
 )
@@ -111,6 +112,7 @@ def diff(a: Path, b: Path) -> Diff:
     joined = dict(pairs)
     linked = [(sides[0].chain[x], sides[1].chain[y]) for x, y in pairs]
     differing = {x.name for x, y in linked if x.content != y.content}
+    numbers = tuple(_numbers(sides, pairs))
     notes = [f"{side.name}: {note}" for side in sides for note in side.notes]
     return Diff(
         a=shown(a),
@@ -124,7 +126,7 @@ def diff(a: Path, b: Path) -> Diff:
         ),
         partings=tuple(_partings(linked, differing)),
         same=len(linked) - len(differing),
-        numbers=tuple(_numbers(sides, pairs)),
+        numbers=numbers,
         notes=tuple(notes),
     )
 
@@ -184,12 +186,18 @@ class _Side:
 
     def _made(self, path: Path, content: str | None) -> Artifact | None:
         """The record, if there is one, of the version with this content."""
-        if not path.exists():
+        if not kind_at(path):
             self.notes.append(f"{shown(path)} is missing, so what it was made from is unknown")
             return None
         if not (is_table(path) or is_router(path)):
             return None
-        made = open_made(path)
+        try:
+            made = open_made(path)
+        except UserError as error:
+            if self.single and path == self.path:
+                raise
+            self.notes.append(str(error))
+            return None
         if content not in (None, made.content):
             self.notes.append(f"{shown(path)} was made again since; what it was then is unknown")
             return None
@@ -207,7 +215,7 @@ class _Side:
 
 def made_what(path: Path) -> str:
     """FOLDER or FILE."""
-    return FOLDER if path.is_dir() else FILE
+    return FOLDER if kind_at(path) == FOLDER else FILE
 
 
 def _root(own: Path) -> Path:
@@ -358,7 +366,13 @@ def _numbers(sides: tuple[_Side, _Side], pairs: Sequence[tuple[str, str]]) -> It
             continue
         if not single and "segment_id" in tables.TABLES[a.what].key:
             continue
-        read = [_read(side.paths[name], a.what) for side, name in zip(sides, (x, y), strict=True)]
+        try:
+            read = [_read(side.paths[n], a.what) for side, n in zip(sides, (x, y), strict=True)]
+        except UserError as error:
+            if single:
+                raise
+            sides[0].notes.append(f"not compared: {error}")
+            continue
         yield compare(x.removeprefix(f"{RUN}/"), a.what, *read)
 
 

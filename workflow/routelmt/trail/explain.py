@@ -235,18 +235,24 @@ def _rows(path: Path, table: str, key: Mapping[str, str]) -> list[dict[str, Any]
 
 def _outputs(label: Artifact, key: Mapping[str, str]) -> dict[str, Output]:
     """Of the small and the large model: the gains' record names its scores in this order."""
-    scored = [parent.path for parent in label.parents if _holds_scores(parent.path)]
+    held = {parent.path: _table_in(parent.path) for parent in label.parents}
+    scored = [path for path, table in held.items() if table == "scores"]
     if len(scored) != 2:
-        missing = [str(p.path) for p in label.parents if not p.path.exists()]
+        missing = [str(path) for path, table in held.items() if table is None]
         raise UserError(
             f"{label.path}: of the two tables of scores that it was made from {len(scored)} "
-            f"can be read (missing: {', '.join(missing) or 'none'}). Run the workflow again."
+            f"can be read (missing or damaged: {', '.join(missing) or 'none'}). Run the workflow "
+            "again."
         )
     return {size: _output(path, key) for size, path in zip(("small", "large"), scored, strict=True)}
 
 
-def _holds_scores(path: Path) -> bool:
-    return path.is_file() and open_table(path).what == "scores"
+def _table_in(path: Path) -> str | None:
+    """The kind of table that a file holds; None if it is missing or damaged."""
+    try:
+        return open_table(path).what
+    except UserError:
+        return None
 
 
 def _output(scored: Path, key: Mapping[str, str]) -> Output:
