@@ -577,6 +577,27 @@ def test_routers_that_cannot_work_are_refused(
         config.resolve(full(change))
 
 
+@pytest.mark.parametrize("tokenize", [{}, {"tokenize": "char"}])
+def test_words_of_a_target_language_that_nothing_here_can_cut_are_refused(
+    tokenize: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from routelmt.score import tokenisers
+
+    def japanese(c: dict) -> None:
+        text = json.dumps(c).replace("en-zh", "en-ja")
+        c.update(json.loads(text))
+        c["languages"]["ja"] = "Japanese"
+        c["metrics"]["bleu"] = {"type": "bleu", **tokenize}
+        c["experiments"]["demo"]["judge_metrics"] = ["bleu"]
+
+    monkeypatch.setattr(tokenisers.importlib.util, "find_spec", lambda module: None)
+    if tokenize:
+        assert config.resolve(changed(japanese))["metrics"]["bleu"]["tokenize"] == "char"
+    else:
+        with pytest.raises(UserError, match=r"'metrics\.bleu': .*pip install 'sacrebleu\[ja\]'"):
+            config.resolve(changed(japanese))
+
+
 def test_thresholds_need_validation_sets_and_costs_need_rates() -> None:
     from routelmt.plan import Plan
 

@@ -27,6 +27,7 @@ from routelmt.routers.registry import (
     needs_of,
     router_type,
 )
+from routelmt.score import tokenisers
 from routelmt.score.registry import METRICS
 from routelmt.translate import prompts
 from routelmt.translate.registry import ENGINES
@@ -384,6 +385,7 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
     _settle_routers(config, key, experiment)
     for router in experiment_routers(experiment):
         _check_router(config, experiment, router)
+    _check_tokenisers(config, experiment)
     _check_roles(config, key, experiment)
 
 
@@ -479,6 +481,18 @@ def scored_metrics(config: Config, experiment: Config) -> set[str]:
             found.add(metric)
             wanted += config["metrics"][metric].get("of", [])
     return found
+
+
+def _check_tokenisers(config: Config, experiment: Config) -> None:
+    """Metrics that count words can cut the experiment's target languages into them."""
+    for name in sorted(scored_metrics(config, experiment)):
+        metric = config["metrics"][name]
+        if metric["type"] == "bleu":
+            for direction in experiment["directions"]:
+                try:
+                    tokenisers.tokeniser(metric, direction.partition("-")[2])
+                except UserError as error:
+                    raise UserError(f"config key 'metrics.{name}': {error}") from None
 
 
 def reference_free(config: Config, metric: str) -> bool:

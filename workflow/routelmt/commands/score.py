@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt import provenance, tables
     from routelmt.blocks import Blocks
     from routelmt.score.hypotheses import BLOCK_ROWS, score_hypotheses
-    from routelmt.score.scorers import open_scorer
+    from routelmt.score.scorers import open_scorer, target_language
     from routelmt.shards import rows_of, shard_of
 
     settings, metric = arguments.settings, METRICS[arguments.settings["type"]]
@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
         read = importlib.import_module(metric.module).scores(whole, arguments.metric, settings)
         tables.write(rows_of(read, hypotheses), arguments.out, "scores", record)
         return
-    scorer = open_scorer(metric.module, settings, speed(arguments))
+    language = target_language(segments)
+    scorer = open_scorer(metric.module, settings | {"language": language}, speed(arguments))
     record = provenance.describe("scores", settings, parents, metric.module)
     record["signature"] = scorer.signature()
     have = known(arguments.known_hypotheses, arguments.known_scores, segments, record["signature"])

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.score.hypotheses import BLOCK_ROWS
     from routelmt.score.registry import METRICS
     from routelmt.score.samples import score_samples
-    from routelmt.score.scorers import open_scorer
+    from routelmt.score.scorers import open_scorer, target_language
     from routelmt.shards import rows_of, shard_of
 
     settings, metric = arguments.settings, METRICS[arguments.settings["type"]]
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     segments = shard_of(tables.read(arguments.segments, "segments"), arguments.shard)
     samples = rows_of(tables.read(arguments.samples, "samples"), segments)
-    scorer = open_scorer(metric.module, settings, speed(arguments))
+    language = target_language(segments)
+    scorer = open_scorer(metric.module, settings | {"language": language}, speed(arguments))
     parents = [arguments.segments, arguments.samples, *arguments.known_scores]
     record = provenance.describe("sample_scores", settings, parents, metric.module)
     record["signature"] = scorer.signature()
