@@ -35,36 +35,7 @@ from routelmt.translate.registry import ENGINES
 Config = dict[str, Any]
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
-TABLES = (
-    "routers",
-    "comparisons",
-    "pareto",
-    "risk_buckets",
-    "guards",
-    "router_metrics",
-    "breakdown",
-    "noise",
-)
-JUDGED = "cross_metric"  # the table that needs judge_metrics
-# Tables that need validation sets, to calibrate on; the first only of routers that predict a gain.
-RELIABILITY = "reliability"
-BUDGETS = "budgets"  # the table of a deployment that rates add to
-DEPLOYMENT_TABLES = (
-    RELIABILITY,
-    "streaming",
-    "calibration",
-    "drift",
-    "drift_paths",
-    BUDGETS,
-    "smallest_budget",
-)
-COST_TABLES = ("costs", "guard_costs")  # need rates of both models, the second guards too
-DOMAINS = "domains"  # the table that needs named domains
-TRANSFER_TABLES = ("transfer", "transfer_comparisons")  # of routers trained on parts of the domains
-CASES = "cases"
 RESERVED_DOMAINS = (IN_DOMAIN, AVERAGE)
-DATA_TABLES = ("datasheet", "contamination")
-FLAGS = "flags"  # table of truncated and degenerate translations
 ROLES = ("train", "valid", "test")
 MOST_VALUES = 300_000  # of a config; the paper's has some hundred
 ROUTERS_GROUP = "routers"  # an experiment's own, as against those derived from them

@@ -1,6 +1,7 @@
 # The config, what each stage takes from it, and the wildcards.
 from routelmt import config as configuration
 from routelmt.errors import UserError
+from routelmt.evaluate.registry import SWEEP, SWEEP_TABLES, TABLES
 from routelmt.figures.registry import FIGURES
 from routelmt.pins import unpinned
 from routelmt.plan import Plan
@@ -102,7 +103,7 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     shards=r"\d+",
-    table=r"[a-z_]+",
+    table="|".join(TABLES),
     figure=r"[a-z_]+",
     group=NAME,
     sweep=NAME,

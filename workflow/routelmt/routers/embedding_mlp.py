@@ -39,6 +39,7 @@ from routelmt.routers.training.losses import Loss, make_loss
 from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
 
+BEHAVIOUR = 1
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"gains"}),

@@ -34,6 +34,7 @@ from routelmt.routers.training.run import fit_rates, measured, result, resumable
 from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
 
+BEHAVIOUR = 1
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"gains", "model"}),

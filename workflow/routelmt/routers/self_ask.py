@@ -16,6 +16,7 @@ import numpy as np
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.registry import RouterType
 
+BEHAVIOUR = 1
 ROUTER = RouterType(needs=frozenset({"model"}), decodes=True, costs=("prefill", "answer"))
 PROMPT = (
     "On a scale from 0 (very hard) to 100 (very easy), how easy is it to translate the following "
