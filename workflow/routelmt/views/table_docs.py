@@ -1,4 +1,4 @@
-"""docs/tables.md: every Parquet file of the workflow and every column, from where they are declared.
+"""docs/tables.md: every Parquet file of the workflow and every column, as they are declared.
 
 `make docs` writes it.
 """
@@ -33,9 +33,10 @@ OF_A_RUN = "results/runs/{experiment}/tables/"
 HEAD = """\
 # Every table and column
 
-Made by `make docs` from `workflow/routelmt/tables.py` (columns) and `workflow/routelmt/evaluate/registry.py` (what a
-table of an experiment is made of). Every file is checked against this when it is written and when it is read.
-Requests are known by `dataset`, `direction`, `segment_id`; `group_id` ties the same text across directions.
+Made by `make docs` from `workflow/routelmt/tables.py` (columns) and
+`workflow/routelmt/evaluate/registry.py` (what a table of an experiment is made of). Every file is
+checked against this when it is written and when it is read. Requests are known by `dataset`,
+`direction`, `segment_id`; `group_id` ties the same text across directions.
 """
 
 
@@ -55,11 +56,8 @@ def _section(name: str, file: str, kind: TableType | None = None) -> str:
 def _about(schema: Table, file: str, kind: TableType | None) -> Iterator[str]:
     yield f"{schema.about[0].upper()}{schema.about[1:].rstrip('.')}. `{file}`"
     if kind:
-        yield f"Made of {', '.join(kind.reads)}" + (
-            f"; shaped by {', '.join(f'`{key}`' for key in kind.settings)}."
-            if kind.settings
-            else "."
-        )
+        shaped = ", ".join(f"`{key}`" for key in kind.settings)
+        yield f"Made of {', '.join(kind.reads)}{f'; shaped by {shaped}' if shaped else ''}."
     if schema.key != JOIN_KEY:
         yield f"A row is known by {', '.join(schema.key)}."
 
