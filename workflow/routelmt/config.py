@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from routelmt import plugins
 from routelmt.data.registry import READERS
 from routelmt.derived import TRANSFER, derived_name, sweep_points, transfer_points
 from routelmt.errors import UserError
@@ -37,6 +38,8 @@ SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
 RESERVED_DOMAINS = (IN_DOMAIN, AVERAGE)
 ROLES = ("train", "valid", "test")
+# Groups of plug-ins that bring settings, and the section of the config that these stand in.
+PLUG_INS = {"routers": "routers", "metrics": "metrics", "engines": "models", "sources": "datasets"}
 MOST_VALUES = 300_000  # of a config; the paper's has some hundred
 ROUTERS_GROUP = "routers"  # an experiment's own, as against those derived from them
 ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about
@@ -58,6 +61,10 @@ _REFERENCES = {
 def load_schema() -> Config:
     """The schema, with the `common` keys of each kind merged into its entries."""
     schema: Config = yaml.safe_load(SCHEMA.read_text())
+    for group, kinds in PLUG_INS.items():
+        of = schema["kinds"][kinds]["of"]
+        for name, settings in plugins.declared(group, of, plugins.SETTINGS).items():
+            of[name] = {"properties": settings}
     for section in schema["kinds"].values():
         for kind in section["of"].values():
             kind["properties"] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -26,6 +27,7 @@ INFRASTRUCTURE = (
     "config",
     "environments",
     "errors",
+    "plugins",
     "progress",
     "provenance",
     "records",
@@ -130,16 +132,16 @@ def shapes_bytes(module: str) -> bool:
 @cache
 def code_files(stage: str, kind: str = "") -> tuple[str, ...]:
     """Files that shape a stage, relative to the package, sorted; `kind` is a full module name."""
-    entries = (m.replace("{kind}", kind.removeprefix("routelmt.")) for m in STAGES[stage])
-    queue = [module for module in entries if module]
+    entries = (m.replace("{kind}", kind) for m in STAGES[stage])
+    queue = [(module, _entry(module)) for module in entries if module]
     found: set[str] = set()
     while queue:
-        module = queue.pop()
-        path = _path(module)
-        if path not in found and shapes_bytes(module):
+        module, path = queue.pop()
+        if path not in found and shapes_bytes(module.removeprefix("routelmt.")):
             found.add(path)
-            queue.extend(_parsed(path)[0])
-    return tuple(sorted(found.union(*map(_beside, found))))
+            queue.extend((inside, _path(inside)) for inside in _parsed(path)[0])
+    own = (path for path in found if not Path(path).is_absolute())
+    return tuple(sorted(found.union(*map(_beside, own))))
 
 
 def _beside(path: str) -> set[str]:
@@ -157,7 +159,7 @@ def identity(stage: str, kind: str = "") -> str:
 @cache
 def behaviour(stage: str, kind: str = "") -> str:
     """The declared behaviour of a stage and its kind, 'hypotheses 1.2' say; '' if it has none."""
-    declared = _DECLARED.findall(_text(_path(kind))) if kind else []
+    declared = _DECLARED.findall(_text(_entry(kind))) if kind else []
     if stage not in BEHAVIOUR and not declared:
         return ""
     return f"{stage} {BEHAVIOUR.get(stage, 1)}.{declared[-1] if declared else 1}"
@@ -168,7 +170,8 @@ def fingerprint(stage: str, kind: str = "") -> str:
     """SHA-256 over the names and the essence of a stage's code files."""
     digest = hashlib.sha256()
     for path in code_files(stage, kind):
-        digest.update(f"{path}\0{essence(path)}\0".encode())
+        name = Path(path).name if Path(path).is_absolute() else path  # wherever it is installed
+        digest.update(f"{name}\0{essence(path)}\0".encode())
     return digest.hexdigest()
 
 
@@ -225,7 +228,17 @@ def _docstring(node: ast.stmt, lines: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def _path(module: str) -> str:
+    """File of a module of this package, relative to it."""
     return f"{module.removeprefix('routelmt.').replace('.', '/')}.py"
+
+
+def _entry(module: str) -> str:
+    """The same of a stage's entry, which may be a plug-in's: that one's path is absolute."""
+    path = _path(module)
+    if module.startswith("routelmt.") or (PACKAGE / path).is_file():
+        return path
+    found = importlib.util.find_spec(module)
+    return str(found.origin) if found else path
 
 
 @cache

@@ -9,16 +9,15 @@ from routelmt.settings import speeds_of, stage_settings, too_much
 
 try:
     config = configuration.resolve(config)
+    plan = Plan(config)  # which files an experiment consists of
+    # What shapes the bytes belongs into params, what only shapes the speed into resources.
+    settings = stage_settings(config)
+    speeds = speeds_of(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 if missing := list(configuration.missing_files(config)):
     raise WorkflowError("\n".join(missing))
-
-plan = Plan(config)  # which files an experiment consists of
-# What shapes the bytes belongs into params, what only shapes the speed into resources.
-settings = stage_settings(config)
-speeds = speeds_of(config)
 
 
 if workflow.is_main_process and (loose := unpinned(config)):

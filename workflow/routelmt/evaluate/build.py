@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from routelmt.evaluate.deployment import Deployment, check_drift
-from routelmt.evaluate.registry import TABLES, builder
+from routelmt.evaluate.registry import EVALUATION, TABLES, builder
 from routelmt.evaluate.requests import evaluation_of
 
 # The tables that build_table makes, and those that build_deployment_table makes.
-EVALUATIONS = tuple(n for n, k in TABLES.items() if k.subject == "evaluate.requests:evaluation")
+EVALUATIONS = tuple(n for n, k in TABLES.items() if k.subject == EVALUATION)
 DEPLOYMENTS = tuple(n for n, k in TABLES.items() if "calibration_gains" in k.reads)
 
 

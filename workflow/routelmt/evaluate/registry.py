@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from routelmt import plugins
 from routelmt.derived import TRANSFER
 
 # What a table can be made of, as options of `routelmt table`: the kind of file, and what of.
@@ -35,6 +36,8 @@ INPUTS: dict[str, tuple[str, str]] = {
     "overlaps": ("overlaps", "training rows whose text is in held-out data"),
     "routers": ("", "folders .../ROUTER/seedN of trained routers"),
 }
+_HERE = "routelmt.evaluate"
+EVALUATION = f"{_HERE}.requests:evaluation"  # the subject of most tables
 FLAGGED = "flagged"  # of every table that is an evaluation
 _EVALUATED = ("predictions", "gains", FLAGGED)
 _DEPLOYED = (*_EVALUATED, "segments", "calibration_predictions", "calibration_gains")
@@ -51,10 +54,10 @@ SWEEP = "sweep"  # those of a sweep
 class TableType(NamedTuple):
     """What the workflow has to know of a table to plan and make it.
 
-    build: 'module:function' in this package, called with the settings and the subject.
+    build: 'package.module:function', called with the settings and the subject.
     reads: of INPUTS. settings: keys of the experiment, or of `settings.COMPUTED`, that shape it.
-    subject: 'module:function' that puts the inputs together, (settings, given); without it `build`
-        gets `given` itself, see `given.Given`.
+    subject: 'package.module:function' that puts the inputs together, (settings, given); without it
+        `build` gets `given` itself, see `given.Given`.
     of: the routers it judges, whose names, oracles, bootstrap and so on are settings too.
     when: what an experiment must have, see `Plan.has`. elsewhere: whether it is about those sets
         too. category: where the report lists it.
@@ -72,87 +75,89 @@ class TableType(NamedTuple):
     @property
     def module(self) -> str:
         """Full name of the module that builds it."""
-        return _full(self.build).partition(":")[0]
+        return self.build.partition(":")[0]
 
 
 def _evaluation(build: str, *settings: str, more: tuple[str, ...] = (), **fields: Any) -> TableType:
     """A table of what routers come to on the test sets."""
-    fields = {"of": OWN, "subject": "evaluate.requests:evaluation"} | fields
-    return TableType(build, (*_EVALUATED, *more), settings, **fields)
+    fields = {"of": OWN, "subject": EVALUATION} | fields
+    return TableType(f"{_HERE}.{build}", (*_EVALUATED, *more), settings, **fields)
 
 
 def _deployment(build: str, *settings: str, more: tuple[str, ...] = (), **fields: Any) -> TableType:
     """A table of thresholds and budgets that are chosen on the validation sets."""
-    fields = {"subject": "evaluate.deployment:deployment"} | fields
+    fields = {"subject": f"{_HERE}.deployment:deployment"} | fields
     when = ("valid", *fields.pop("when", ()))
     return TableType(
-        build, (*_DEPLOYED, *more), (*_STREAMED, *settings), of=OWN, when=when,
+        f"{_HERE}.{build}", (*_DEPLOYED, *more), (*_STREAMED, *settings), of=OWN, when=when,
         category="Deployment", **fields,
     )  # fmt: skip
 
 
-TABLES: dict[str, TableType] = {
-    "datasheet": TableType("data.describe:datasheet_table", _SPLITS, category="Data"),
+_BUILT_IN: dict[str, TableType] = {
+    "datasheet": TableType("routelmt.data.describe:datasheet_table", _SPLITS, category="Data"),
     "contamination": TableType(
-        "data.describe:contamination_table", (*_SPLITS, "overlaps"), ("action",), category="Data"
+        "routelmt.data.describe:contamination_table", (*_SPLITS, "overlaps"), ("action",),
+        category="Data",
     ),
     "flags": TableType(
-        "evaluate.flags:flags_table", ("hypotheses", "scores"), ("leave_out",), category="Data"
+        f"{_HERE}.flags:flags_table", ("hypotheses", "scores"), ("leave_out",), category="Data"
     ),
     "training": TableType(
-        "evaluate.training_curves:training", ("routers",), when=("trained",)
+        f"{_HERE}.training_curves:training", ("routers",), when=("trained",)
     ),
-    "routers": _evaluation("evaluate.quality_tables:routers", "budgets"),
-    "comparisons": _evaluation("evaluate.quality_tables:comparisons", "budgets"),
-    "pareto": _evaluation("evaluate.quality_tables:pareto"),
-    "risk_buckets": _evaluation("evaluate.policy_tables:risk_buckets", "budgets", "risk_edges"),
-    "guards": _evaluation("evaluate.policy_tables:guards", "budgets", "risk_edges", "guards"),
-    "router_metrics": _evaluation("evaluate.router_metrics:router_metrics", "budgets"),
-    "breakdown": _evaluation("evaluate.breakdown:breakdown", "budgets", more=("segments",)),
+    "routers": _evaluation("quality_tables:routers", "budgets"),
+    "comparisons": _evaluation("quality_tables:comparisons", "budgets"),
+    "pareto": _evaluation("quality_tables:pareto"),
+    "risk_buckets": _evaluation("policy_tables:risk_buckets", "budgets", "risk_edges"),
+    "guards": _evaluation("policy_tables:guards", "budgets", "risk_edges", "guards"),
+    "router_metrics": _evaluation("router_metrics:router_metrics", "budgets"),
+    "breakdown": _evaluation("breakdown:breakdown", "budgets", more=("segments",)),
     "noise": _evaluation(
-        "evaluate.noise:noise", "metric", "judge_metrics", "raters", more=("other_gains",)
+        "noise:noise", "metric", "judge_metrics", "raters", more=("other_gains",)
     ),
     "cases": _evaluation(
-        "evaluate.cases:cases_table", "budgets", "risk_edges", "cases", more=_TRACED, subject=""
+        "cases:cases_table", "budgets", "risk_edges", "cases", more=_TRACED, subject=""
     ),
     "cross_metric": _evaluation(
-        "evaluate.cross_metric:cross_metric", "budgets", "metric", "judge_metrics",
+        "cross_metric:cross_metric", "budgets", "metric", "judge_metrics",
         more=("other_gains",), when=("judge_metrics",),
     ),
     "domains": _evaluation(
-        "evaluate.domains:domains", "budgets", "domains",
+        "domains:domains", "budgets", "domains",
         more=("segments",), when=("domains",), elsewhere=True,
     ),
     "transfer": _evaluation(
-        "evaluate.transfer:transfer", "budgets", "splits",
+        "transfer:transfer", "budgets", "splits",
         more=("segments",), of=TRANSFER, when=(TRANSFER,),
     ),
     "transfer_comparisons": _evaluation(
-        "evaluate.transfer:transfer_comparisons", "budgets", "splits",
+        "transfer:transfer_comparisons", "budgets", "splits",
         more=("segments",), of=TRANSFER, when=(TRANSFER,),
     ),
-    "reliability": _deployment("evaluate.stream_tables:reliability", when=("gain_routers",)),
-    "streaming": _deployment("evaluate.stream_tables:streaming_table"),
-    "calibration": _deployment("evaluate.stream_tables:calibration_table"),
-    "drift": _deployment("evaluate.drift:drift"),
-    "drift_paths": _deployment("evaluate.drift:drift_paths"),
+    "reliability": _deployment("stream_tables:reliability", when=("gain_routers",)),
+    "streaming": _deployment("stream_tables:streaming_table"),
+    "calibration": _deployment("stream_tables:calibration_table"),
+    "drift": _deployment("drift:drift"),
+    "drift_paths": _deployment("drift:drift_paths"),
     "budgets": _deployment(
-        "evaluate.budgets:budgets", "cost",
-        more=_TOKENS, subject="evaluate.budgets:deployment_with_costs",
+        "budgets:budgets", "cost",
+        more=_TOKENS, subject=f"{_HERE}.budgets:deployment_with_costs",
     ),
-    "smallest_budget": _deployment("evaluate.smallest_budget:smallest_budget"),
+    "smallest_budget": _deployment("smallest_budget:smallest_budget"),
     "costs": _evaluation(
-        "evaluate.costs:costs_table", "budgets", "cost",
+        "costs:costs_table", "budgets", "cost",
         more=_TOKENS, subject="", when=("rates",), category="Deployment",
     ),
     "guard_costs": _evaluation(
-        "evaluate.guard_costs:guard_costs_table", "budgets", "cost", "risk_edges", "guards",
+        "guard_costs:guard_costs_table", "budgets", "cost", "risk_edges", "guards",
         more=_TOKENS, subject="", when=("rates", "guards"), category="Deployment",
     ),
 }  # fmt: skip
+TABLES = plugins.Registry("tables", _BUILT_IN)
 
 SWEEP_TABLES: dict[str, TableType] = {
-    SWEEP: _evaluation("evaluate.sweeps:sweep", "budgets", of=SWEEP, subject="", category="Sweeps"),
+    SWEEP: _evaluation("sweeps:sweep", "budgets", of=SWEEP, subject="", category="Sweeps"),
 }
 
 
@@ -167,11 +172,7 @@ def subject(name: str) -> Callable[..., Any] | None:
     return _function(declared) if declared else None
 
 
-def _full(name: str) -> str:
-    return name if name.startswith("routelmt.") else f"routelmt.{name}"
-
-
 def _function(name: str) -> Callable[..., Any]:
-    module, _, function = _full(name).partition(":")
+    module, _, function = name.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found
