@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from routelmt.errors import UserError
+from routelmt.translate import control_tokens
 
 _NAME = re.compile(r"\{(src|tgt|text)\}")
 
@@ -52,7 +53,8 @@ def render(template: str, languages: Mapping[str, str], direction: str, source: 
 def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
     """Token ids of each user turn, in the tokenizer's chat template, generation prompt added.
 
-    Raises UserError if it has none.
+    A turn is text: the string of a control token (<|im_end|>) in it is encoded as its letters, and
+    how many turns hold one is said on standard error. Raises UserError without a chat template.
     """
     if not turns:
         return []
@@ -62,11 +64,31 @@ def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
             "are turns of a chat. Take the instruction-tuned model, or put its template into "
             "chat_template.jinja in the model's folder."
         )
-    texts = [
+    control_tokens.tell(tokenizer, turns)
+    ids: list[list[int]] = tokenizer(_in_chat(tokenizer, turns), add_special_tokens=False)[
+        "input_ids"
+    ]
+    for i in control_tokens.holding(tokenizer, turns):
+        ids[i] = _as_text(tokenizer, turns[i])
+    return ids
+
+
+def _in_chat(tokenizer: Any, turns: Sequence[str]) -> list[str]:
+    """Each turn in the chat template, as text."""
+    return [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": turn}], tokenize=False, add_generation_prompt=True
         )
         for turn in turns
     ]
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return ids
+
+
+def _as_text(tokenizer: Any, turn: str) -> list[int]:
+    """Token ids of a turn that holds control tokens: only the chat template's are control tokens.
+
+    It is encoded in pieces, with a cut within each of the turn's own.
+    """
+    text, mark = control_tokens.cut(tokenizer, turn)
+    pieces = _in_chat(tokenizer, [text])[0].split(mark)
+    encoded: list[list[int]] = tokenizer(pieces, add_special_tokens=False)["input_ids"]
+    return [token for piece in encoded for token in piece]
