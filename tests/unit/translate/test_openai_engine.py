@@ -320,6 +320,54 @@ def test_no_answer_is_paid_for_twice(
         assert row["hypothesis"] == turn[::-1] and row["prompt_tokens"] == 2 * len(turn)
 
 
+def messages(*found: dict[str, Any]) -> Script:
+    """Answers with these messages by turn; the last one for all further turns."""
+
+    def script(request: dict[str, Any], count: int) -> Reply:
+        text = request["messages"][0]["content"]
+        message = found[int(text) if text.isdigit() else -1]
+        choice = {"message": {"role": "assistant", **message}, "finish_reason": "stop"}
+        return 200, {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}, {}
+
+    return script
+
+
+def test_reasoning_beside_the_content_is_told(
+    endpoint: Endpoint, model: dict[str, Any], speed: dict[str, Any]
+) -> None:
+    endpoint.script = messages(
+        {"content": None, "reasoning_content": "It says"},
+        {"content": "", "reasoning": "It says"},
+        {"content": "text", "reasoning_content": "It says"},
+        {"content": None},
+    )
+    found = translate(model, speed, ["0", "1", "2", "3"])
+    assert [(d.text, d.finish_reason) for d in found] == [
+        ("", "reasoning"), ("", "reasoning"), ("text", "stop"), ("", "stop"),
+    ]  # fmt: skip
+
+
+def test_only_reasoning_is_an_error_and_the_answers_are_kept(
+    endpoint: Endpoint, model: dict[str, Any], segments: Any, tmp_path: Path
+) -> None:
+    languages = {"en": "English", "zh": "Chinese"}
+    endpoint.script = messages({"content": None, "reasoning_content": "It says"})
+    blocks = Blocks(tmp_path / "out.parquet", {"settings": model})
+    with pytest.raises(UserError, match=r"answers are blank.*reasoning.*out\.parquet\.blocks"):
+        translate_segments(segments, "m", model, languages, {"concurrency": 3}, blocks)
+    assert list(tmp_path.rglob("answers.jsonl"))
+
+
+def test_closed_reasoning_is_no_part_of_the_table(
+    endpoint: Endpoint, model: dict[str, Any], segments: Any, tmp_path: Path
+) -> None:
+    endpoint.script = messages({"content": "<think>\nIt says\n</think>\n\n译文"})
+    languages = {"en": "English", "zh": "Chinese"}
+    table = translate_segments(segments, "m", model, languages, {"concurrency": 3})
+    assert set(table["hypothesis"].to_pylist()) == {"译文"}
+    assert set(table["finish_reason"].to_pylist()) == {"stop"}
+
+
 # --- samples, and answers without log-probabilities ----------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from routelmt.scripts import letters_of, scripts_in
+from routelmt.translate import chatter
 
 # A piece of 1 to 32 characters (a loop over up to about eight tokens) at least four times in a row.
 REPEATED = re.compile(r"(.{1,32}?)\1{3,}", re.DOTALL)
@@ -15,12 +16,14 @@ MIN_LETTERS = 20  # of an output: names, addresses and formulas are rightly left
 def is_degenerate(
     source: str, hypothesis: str, direction: str, finish_reason: str = "stop"
 ) -> bool:
-    """Whether source or hypothesis is blank, or the output was cut off, copied or repetitive, or
-    has no letter of the target language's script.
+    """Whether source or hypothesis is blank, or the output was cut off, copied or repetitive, says
+    more than the translation (see `chatter`), or has no letter of the target language's script.
 
     A repetition that the source has too is no fault of the model.
     """
     if not source.strip() or not hypothesis.strip() or finish_reason == "length":
+        return True
+    if chatter.holds_reasoning(source, hypothesis) or chatter.is_introduced(source, hypothesis):
         return True
     if is_repetitive(hypothesis) and not is_repetitive(source):
         return True

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.blocks import Blocks, Columns
-from routelmt.translate import requests
+from routelmt.translate import chatter, requests
 from routelmt.translate.degenerate import is_degenerate
 from routelmt.translate.engines import Decoded, open_engine
 
@@ -39,7 +39,9 @@ def translate_segments(
     blocks: where finished blocks of `block_rows` prompts (in `speed`) are kept and found again.
     A prompt that is too long for the model stays a row: blank, finish_reason too_long, degenerate.
 
-    Raises UserError if the model cannot be loaded.
+    Closed reasoning before a translation is taken off, see `chatter`.
+
+    Raises UserError if the model cannot be loaded, or all its answers are blank.
     """
     blocks = blocks or Blocks()
     engine = open_engine(model, {**speed, "kept": blocks.folder})
@@ -60,8 +62,11 @@ def translate_segments(
     columns = blocks.compute(prompts, [len(p) for p in prompts], rows, work)
     decoded = (Decoded(*values) for values in zip(*columns.values(), strict=True))
     found = [TOO_LONG if is_long else next(decoded) for is_long in long]
-    outputs = [found[int(i)] for i in asked.of_segment]
     sources, directions = (segments.column(c).to_pylist() for c in ("source", "direction"))
+    raw = [found[int(i)] for i in asked.of_segment]
+    outputs = [chatter.cleaned(s, o) for s, o in zip(sources, raw, strict=True)]
+    chatter.tell(model_name, sources, raw, outputs)
+    chatter.refuse_blank(model_name, sources, outputs, str(blocks.folder))
     return tables.from_columns(
         "hypotheses",
         {

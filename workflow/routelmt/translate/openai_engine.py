@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from routelmt.errors import UserError
 from routelmt.strict_json import JsonError, parse
 from routelmt.translate.answers import Answers
+from routelmt.translate.chatter import REASONING
 from routelmt.translate.engines import Decoded
 from routelmt.translate.seeds import seed_of
 
@@ -264,7 +265,7 @@ class OpenaiEngine:
             Decoded(
                 text=text,
                 output_tokens=length,
-                finish_reason=choice.get("finish_reason") or "stop",
+                finish_reason=_finish(choice),
                 mean_logprob=_mean([t["logprob"] for t in some]),
                 prompt_tokens=prompt,
             )
@@ -438,6 +439,14 @@ def _shares(total: int | None, lengths: Sequence[int]) -> list[int]:
         return list(lengths)
     share, more = divmod(total, len(lengths))
     return [share + (n < more) for n in range(len(lengths))]
+
+
+def _finish(choice: Mapping[str, Any]) -> str:
+    """Why an answer ended: "reasoning" if it has nothing else, which the endpoint sets apart."""
+    message = choice["message"]
+    if not message.get("content") and any(map(message.get, ("reasoning_content", "reasoning"))):
+        return REASONING
+    return choice.get("finish_reason") or "stop"
 
 
 def _mean(values: Sequence[float]) -> float:
