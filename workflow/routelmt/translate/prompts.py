@@ -50,6 +50,11 @@ def render(template: str, languages: Mapping[str, str], direction: str, source: 
     return "".join(values[part] if i % 2 else part for i, part in enumerate(cut))
 
 
+def around(template: str, languages: Mapping[str, str], direction: str) -> list[str]:
+    """What a user turn says before and after the source (between its copies, if it has several)."""
+    return render(template, languages, direction, "\0").split("\0")
+
+
 def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
     """Token ids of each user turn, in the tokenizer's chat template, generation prompt added.
 
