@@ -461,6 +461,28 @@ def test_transfer_needs_its_names_for_itself() -> None:
         config.resolve(full(other))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_url": "https://me:sk-0123456789@h/v1"},
+        {"base_url": "https://sk-0123456789@h/v1"},
+        {"base_url": "me:sk-0123456789@h/v1"},
+        {"base_url": "https://[sk-0123456789/v1"},
+        {"speed": {"api_key_variable": "sk-0123456789"}},
+    ],
+)
+def test_a_key_in_the_config_is_refused_and_not_shown(change: dict) -> None:
+    def keyed(c: dict) -> None:
+        c["models"]["demo-small"] = {
+            "engine": "openai", "path": "m", "prompt": "{text}", "base_url": "http://h:1/v1"
+        } | change  # fmt: skip
+
+    (key,) = change
+    with pytest.raises(UserError, match=rf"models\.demo-small\.{key}") as caught:
+        config.resolve(changed(keyed))
+    assert "sk-012" not in str(caught.value)
+
+
 def test_without_the_model_its_transfer_is_left_out() -> None:
     def precomputed(c: dict) -> None:
         c["models"]["demo-small"] = {

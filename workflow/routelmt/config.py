@@ -29,7 +29,7 @@ from routelmt.routers.registry import (
 )
 from routelmt.score import tokenisers
 from routelmt.score.registry import METRICS
-from routelmt.translate import prompts
+from routelmt.translate import keys, prompts
 from routelmt.translate.registry import ENGINES
 
 Config = dict[str, Any]
@@ -247,7 +247,10 @@ def _message(error: Any, prefix: str) -> str:
     about = error.schema.get("description")
     rule = f"{error.validator} {error.validator_value!r}"
     rule = f"one of {_list(error.validator_value)}" if error.validator == "enum" else rule
-    return f"{where}: found {error.instance!r}, allowed: {rule}." + (f" ({about})" if about else "")
+    found = (
+        "a text that may be a key" if key.endswith(".api_key_variable") else repr(error.instance)
+    )
+    return f"{where}: found {found}, allowed: {rule}." + (f" ({about})" if about else "")
 
 
 def _fill_defaults(value: Any, schema: Config) -> None:
@@ -275,6 +278,9 @@ def _check_references(config: Config) -> None:
                 )
     for name, model in config["models"].items():
         _check_prompt(model, f"models.{name}")
+        if "base_url" in model:
+            where = f"config key 'models.{name}.base_url'"
+            keys.check_address(model["base_url"], where, model["speed"]["api_key_variable"])
     for name, metric in config["metrics"].items():
         _check_metric(config, name, metric)
     sources = load_sources() | config["sources"]

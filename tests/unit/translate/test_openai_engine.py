@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import threading
@@ -15,7 +16,7 @@ import pytest
 from routelmt import tables
 from routelmt.blocks import Blocks
 from routelmt.errors import UserError
-from routelmt.translate import openai_engine
+from routelmt.translate import keys, openai_engine
 from routelmt.translate.hypotheses import translate_segments
 
 KEY = "sk-secret-0123456789"
@@ -247,6 +248,43 @@ def test_keys_come_from_the_environment_only(
     with pytest.raises(UserError, match="no user or key belongs into an address"):
         openai_engine.load({**model, "base_url": f"https://me:{KEY}@example.com/v1"}, speed)
     assert len(translate(model, speed, TURNS)) == len(TURNS)  # loopback needs none
+
+
+ECHOES = [
+    KEY[:9],
+    KEY[-6:],
+    KEY.upper(),
+    KEY[::-1],
+    base64.b64encode(KEY.encode()).decode(),
+    base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    base64.urlsafe_b64encode(f"me:{KEY}".encode()).decode(),
+    KEY.encode().hex(),
+]
+
+
+@pytest.mark.parametrize("status", [403, 400])
+@pytest.mark.parametrize("echo", ECHOES)
+def test_no_part_of_the_key_is_in_a_message(
+    endpoint: Endpoint, model: dict[str, Any], capsys: pytest.CaptureFixture[str], echo: str,
+    status: int,
+) -> None:  # fmt: skip
+    code = "content_filter" if status == 400 else None  # a refusal is said, not raised
+    endpoint.script = lambda request, count: refusal(status, f"<<{echo}>> here İ", code)
+    if status == 400:
+        translate(model, {"concurrency": 1}, TURNS[:1])
+        said = capsys.readouterr().err
+    else:
+        said = fails(model, {"concurrency": 1}, TURNS[:1])
+    assert "***" in said and "here İ" in said
+    before, _, after = said.partition("<<")[2].partition(">>")[0].partition("***")
+    assert before in ("", "QmVhcmVyI", "QmVhcmVyIH", "bWU6")  # "Bearer " and "me:"
+    assert len(after) <= 3  # the last bits, and padding
+
+
+def test_a_message_without_the_key_is_whole() -> None:
+    assert keys.masked("İ secre 01234 is no part", KEY) == "İ secre 01234 is no part"
+    assert keys.masked("the key is ab", "ab") == "the key is ***"
+    assert keys.masked("nothing", "") == "nothing"
 
 
 @pytest.mark.parametrize(
