@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routelmt import tables
-from routelmt.errors import UserError
+from routelmt.states import open_states
 from routelmt.translate import prompts
 from routelmt.translate.degenerate import is_degenerate, is_repetitive
 from routelmt.translate.hypotheses import translate_segments
@@ -115,16 +116,37 @@ def test_prompts_that_are_too_long_are_kept_and_named(
     assert "context of 256" in capsys.readouterr().err
 
 
-def test_signals_of_a_prompt_that_is_too_long_are_refused(
+def test_signals_of_a_prompt_that_is_too_long_are_those_without_the_end_of_its_text(
     segments: Any,
     model_config: dict[str, Any],
     languages: dict[str, str],
     speed: dict[str, Any],
+    engine: Any,
     asked: list[list[int]],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    tight = {**model_config, "max_prompt_tokens": max(len(p) for p in asked) - 1}
-    with pytest.raises(UserError, match=r"1 of 18 segments have prompts longer than"):
-        prefill_signals(segments, "tiny", tight, languages, speed)
+    whole = prefill_signals(segments, "tiny", model_config, languages, speed).to_pylist()
+    longest = max(len(p) for p in asked)
+    (row,) = [i for i, p in enumerate(asked) if len(p) == longest]
+    tight = {**model_config, "max_prompt_tokens": longest - 3}
+    capsys.readouterr()
+    states = tmp_path / "states.arrow"
+    record = {"settings": tight}
+    found = prefill_signals(segments, "tiny", tight, languages, speed, states, record).to_pylist()
+    assert "read without the end of their text: 1 of 18 segments" in capsys.readouterr().err
+    (empty,) = engine.encode([prompts.render(model_config["prompt"], languages, "en-zh", "")])
+    same = [a == b for a, b in zip(asked[row], empty, strict=False)]
+    tail = len(empty) - same.index(False)
+    cut = asked[row][: longest - 3 - tail] + asked[row][longest - tail :]
+    (expected,) = engine.prefill([cut])
+    assert len(cut) == longest - 3 and found[row]["prompt_tokens"] == longest
+    for name in ("entropy", "margin", "max_logit"):
+        assert found[row][name] == pytest.approx(float(getattr(expected, name)[0]), rel=1e-4)
+        assert found[row][name] != pytest.approx(whole[row][name], rel=1e-4)
+        assert all(one[name] == pytest.approx(other[name], rel=1e-4)
+                   for i, (one, other) in enumerate(zip(found, whole, strict=True)) if i != row)  # fmt: skip
+    assert open_states([states], segments).rows == segments.num_rows
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,8 @@ def tell(
     introduced = sum(is_introduced(s, o.text) for s, o in zip(sources, kept, strict=True))
     found = [(removed, "with reasoning that was taken off")]
     found += [(left, "that are or hold reasoning (finish_reason), flagged as degenerate")]
+    refused = sum(answer.finish_reason in REFUSED for answer in kept)
+    found += [(refused, "that are blank, of prompts that are too long or filtered, flagged")]
     found += [(introduced, "that begin with a sentence about the translation, flagged")]
     if said := "; ".join(f"{count:,} {what}" for count, what in found if count):
         print(f"{name}: of {len(kept):,} answers {said}", file=sys.stderr)

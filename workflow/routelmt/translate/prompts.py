@@ -78,6 +78,30 @@ def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
     return ids
 
 
+def shortened(ids: list[int], empty: Sequence[int], limit: int, setting: str) -> list[int]:
+    """A prompt of `limit` tokens, without the end of its text: what follows the text stays whole.
+
+    The last token is what a router and a signal are read at. empty: the same prompt without a
+    text. Raises UserError, naming the setting, if what follows the text has `limit` tokens itself.
+    """
+    tail = _common_suffix(ids, empty)
+    if tail >= limit:
+        raise UserError(
+            f"{setting} {limit}: the prompt template alone ends in {tail} tokens after the text. "
+            f"Raise {setting}."
+        )
+    return ids[: limit - tail] + ids[len(ids) - tail :]
+
+
+def _common_suffix(first: Sequence[int], second: Sequence[int]) -> int:
+    count = 0
+    for a, b in zip(reversed(first), reversed(second), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
 def _in_chat(tokenizer: Any, turns: Sequence[str]) -> list[str]:
     """Each turn in the chat template, as text."""
     return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from routelmt.errors import UserError
 from routelmt.progress import progress
 from routelmt.routers.networks.base_model import weights_hash
 from routelmt.routers.networks.hub import find_folder
+from routelmt.routers.networks.prompt_rows import cut_text
 from routelmt.translate import control_tokens, prompts
 from routelmt.translate.batches import pass_tokens, token_batches
 
@@ -342,7 +344,10 @@ class SourceReader:
             prompts.render(PREFIX, self.languages, *pair)
             for pair in zip(directions, sources, strict=True)
         ]
-        return read_distinct(self.tokenizer, firsts, hypotheses, self.max_length)
+        rows = read_distinct(self.tokenizer, firsts, hypotheses, self.max_length)
+        if rows.truncated:
+            print(cut_text(rows.truncated, len(rows.of_row), self.max_length), file=sys.stderr)
+        return rows
 
     def fingerprint(self) -> str:
         """SHA-256 of the tokens of a fixed text, alone and with a second one."""
