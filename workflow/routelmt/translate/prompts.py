@@ -25,7 +25,7 @@ def parts(template: str) -> tuple[str, ...]:
     if stray := [brace for text in cut[::2] for brace in text if brace in "{}"]:
         raise UserError(
             f"prompt {template!r}: a '{stray[0]}' that is no part of {{src}}, {{tgt}} or {{text}}; "
-            "these three are replaced, and other braces cannot stand in a template."
+            "these three are replaced, and other braces cannot stand in a template: leave them out."
         )
     if "text" not in cut[1::2]:
         raise UserError(f"prompt {template!r}: has no {{text}}, so it would never hold the source.")
