@@ -85,7 +85,7 @@ def growing(query):
     return resource
 
 
-NAME = r"[a-z0-9][a-z0-9._]*(?:-[a-z0-9._]+)*"  # never two dashes: {small}--{large} stays clear
+NAME = r"[A-Za-z0-9][A-Za-z0-9._]*(?:-[A-Za-z0-9._]+)*"  # never two dashes: {small}--{large} stays clear
 
 
 wildcard_constraints:

@@ -343,7 +343,7 @@ class EncoderRouter:
     ) -> None:
         self.record, self.reader, self.regressor = record, reader, regressor
         self.batch_tokens = batch_tokens
-        self.truncated = 0
+        self.cut: Any = None  # (n,) which of the last requests were read in part
 
     def score(
         self,
@@ -364,7 +364,7 @@ class EncoderRouter:
         rows: SourceRows = self.reader.read(
             directions, sources, hypotheses if self.record["hypothesis"] else None
         )
-        self.truncated = rows.truncated
+        self.cut = rows.cut[rows.of_row]
         outputs: npt.NDArray[Any] = self.regressor.predict(rows.ids, self.batch_tokens, "routing")
         readout = Readout.from_record(self.record)
         return readout.priorities(readout.answers(outputs[rows.of_row]))
