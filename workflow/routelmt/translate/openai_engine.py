@@ -357,7 +357,7 @@ class OpenaiEngine:
         return UserError(f"{self._where()}: {advice} Answers so far are kept for the next try.")
 
     def _where(self) -> str:
-        return f"endpoint {self.model['base_url']}"
+        return f"endpoint {keys.masked(self.model['base_url'], self.key)}"
 
     def _safe(self, text: str) -> str:
         """A text of the endpoint, in one line, without any part of the key."""
