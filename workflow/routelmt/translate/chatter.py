@@ -22,7 +22,7 @@ _TAGS = "think|thinking|reasoning"
 _TAG = re.compile(rf"</?(?:{_TAGS})>", re.IGNORECASE)
 _BLOCK = re.compile(rf"\s*<({_TAGS})>.*?</\1>\s*", re.IGNORECASE | re.DOTALL)
 _REST = r"[^\n:：]{0,80}"
-# The first line, or up to a colon in it: an announcement ("Sure! Here is ..."), or one of a translation.
+# The first line, up to a colon if it has one: an announcement, or what names the translation.
 _INTRODUCTION = re.compile(
     rf"""\s*(?:
         (?:sure|certainly|of\ course|absolutely|okay|ok)\W+here(?:['’]s|\ is|\ are)\b
