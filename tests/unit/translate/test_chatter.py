@@ -43,6 +43,8 @@ def test_tags_of_the_source_are_text() -> None:
     [
         ("Save", "Sure! Here is the translation:\n\n保存", True),
         ("Save", "Here's the Chinese translation: 保存", True),
+        ("Save", "Sure! Here is the translation.\n\n保存", True),
+        ("1\n2", "Here the translator waits\n2", False),
         ("Error: none", "Sure, here is the text in Chinese:\n错误：无", True),
         ("Save", "当然！以下是翻译：保存", True),
         ("Save", "Конечно! Вот перевод:\nСохранить", True),

@@ -283,8 +283,17 @@ def test_no_part_of_the_key_is_in_a_message(
 
 def test_a_message_without_the_key_is_whole() -> None:
     assert keys.masked("İ secre 01234 is no part", KEY) == "İ secre 01234 is no part"
-    assert keys.masked("the key is ab", "ab") == "the key is ***"
+    assert keys.masked("the key is abcd", "abcd") == "the key is ***"
+    assert keys.masked("a dummy key is x", "x") == "a dummy key is x"
     assert keys.masked("nothing", "") == "nothing"
+
+
+def test_a_key_in_the_path_of_an_address_is_not_shown(
+    endpoint: Endpoint, model: dict[str, Any], speed: dict[str, Any]
+) -> None:
+    endpoint.script = lambda request, count: refusal(403, "no")
+    said = fails({**model, "base_url": f"{endpoint.url}/{KEY}"}, speed, TURNS[:1])
+    assert said.startswith(f"endpoint {endpoint.url}/***: it answers with 403")
 
 
 @pytest.mark.parametrize(

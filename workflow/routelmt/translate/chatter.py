@@ -22,7 +22,7 @@ _TAGS = "think|thinking|reasoning"
 _TAG = re.compile(rf"</?(?:{_TAGS})>", re.IGNORECASE)
 _BLOCK = re.compile(rf"\s*<({_TAGS})>.*?</\1>\s*", re.IGNORECASE | re.DOTALL)
 _REST = r"[^\n:：]{0,80}"
-# Up to a colon in the first line: an announcement ("Sure! Here is ..."), or one of a translation.
+# The first line, up to a colon if it has one: an announcement, or what names the translation.
 _INTRODUCTION = re.compile(
     rf"""\s*(?:
         (?:sure|certainly|of\ course|absolutely|okay|ok)\W+here(?:['’]s|\ is|\ are)\b
@@ -30,7 +30,7 @@ _INTRODUCTION = re.compile(
         |(?:the\ )?translation(?:\ of\b|\ is\b|(?=:))
         |(?:当然|好的|以下|这是){_REST}(?:翻译|译文)|(?:翻译|译文)(?=[:：])
         |(?:конечно|вот){_REST}\bперевод|перевод(?=:)
-    ){_REST}[:：]\s*\S""",
+    ){_REST}[:：\n]\s*\S""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -61,12 +61,12 @@ def holds_reasoning(source: str, text: str) -> bool:
 
 
 def is_introduced(source: str, text: str) -> bool:
-    """Whether the text begins with a sentence about the translation, ending in a colon.
+    """Whether the text begins with a sentence about the translation, before a colon or a new line.
 
-    One that has no more colons than the source has may be the translation itself.
+    One that has no more colons and lines than the source has may be the translation itself.
     """
-    colons = [sum(map(some.count, ":：")) for some in (source, text)]
-    return colons[1] > colons[0] and bool(_INTRODUCTION.match(text))
+    ends = [sum(map(some.strip().count, ":：\n")) for some in (source, text)]
+    return ends[1] > ends[0] and bool(_INTRODUCTION.match(text))
 
 
 def tell(
@@ -85,10 +85,12 @@ def tell(
         print(f"{name}: of {len(kept):,} answers {said}", file=sys.stderr)
 
 
-def refuse_blank(name: str, sources: Sequence[str], answers: Sequence[Decoded], kept: str) -> None:
+def refuse_blank(
+    name: str, sources: Sequence[str], answers: Sequence[Decoded], kept: object
+) -> None:
     """Raise UserError if every text that was answered has a blank answer.
 
-    kept: where answers are kept for another try.
+    kept: the folder where answers are kept for another try, or None.
     """
     answered = [
         answer
@@ -100,8 +102,9 @@ def refuse_blank(name: str, sources: Sequence[str], answers: Sequence[Decoded], 
     reasons = ", ".join(
         f"{reason}: {n:,}" for reason, n in Counter(a.finish_reason for a in answered).items()
     )
+    again = f" To ask again with the same settings, delete {kept}." if kept else ""
     raise UserError(
         f"model '{name}': all {len(answered):,} answers are blank (finish_reason {reasons}). If it "
         "reasons before it translates, switch that off, or raise max_new_tokens; else look at its "
-        f"prompt and chat template. To ask again with the same settings, delete {kept}."
+        f"prompt and chat template.{again}"
     )

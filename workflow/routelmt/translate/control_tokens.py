@@ -51,8 +51,9 @@ def _pattern(tokenizer: Any) -> re.Pattern[str] | None:
 
 
 def _names(tokenizer: Any) -> list[str]:
-    """Strings of the control tokens, longest first."""
-    added = tokenizer.added_tokens_decoder.values()
-    names = {str(token) for token in added if token.special} | set(tokenizer.all_special_tokens)
+    """Strings of the control tokens, longest first; none of a tokenizer that does not name them."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    names = {str(token) for token in added if token.special}
+    names.update(getattr(tokenizer, "all_special_tokens", ()))
     # One of a single character cannot be cut; it would be a letter of the vocabulary's own.
     return sorted((name for name in names if len(name) > 1), key=lambda name: (-len(name), name))

@@ -68,7 +68,7 @@ def translate_segments(
     raw = [found[int(i)] for i in asked.of_segment]
     outputs = [chatter.cleaned(s, o) for s, o in zip(sources, raw, strict=True)]
     chatter.tell(model_name, sources, raw, outputs)
-    chatter.refuse_blank(model_name, sources, outputs, str(blocks.folder))
+    chatter.refuse_blank(model_name, sources, outputs, blocks.folder)
     return tables.from_columns(
         "hypotheses",
         {

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 from routelmt.errors import UserError
 
 PART = 6  # characters of a key that are not printed; whole keys if they are shorter
+SHORTEST = 4  # characters of a key: shorter texts keep no secret, and stand everywhere
 MASK = "***"
 
 
@@ -36,9 +37,9 @@ def masked(text: str, key: str) -> str:
 
     A part has PART characters, in either case.
     """
-    size = min(PART, len(key))
-    if not size:
+    if len(key) < SHORTEST:
         return text
+    size = min(PART, len(key))
     parts = {form[i : i + size] for form in _forms(key) for i in range(len(form) - size + 1)}
     low, shown = _lower(text), list(text)
     for i in range(len(text) - size + 1):

@@ -30,6 +30,7 @@ from routelmt.translate.seeds import seed_of
 TRIES = 8  # of one request; with the waits below, about a minute
 FIRST_TRIES = 4  # while the endpoint has not answered anything yet
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds; each wait is twice the one before
+SHOWN = 500  # characters of what an endpoint says
 SAID_EVERY = 5.0  # seconds between two lines about retries
 DRAIN = 60.0  # seconds that requests under way get to end when another one has failed
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -357,11 +358,11 @@ class OpenaiEngine:
         return UserError(f"{self._where()}: {advice} Answers so far are kept for the next try.")
 
     def _where(self) -> str:
-        return f"endpoint {self.model['base_url']}"
+        return f"endpoint {keys.masked(self.model['base_url'], self.key)}"
 
     def _safe(self, text: str) -> str:
         """A text of the endpoint, in one line, without any part of the key."""
-        return keys.masked(" ".join(text.split()), self.key)[:500]
+        return keys.masked(" ".join(text.split())[: 4 * SHOWN], self.key)[:SHOWN]
 
     def _say(self, error: Exception, tries: int, wait: float) -> None:
         """One line about a retry, not more often than every few seconds."""

@@ -70,9 +70,7 @@ def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
             "chat_template.jinja in the model's folder."
         )
     control_tokens.tell(tokenizer, turns)
-    ids: list[list[int]] = tokenizer(_in_chat(tokenizer, turns), add_special_tokens=False)[
-        "input_ids"
-    ]
+    ids = _ids(tokenizer, _in_chat(tokenizer, turns))
     for i in control_tokens.holding(tokenizer, turns):
         ids[i] = _as_text(tokenizer, turns[i])
     return ids
@@ -119,5 +117,10 @@ def _as_text(tokenizer: Any, turn: str) -> list[int]:
     """
     text, mark = control_tokens.cut(tokenizer, turn)
     pieces = _in_chat(tokenizer, [text])[0].split(mark)
-    encoded: list[list[int]] = tokenizer(pieces, add_special_tokens=False)["input_ids"]
-    return [token for piece in encoded for token in piece]
+    return [token for piece in _ids(tokenizer, pieces) for token in piece]
+
+
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    # verbose would warn of texts that are too long, which are cut or left out and told of later.
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids

@@ -73,7 +73,7 @@ def sample_segments(
     sources = [s for s in segments.column("source").to_pylist() for _ in range(count)]
     outputs = [chatter.cleaned(s, o) for s, o in zip(sources, raw, strict=True)]
     chatter.tell(model_name, sources, raw, outputs)
-    chatter.refuse_blank(model_name, sources, outputs, str(blocks.folder))
+    chatter.refuse_blank(model_name, sources, outputs, blocks.folder)
     lengths = asked.lengths.repeat(count)
     keys = segments.select(tables.JOIN_KEY).take(
         pa.array([i for i in range(segments.num_rows) for _ in range(count)], pa.int64())
