@@ -127,6 +127,28 @@ def test_a_blank_translation_is_kept_and_flagged(segments: Path) -> None:
     ]
 
 
+def test_one_file_serves_a_part_of_a_dataset(tmp_path: Path) -> None:
+    ids = [str(i) for i in range(20)]
+    text = {"direction": "en-de", "source": "Sentence", "reference": "Satz"}
+    origin = write(tmp_path / "segments.jsonl", [{"segment_id": i, **text} for i in ids])
+    segments = tmp_path / "segments.parquet"
+    settings = {"source": "jsonl", "part": [0.0, 0.5]}
+    assert call("segments", origin=origin, settings=settings, out=segments, **KEY) == 0
+    rows = [{**KEY, "segment_id": i, "hypothesis": f"Satz {i}", "model": "system"} for i in ids]
+    code, hypotheses = translate(segments, write(tmp_path / "mt.jsonl", rows))
+    kept = tables.read(hypotheses, "hypotheses").column("segment_id").to_pylist()
+    assert code == 0 and 0 < len(kept) < 20
+    scored = write(
+        tmp_path / "scores.jsonl",
+        [{**row, "score": float(i)} for i, row in zip(ids, rows, strict=True)],
+    )
+    metric = {"type": "precomputed", "path": str(scored), "higher_is_better": True}
+    out = tmp_path / "scores.parquet"
+    options = {"segments": segments, "hypotheses": hypotheses, "metric": "human", "out": out}
+    assert call("score", **options, settings=metric) == 0
+    assert tables.read(out, "scores").column("score").to_pylist() == [float(i) for i in kept]
+
+
 def without(rows: Rows, name: str) -> Rows:
     return [{k: v for k, v in row.items() if k != name} for row in rows]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt.data.rows import Field, Rows, read_rows
+from routelmt.data.rows import Field, Rows, read_rows, say
 from routelmt.errors import UserError
 from routelmt.join import align
 from routelmt.tables import JOIN_KEY
@@ -18,17 +18,27 @@ _SHOWN = 5  # other names listed in an error
 
 
 def in_segment_order(
-    path: Path, fields: Sequence[Field], segments: pa.Table, wanted: Mapping[str, str]
+    path: Path,
+    fields: Sequence[Field],
+    segments: pa.Table,
+    wanted: Mapping[str, str],
+    spare: bool = False,
 ) -> dict[str, list[Any]]:
     """Columns `fields` of the file's rows for these segments, one row each, in their order.
 
     wanted: the values (dataset, direction, and perhaps model) of the rows that are meant; rows of
-    others are for other tables. Raises UserError with counts and the first ids where rows are
-    missing, twice, or of segments that are not there.
+    others are for other tables. A file without a column `dataset` serves all datasets. spare: whether rows of segments that are not there are ignored and
+    counted (see segments.leaves_out). Raises UserError with counts and the first ids where rows are
+    missing, twice, or, unless spare, of segments that are not there.
     """
-    keys = [Field(name, "id") for name in (*wanted, "segment_id")]
+    keys = [Field(name, "id", required=name != "dataset") for name in (*wanted, "segment_id")]
     rows = read_rows(path, [*keys, *fields])
+    shared = "dataset" not in rows.columns
+    if shared:
+        rows.columns["dataset"] = [wanted["dataset"]] * len(rows)
     mine = _rows_of(rows, wanted)
+    if spare or shared:
+        mine = _without_spare(rows, mine, segments, wanted)
     columns = {f.name: rows.columns.get(f.name) or [None] * len(rows.lines) for f in fields}
     found = pa.table(
         {
@@ -43,6 +53,22 @@ def in_segment_order(
     return {name: [values[i] for i in order] for name, values in columns.items()}
 
 
+def _without_spare(
+    rows: Rows, mine: list[int], segments: pa.Table, wanted: Mapping[str, str]
+) -> list[int]:
+    """Those of my rows whose segment is there; the others are counted on standard error."""
+    there = set(segments.column("segment_id").to_pylist())
+    ids = rows.columns["segment_id"]
+    kept = [i for i in mine if ids[i] in there]
+    if len(kept) < len(mine):
+        say(
+            f"{rows.path}: {len(mine) - len(kept):,} of {len(mine):,} rows with "
+            f"{', '.join(f'{k} {v!r}' for k, v in wanted.items())} ignored: they are of segments "
+            f"that dataset '{wanted['dataset']}' does not have"
+        )
+    return kept
+
+
 def _rows_of(rows: Rows, wanted: Mapping[str, str]) -> list[int]:
     """Positions of the rows with the wanted values; UserError naming those there if none has."""
     names = list(wanted)
@@ -51,7 +77,7 @@ def _rows_of(rows: Rows, wanted: Mapping[str, str]) -> list[int]:
     mine = [i for i, values in enumerate(found) if values == target]
     if mine:
         return mine
-    there = Counter(", ".join(values) for values in found).most_common()
+    there = Counter(", ".join(map(str, values)) for values in found).most_common()
     listed = "; ".join(f"{values} ({n:,} rows)" for values, n in there[:_SHOWN])
     more = f"; and {len(there) - _SHOWN} others" if len(there) > _SHOWN else ""
     raise UserError(

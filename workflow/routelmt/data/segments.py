@@ -43,6 +43,18 @@ def read_segments(
     return tables.from_columns("segments", columns | {"dataset": dataset, "direction": direction})
 
 
+def leaves_out(settings: Mapping[str, Any]) -> bool:
+    """Whether a dataset with these settings may have fewer segments than its file.
+
+    Then the user's file of translations or scores may have rows of the others.
+    """
+    return bool(
+        settings.get("part")
+        or settings.get("drop_blank")
+        or settings.get("keep_bad_source") is False
+    )
+
+
 def _selected(columns: Columns, kept: Sequence[int]) -> Columns:
     return {name: [values[i] for i in kept] for name, values in columns.items()}
 
@@ -165,5 +177,15 @@ def _check_count(
     if expected is not None and rows != expected:
         raise UserError(
             f"dataset '{dataset}', direction {direction}: {rows} segments in {origin}, the config "
-            f"expects {expected} ('datasets.{dataset}.rows'). Upstream changed, or a filter did."
+            f"expects {expected} ('datasets.{dataset}.rows'). {_other_count(settings)}."
         )
+
+
+def _other_count(settings: Mapping[str, Any]) -> str:
+    """What may have made another number of rows than the config expects."""
+    if settings.get("part"):
+        return (
+            f"It has 'part: {list(settings['part'])}' too: 'rows' counts what the part leaves, not "
+            "the rows of the file"
+        )
+    return "Upstream changed, or a filter did"

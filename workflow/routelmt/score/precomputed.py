@@ -16,16 +16,20 @@ from routelmt.errors import UserError
 _SHOWN = 3
 
 
-def scores(hypotheses: pa.Table, metric: str, settings: Mapping[str, Any]) -> pa.Table:
+def scores(
+    hypotheses: pa.Table, metric: str, settings: Mapping[str, Any], spare: bool = False
+) -> pa.Table:
     """Table `scores` of the hypotheses' model, in their order, from the file settings["path"].
 
     settings: `range` (optional, [lowest, highest]) and `higher_is_better`; scores that count
-    errors are negated. Raises UserError if a hypothesis has no score or several, a score no
+    errors are negated. spare: whether scores of segments that are not there are ignored and
+    counted. Raises UserError if a hypothesis has no score or several, a score, unless spare, no
     hypothesis, or a score lies outside the range.
     """
     wanted = {k: hypotheses.column(k)[0].as_py() for k in ("dataset", "direction", "model")}
     path = Path(settings["path"])
-    values = in_segment_order(path, [Field("score", "number")], hypotheses, wanted)["score"]
+    fields = [Field("score", "number")]
+    values = in_segment_order(path, fields, hypotheses, wanted, spare)["score"]
     ids = hypotheses.column("segment_id").to_pylist()
     if settings.get("range"):
         _check_range(path, values, ids, wanted["model"], settings["range"])
