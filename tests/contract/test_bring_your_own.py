@@ -190,10 +190,14 @@ def test_wrong_translations_are_refused(
             "1 scores of model 'system' are outside the range [0, 100]",
         ),
         (ratings(), {"range": [0, 100]}, "segment b: -2.5"),
+        (ratings() + ratings()[2:], {}, "Of several raters give each a file"),
+        (ratings()[1:], {}, "'datasets.mine.unscored: drop'"),
         (ratings(scores=(1, 2, float("nan"), 4)), {}, "scores.jsonl:3"),
         (ratings(scores=(1, 2, float("inf"), 4)), {}, "scores.jsonl:3"),
         (ratings(scores=(1, 2, 3, "good")), {}, "scores.jsonl:4"),  # type: ignore[arg-type]
-        (ratings(scores=(1, None, 3, 4)), {}, "scores.jsonl:2"),  # type: ignore[arg-type]
+        (ratings(scores=(1, None, 3, 4)), {}, "first: segment b"),  # type: ignore[arg-type]
+        (ratings(scores=(1, None, 3, "")), {}, "2 of 4 translations"),  # type: ignore[arg-type]
+        (ratings(scores=(1, None, 3, 4)), {}, "'datasets.mine.unscored: drop'"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_scores_are_refused(

@@ -12,6 +12,7 @@ import yaml
 
 from routelmt import config, settings
 from routelmt.errors import UserError
+from routelmt.plan import Plan
 from routelmt.routers.registry import ROUTERS
 
 ROOT = Path(__file__).parents[2]
@@ -252,6 +253,29 @@ def test_an_experiment_that_trains_nothing_needs_no_training_data() -> None:
         del c["experiments"]["demo"]["train"], c["experiments"]["demo"]["valid"]
 
     assert config.resolve(changed(change))["experiments"]["demo"]["train"] == []
+
+
+def test_a_dataset_that_drops_the_unscored_knows_whose_scores_it_needs() -> None:
+    def change(c: dict) -> None:
+        c["metrics"]["human"] = {"type": "precomputed", "path": "human.csv", "quoting": "csv"}
+        c["metrics"]["both"] = {"type": "mean", "of": ["human", "chrf"]}
+        c["experiments"]["demo"]["judge_metrics"] = ["both"]
+
+    resolved = config.resolve(changed(change))
+    spec = resolved["experiments"]["demo"]
+    wanted = {
+        "path": "human.csv",
+        "quoting": "csv",
+        "models": sorted([spec["small"], spec["large"]]),
+    }
+    dataset = spec["test"][0]
+    assert config.scores_files(resolved, dataset) == {"human": wanted}
+    assert "scored" not in settings.stage_settings(resolved)["datasets"][dataset]
+    resolved["datasets"][dataset]["unscored"] = "drop"
+    assert json.loads(settings.stage_settings(resolved)["datasets"][dataset])["scored"] == {
+        "human": wanted
+    }
+    assert Plan(resolved).required_scores(dataset) == ["human.csv"]
 
 
 def test_missing_files_are_named_with_their_keys(tmp_path: Path) -> None:

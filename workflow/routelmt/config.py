@@ -483,6 +483,22 @@ def scored_metrics(config: Config, experiment: Config) -> set[str]:
     return found
 
 
+def scores_files(config: Config, dataset: str) -> dict[str, Config]:
+    """Path, quoting and models of every metric that is a file and is read for this dataset."""
+    models: dict[str, set[str]] = {}
+    for experiment in config["experiments"].values():
+        if any(dataset in experiment[role] for role in (*ROLES, ELSEWHERE)):
+            for metric in scored_metrics(config, experiment):
+                if METRICS[config["metrics"][metric]["type"]].precomputed:
+                    sizes = {experiment["small"], experiment["large"]}
+                    models.setdefault(metric, set()).update(sizes)
+    return {
+        metric: {key: config["metrics"][metric][key] for key in ("path", "quoting")}
+        | {"models": sorted(models[metric])}
+        for metric in sorted(models)
+    }
+
+
 def _check_tokenisers(config: Config, experiment: Config) -> None:
     """Metrics that count words can cut the experiment's target languages into them."""
     for name in sorted(scored_metrics(config, experiment)):

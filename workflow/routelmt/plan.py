@@ -30,6 +30,7 @@ from routelmt.config import (
     references,
     router_seeds,
     scored_metrics,
+    scores_files,
     type_of,
 )
 from routelmt.data.registry import READERS
@@ -155,6 +156,12 @@ class Plan:
             and metric in scored_metrics(self.config, e)
             and not METRICS[self.config["metrics"][metric]["type"]].precomputed
         )
+
+    def required_scores(self, dataset: str) -> list[str]:
+        """Files whose scores a dataset's segments must have, if it drops the others."""
+        if self.config["datasets"][dataset]["unscored"] != "drop":
+            return []
+        return _distinct(spec["path"] for spec in scores_files(self.config, dataset).values())
 
     def weights(self, model: str) -> list[str]:
         """Local files of a model (or of its translations); the hub's are pinned by a revision."""

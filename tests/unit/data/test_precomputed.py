@@ -62,7 +62,7 @@ def test_a_file_without_datasets_serves_them_all(
 
 def test_a_row_without_its_dataset_is_of_none(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jsonl", ["a"], dataset=None)
-    with pytest.raises(UserError, match="no row with dataset 'mine'.*None, en-de"):
+    with pytest.raises(UserError, match=r"no row with dataset 'mine'.*None, en-de"):
         in_segment_order(path, FIELDS, segments("a"), KEY)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from routelmt.data.rows import Field, Rows, read_rows, say
+from routelmt.data.unscored import key_fields
 from routelmt.errors import UserError
 from routelmt.join import align
 from routelmt.tables import JOIN_KEY
@@ -23,16 +24,19 @@ def in_segment_order(
     segments: pa.Table,
     wanted: Mapping[str, str],
     spare: bool = False,
+    quoting: str | None = None,
+    cures: Mapping[str, str] | None = None,
 ) -> dict[str, list[Any]]:
     """Columns `fields` of the file's rows for these segments, one row each, in their order.
 
     wanted: the values (dataset, direction, and perhaps model) of the rows that are meant; rows of
-    others are for other tables. A file without a column `dataset` serves all datasets. spare: whether rows of segments that are not there are ignored and
-    counted (see segments.leaves_out). Raises UserError with counts and the first ids where rows are
-    missing, twice, or, unless spare, of segments that are not there.
+    others are for other tables. A file without a column `dataset` serves all datasets. spare:
+    whether rows of segments that are not there are ignored and counted (see segments.leaves_out).
+    quoting: see read_rows. cures: what to do about rows that are "missing" or "twice". Raises
+    UserError with counts and the first ids where rows are missing, twice, or, unless spare, of
+    segments that are not there.
     """
-    keys = [Field(name, "id", required=name != "dataset") for name in (*wanted, "segment_id")]
-    rows = read_rows(path, [*keys, *fields])
+    rows = read_rows(path, [*key_fields([*wanted, "segment_id"]), *fields], quoting=quoting)
     shared = "dataset" not in rows.columns
     if shared:
         rows.columns["dataset"] = [wanted["dataset"]] * len(rows)
@@ -49,8 +53,20 @@ def in_segment_order(
             "row": pa.array(mine, pa.int64()),
         }
     )
-    order = align(segments, found, "segments", f"rows of {path}").column("row").to_pylist()
+    try:
+        order = align(segments, found, "segments", f"rows of {path}").column("row").to_pylist()
+    except UserError as error:
+        ids = [rows.columns["segment_id"][i] for i in mine]
+        raise UserError(" ".join([str(error), *_cures(segments, ids, cures or {})])) from None
     return {name: [values[i] for i in order] for name, values in columns.items()}
+
+
+def _cures(segments: pa.Table, ids: Sequence[str], cures: Mapping[str, str]) -> Iterator[str]:
+    """Those of the cures that the ids of the file's rows call for."""
+    if set(segments.column("segment_id").to_pylist()) - set(ids) and "missing" in cures:
+        yield cures["missing"]
+    if len(set(ids)) < len(ids) and "twice" in cures:
+        yield cures["twice"]
 
 
 def _without_spare(

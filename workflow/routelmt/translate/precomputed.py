@@ -26,7 +26,9 @@ def hypotheses(
     """
     key = {name: segments.column(name)[0].as_py() for name in ("dataset", "direction")}
     fields = [Field("hypothesis", blank=True)]
-    texts = in_segment_order(Path(model["path"]), fields, segments, key, spare)["hypothesis"]
+    cures = {"twice": "A file of translations is of one model: give every model its own."}
+    path, quoting = Path(model["path"]), model.get("quoting")
+    texts = in_segment_order(path, fields, segments, key, spare, quoting, cures)["hypothesis"]
     sources = segments.column("source").to_pylist()
     unknown = [None] * len(texts)
     return tables.from_columns(
