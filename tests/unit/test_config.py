@@ -285,13 +285,21 @@ def test_missing_files_are_named_with_their_keys(tmp_path: Path) -> None:
         c["metrics"]["human"] = {"type": "precomputed", "path": str(ROOT / "README.md")}
         c["sources"] = {"flores": {"local": str(tmp_path / "flores")}}
 
-    found = list(config.missing_files(config.resolve(changed(change))))
+        c["metrics"]["later"] = {"type": "precomputed", "path": "no/such.tsv"}
+
+    resolved = config.resolve(changed(change))
+    found = list(config.missing_files(resolved))
     assert [message.split("'")[1] for message in found] == [
         "datasets.mine.path",
-        "models.ready.path",
         "sources.flores.local",
     ]
-    assert "there is no such file" in found[0] and "is a folder" in found[1]
+    assert "there is no such file" in found[0]
+    late = config.missing_inputs(resolved)
+    assert list(late) == [str(tmp_path), "no/such.tsv"]
+    assert late[str(tmp_path)].startswith("config key 'models.ready.path'")
+    assert "is a folder" in late[str(tmp_path)]
+    assert "'metrics.later.path': 'no/such.tsv': there is no such file" in late["no/such.tsv"]
+    assert Plan(resolved).weights("ready") == [str(tmp_path)]
 
 
 def test_the_paper_has_its_3368_requests_per_direction() -> None:

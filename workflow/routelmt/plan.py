@@ -165,8 +165,9 @@ class Plan:
 
     def weights(self, model: str) -> list[str]:
         """Local files of a model (or of its translations); the hub's are pinned by a revision."""
-        path = Path(self.config["models"][model]["path"])
-        if path.is_file():
+        spec = self.config["models"][model]
+        path = Path(spec["path"])
+        if path.is_file() or ENGINES[spec["engine"]].precomputed:
             return [str(path)]
         return sorted(str(f) for f in path.glob("*.*")) if path.is_dir() else []
 

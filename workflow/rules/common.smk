@@ -14,6 +14,16 @@ except UserError as error:
 if missing := list(configuration.missing_files(config)):
     raise WorkflowError("\n".join(missing))
 
+absent = configuration.missing_inputs(config)
+
+
+def there(files):
+    """The files, or an error that names the config key of one that is not there."""
+    if found := [absent[file] for file in files if file in absent]:
+        raise WorkflowError("\n".join(found))
+    return files
+
+
 plan = Plan(config)  # which files an experiment consists of
 # What shapes the bytes belongs into params, what only shapes the speed into resources.
 settings = stage_settings(config)

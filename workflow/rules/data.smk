@@ -41,7 +41,7 @@ def segments_origin(wildcards):
 
 
 def required_scores(wildcards):
-    return plan.required_scores(wildcards.dataset)
+    return there(plan.required_scores(wildcards.dataset))
 
 
 def reader_code(wildcards):
