@@ -34,6 +34,4 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.blind:
         write_rows(made.key, arguments.blind)
     write_rows(made.sheet, arguments.out)
-    print(
-        f"{arguments.out}: {len(made.sheet):,} rows to rate, of {hypotheses.num_rows:,} translations"
-    )
+    print(f"{arguments.out}: {len(made.sheet):,} rows for {hypotheses.num_rows:,} translations")
