@@ -7,6 +7,7 @@
 # make setup-comet  the environment that scores with COMET (.venvs/comet)
 # make setup-vllm   the environment that decodes with vLLM (.venvs/vllm)
 # make setup-chromium  the browser that tests the page (Debian's package)
+# make docs         docs/tables.md from where tables and columns are declared
 # make conda-files  envs/*.yaml for `snakemake --sdm conda`, from the pins in envs/*.txt
 # make smoke-gpu    ten minutes on one GPU: does the whole chain run there?
 # make demo-models  train the demo's two translators again (about 90 minutes on two cores)
@@ -107,3 +108,7 @@ demo-models: install
 
 clean:
 	rm -rf results logs data/segments data/corpora
+
+.PHONY: docs
+docs: install
+	$(RUN) python -c "from routelmt.views.table_docs import documentation; print(documentation(), end='')" > docs/tables.md

@@ -25,9 +25,9 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/translate.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/routers.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/deploy.smk"
-include: "workflow/rules/page.smk"
+include: "workflow/rules/rates.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/views.smk"
 
 
 # Of every job before the first one starts: what is asked for must be there.
@@ -49,6 +49,7 @@ report: "workflow/report/workflow.rst"
 localrules:
     all,
     fetch,  # a compute node may have no internet
+    render,  # takes a second
     segments,
     hypotheses,
     gains,
@@ -62,6 +63,7 @@ rule all:
     default_target: True
     input:
         plan.every("tables"),
+        plan.every("views"),
         plan.every("figures"),
         plan.every("sweeps"),
         plan.every("page"),
@@ -90,6 +92,7 @@ rule predictions:
 rule tables:
     input:
         plan.every("tables"),
+        plan.every("views"),
 
 
 rule figures:

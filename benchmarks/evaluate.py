@@ -25,16 +25,16 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.__main__ import without_pandas
-from routelmt.evaluate import build, deployment_tables, streaming
+from routelmt.evaluate import build, streaming
 from routelmt.evaluate.cases import cases
 from routelmt.evaluate.costs import costs
 from routelmt.evaluate.deployment import read_deployment
 from routelmt.evaluate.guard_costs import guard_costs
 from routelmt.evaluate.requests import evaluated_requests
 
-DEPLOYED = tuple(deployment_tables.BUILDERS)
+DEPLOYED = build.DEPLOYMENTS
 COSTS = {"costs": costs, "guard_costs": guard_costs}
-TABLES = (*build.BUILDERS, "cases", *DEPLOYED, *COSTS)
+TABLES = (*build.EVALUATIONS, "cases", *DEPLOYED, *COSTS)
 DOMAINS = ("literary", "news", "social", "speech")
 JUDGES = ("comet", "bleu")
 # Every sixth router rates in whole numbers, as many do: large ties.
@@ -157,7 +157,7 @@ def reader(folder: Path, name: str, asked: dict[str, Any]) -> Callable[[], pa.Ta
     if name in DEPLOYED:
         held_out = read(folder, "predictions", "valid"), read(folder, "gains", "valid")
         segments = read(folder, "segments", columns=[*tables.JOIN_KEY, "domain"])
-        return lambda: deployment_tables.build_deployment_table(
+        return lambda: build.build_deployment_table(
             name, asked, read_deployment(predictions, gains, *held_out, segments)
         )
     if name in COSTS:

@@ -123,8 +123,8 @@ def settings(world: Path) -> dict[str, dict[str, Any]]:
 def command() -> Callable[..., None]:
     """Run a command in this process; its exit code must be 0."""
 
-    def call(name: str, **options: Any) -> None:
-        arguments = [name]
+    def call(name: str, *positional: str | Path, **options: Any) -> None:
+        arguments = [name, *map(str, positional)]
         for key, value in options.items():
             arguments.append(f"--{key.replace('_', '-')}")
             values = value if isinstance(value, list) else [value]

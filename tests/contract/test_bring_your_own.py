@@ -312,9 +312,7 @@ def mean_delta(
         "budgets": [0.3],
     }
     out = folder / "routers.parquet"
-    command(
-        "evaluate", table="routers", predictions=files, gains=[gains], settings=settings, out=out
-    )
+    command("table", "routers", predictions=files, gains=[gains], settings=settings, out=out)
     rows = tables.read(out, "routers").to_pylist()
     return {
         r["router"]: r["value"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 
 from routelmt import config, settings
 from routelmt.errors import UserError
+from routelmt.evaluate.registry import TABLES
 from routelmt.plan import Plan
 from routelmt.routers.registry import ROUTERS
 
@@ -493,6 +495,78 @@ def test_transfer_needs_its_names_for_itself() -> None:
         config.resolve(full(other))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("languages: {en: English, no: Norwegian}", r"'languages': found the key False.*quotes"),
+        ("languages: {en: 5}", r"'languages\.en': found 5.*quote it"),
+        ("experiments: {demo: {test: [no]}}", r"test\.0': found False.*yes, no.*quote it"),
+        ("routers: {routelmt: {learning_rate: 1e-4}}", r"found '1e-4'.*As a number: 1\.0e-4,"),
+        ("routers: {routelmt: {learning_rate: 1.5e4}}", r"found '1\.5e4'.*As a number: 1\.5e\+4,"),
+        ("routers: {routelmt: {epochs: '4'}}", r"found '4'.*As a number: 4, without quotes"),
+        ("routers: {routelmt: {epochs: many}}", r"found 'many', allowed: type 'integer'"),
+        ("directions: [en-zh-Hans]", r"found 'en-zh-Hans'.*write '_': en-zh_Hans"),
+        ("models: {demo-small: {path: 'a/{x}'}}", r"models\.demo-small\.path': 'a/\{x\}': braces"),
+        ("sources: {bouquet: {local: 'a}'}}", r"sources\.bouquet\.local': 'a\}': braces.*Rename"),
+        ("models: {demo-small: {prompt: '{text} {}'}}", r"demo-small\.prompt'.*leave them out"),
+        ("models: {Demo-small: {}}", r"'demo-small' and 'Demo-small' differ in capitals alone"),
+        ("models: {GPT 4o: {}}", r"found 'GPT 4o'.*Names become parts of paths: letters"),
+    ],
+)
+def test_what_yaml_or_a_path_makes_of_a_value_is_told_with_its_cure(
+    text: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        config.resolve(overlaid(DEMO, yaml.safe_load(text)))
+
+
+def test_names_have_capitals_and_codes_scripts_and_regions() -> None:
+    def change(c: dict) -> None:
+        c["models"] |= {"GPT-4o": c["models"]["demo-small"], "Qwen3-8B": c["models"]["demo-large"]}
+        c["experiments"]["demo"] |= {"small": "GPT-4o", "large": "Qwen3-8B"}
+        c["languages"] |= {"zh_Hans": "Chinese", "es_419": "Spanish", "no": "Norwegian"}
+        c["directions"] += ["es_419-zh_Hans", "en-no"]
+        for dataset in c["datasets"].values():
+            dataset.setdefault("directions", DEMO["directions"])
+        c["experiments"]["demo"].setdefault("directions", DEMO["directions"])
+
+    resolved = config.resolve(changed(change))
+    assert resolved["experiments"]["demo"]["large"] == "Qwen3-8B"
+    assert "es_419-zh_Hans" in resolved["directions"]
+    rules = (ROOT / "workflow/rules/common.smk").read_text()
+    name = re.search(r'^NAME = r"(.*?)"', rules, re.MULTILINE)
+    direction = re.search(r'direction=r"(.*?)"', rules)
+    assert name and direction
+    names = ["GPT-4o", "Qwen3-8B", "a.b_c-1", "a--b", "-a", "a b", "a-", "A-.b"]
+    allowed = re.compile(config.load_schema()["$defs"]["name"]["pattern"])
+    assert [bool(re.fullmatch(name[1], n)) for n in names] == [
+        bool(allowed.match(n)) for n in names
+    ]
+    assert re.fullmatch(direction[1], "es_419-zh_Hans")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_url": "https://me:sk-0123456789@h/v1"},
+        {"base_url": "https://sk-0123456789@h/v1"},
+        {"base_url": "me:sk-0123456789@h/v1"},
+        {"base_url": "https://[sk-0123456789/v1"},
+        {"speed": {"api_key_variable": "sk-0123456789"}},
+    ],
+)
+def test_a_key_in_the_config_is_refused_and_not_shown(change: dict) -> None:
+    def keyed(c: dict) -> None:
+        c["models"]["demo-small"] = {
+            "engine": "openai", "path": "m", "prompt": "{text}", "base_url": "http://h:1/v1"
+        } | change  # fmt: skip
+
+    (key,) = change
+    with pytest.raises(UserError, match=rf"models\.demo-small\.{key}") as caught:
+        config.resolve(changed(keyed))
+    assert "sk-012" not in str(caught.value)
+
+
 def test_without_the_model_its_transfer_is_left_out() -> None:
     def precomputed(c: dict) -> None:
         c["models"]["demo-small"] = {
@@ -630,6 +704,10 @@ def test_words_of_a_target_language_that_nothing_here_can_cut_are_refused(
             config.resolve(changed(japanese))
 
 
+DEPLOYMENTS = {name for name, kind in TABLES.items() if "valid" in kind.when}
+COSTS = {name for name, kind in TABLES.items() if "rates" in kind.when}
+
+
 def test_thresholds_need_validation_sets_and_costs_need_rates() -> None:
     from routelmt.plan import Plan
 
@@ -637,7 +715,7 @@ def test_thresholds_need_validation_sets_and_costs_need_rates() -> None:
         return set(Plan(config.resolve(changed(change))).table_names("demo"))
 
     everything = names(lambda c: None)
-    assert {*config.DEPLOYMENT_TABLES, *config.COST_TABLES} <= everything
+    assert {*DEPLOYMENTS, *COSTS} <= everything
     texts = ["length", "random"]
 
     def untrained(c: dict) -> None:
@@ -649,20 +727,20 @@ def test_thresholds_need_validation_sets_and_costs_need_rates() -> None:
             "transfer": {},
         }
 
-    assert not names(untrained) & set(config.DEPLOYMENT_TABLES)
+    assert not names(untrained) & set(DEPLOYMENTS)
     only_texts = names(
         lambda c: c["experiments"]["demo"].update(routers=texts, guards={}, transfer={})
     )
-    assert set(config.DEPLOYMENT_TABLES) - only_texts == {"reliability"}  # none predicts a gain
+    assert set(DEPLOYMENTS) - only_texts == {"reliability"}  # none predicts a gain
 
     def served(c: dict) -> None:
         c["models"]["demo-large"] = {
             "engine": "openai", "path": "m", "prompt": "{text}", "base_url": "http://h:1/v1"
         }  # fmt: skip
 
-    assert names(served) & set(config.COST_TABLES) == set()
+    assert names(served) & COSTS == set()
     stated = {"demo-large": {"prefill_tokens_per_second": 9, "decode_tokens_per_second": 3}}
-    assert set(config.COST_TABLES) <= names(lambda c: (served(c), c.update(rates=stated)))
+    assert names(lambda c: (served(c), c.update(rates=stated))) >= COSTS
 
 
 def test_a_router_is_charged_by_what_it_declares() -> None:

@@ -99,7 +99,9 @@ def test_a_truncated_file_is_found(chain: dict[str, Path]) -> None:
 def test_changed_code_makes_a_table_stale(
     chain: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "code_hash", lambda stage, kind: "0" * 64)
+    monkeypatch.setattr(stages, "fingerprint", lambda stage, kind: "0" * 64)
+    assert broken(chain["last"]) == []  # other code of the same declared behaviour
+    monkeypatch.setattr(stages, "behaviour", lambda stage, kind: f"{stage} 2.1")
     messages = broken(chain["last"])
     assert len(messages) == 2 and all("code of stage 'gains' has changed" in m for m in messages)
 

@@ -10,20 +10,21 @@ import pytest
 import yaml
 
 from routelmt import tables
-from routelmt.config import DATA_TABLES, FLAGS, TABLES
+from routelmt.evaluate.registry import TABLES
 from routelmt.figures import registry
 from tests.workflow.conftest import EXAMPLE, Jobs, job_counts, run
 
 EXPERIMENTS = ("by-ratings", "by-chrf")
 ROUTERS = 5
-HAVE = {*DATA_TABLES, FLAGS, *TABLES}
-FIGURES = [name for name, f in registry.FIGURES.items() if HAVE.issuperset(f.tables)]
+ALWAYS = {name for name, kind in TABLES.items() if not kind.when}  # whatever an experiment has
+EVALUATED = [name for name in ALWAYS if TABLES[name].of]
+FIGURES = [name for name, f in registry.FIGURES.items() if ALWAYS.issuperset(f.tables)]
 # One dataset, one direction; the two experiments share segments and translations.
 LABELS = {
     "label_gains": 1,
     "predict": 2,
-    "evaluate": len(TABLES),
-    "evaluate_cases": 1,
+    "evaluate": len(EVALUATED),
+    "render": len(EVALUATED),
     "plot": len(FIGURES) - 1,
     "page": 1,
 }
@@ -51,10 +52,8 @@ def test_the_example_is_planned_whole(project: Path) -> None:
         "label_gains": 2,
         "predict": 2 * ROUTERS,
         "find_overlaps": 2,
-        "describe_data": 2 * len(DATA_TABLES),
-        "find_flags": 2,
-        "evaluate": 2 * len(TABLES),
-        "evaluate_cases": 2,
+        "evaluate": 2 * len(ALWAYS),
+        "render": 2 * len(ALWAYS),
         "plot": 2 * len(FIGURES),
         "page": 2,
     }
@@ -65,7 +64,7 @@ def test_every_table_and_figure_is_made_without_a_model(
 ) -> None:
     for experiment in EXPERIMENTS:
         folder = example / "results/runs" / experiment
-        for table in (*DATA_TABLES, FLAGS, *TABLES):
+        for table in ALWAYS:
             tables.read(folder / f"tables/{table}.parquet", table)
         for figure in FIGURES:
             assert (folder / f"figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
@@ -87,7 +86,8 @@ def test_an_edited_rating_redoes_its_own_branch(example: Path, planned: Callable
     path.write_text(before.replace("\t31\n", "\t32\n"))
     plan = planned()
     path.write_text(before)
-    assert plan == {"score": 2, "find_flags": 1, **LABELS}
+    flags = {name: LABELS[name] + 1 for name in ("evaluate", "render")}
+    assert plan == {"score": 2, **LABELS, **flags}
 
 
 def test_shards_make_the_same_tables(example: Path, project: Path) -> None:

@@ -14,7 +14,8 @@ JUDGES = 2  # other metrics, on the test sets
 TRAINED = 6  # xlmr-gain, xlmr-quality, ngram, frozen-ridge, routelmt, routelmt-q
 TRANSFERRED = 3 * 2  # of the demo: three routers, on each part of one split
 IN_MODEL = 2  # of the trained ones: the adapters of the small model, asked in one pass
-TABLES, DATA_TABLES, DEPLOYMENT_TABLES, COST_TABLES, FIGURES = 8, 2, 7, 2, 13
+# Of the data 3, of the training 1, of the test sets 8, cases, deployments 7, costs 2.
+TABLES, FIGURES = 22, 13
 ELSEWHERE = 2  # test sets of other domains, of the paper
 SHARDS = 2  # of the paper's training set
 ROLES = 2  # every router is asked on the test sets and, for thresholds, on the validation sets
@@ -36,18 +37,13 @@ def test_the_paper_is_planned_whole(project: Path) -> None:
         "prefill_states": DATASETS * DIRECTIONS,  # of frozen-ridge: of training sets too
         "time_model": 2,
         "find_overlaps": 1,
-        "describe_data": DATA_TABLES,
-        "find_flags": 1,
         "train_router": TRAINED,
-        "training_table": 1,
         "collect_rates": 1,
         "predict": (14 - IN_MODEL) * (ROLES + 1),
         "predict_in_model": ROLES + 1,
         "evaluate": TABLES + 2,  # and the judges' own, and the domains
-        "evaluate_cases": 1,
+        "render": TABLES + 2,
         "page": 1,
-        "evaluate_deployment": DEPLOYMENT_TABLES,
-        "evaluate_costs": COST_TABLES,
         "plot": FIGURES,
     }
 
@@ -65,18 +61,13 @@ def test_the_demo_is_planned_whole(project: Path) -> None:
         "prefill_states": 3 * DIRECTIONS,
         "time_model": 2,
         "find_overlaps": 1,
-        "describe_data": DATA_TABLES,
-        "find_flags": 1,
         "train_router": 5 + TRANSFERRED,
-        "training_table": 1,
         "collect_rates": 1,
         "predict": (11 - IN_MODEL) * ROLES + 2 * 2,
         "predict_in_model": ROLES + 1,  # and those of transfer, on the test set
         "evaluate": TABLES + 2,  # and the two of transfer, with their figure
-        "evaluate_cases": 1,
+        "render": TABLES + 2,
         "page": 1,
-        "evaluate_deployment": DEPLOYMENT_TABLES,
-        "evaluate_costs": COST_TABLES,
         "plot": FIGURES + 1,
     }
 

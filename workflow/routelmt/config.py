@@ -6,6 +6,7 @@ by `settings`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import math
@@ -16,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from routelmt import plugins
 from routelmt.data.registry import READERS
 from routelmt.derived import TRANSFER, derived_name, sweep_points, transfer_points
 from routelmt.errors import UserError
@@ -29,43 +31,18 @@ from routelmt.routers.registry import (
 )
 from routelmt.score import tokenisers
 from routelmt.score.registry import METRICS
-from routelmt.translate import prompts
+from routelmt.translate import keys, prompts
 from routelmt.translate.registry import ENGINES
 
 Config = dict[str, Any]
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
-TABLES = (
-    "routers",
-    "comparisons",
-    "pareto",
-    "risk_buckets",
-    "guards",
-    "router_metrics",
-    "breakdown",
-    "noise",
-)
-JUDGED = "cross_metric"  # the table that needs judge_metrics
-# Tables that need validation sets, to calibrate on; the first only of routers that predict a gain.
-RELIABILITY = "reliability"
-BUDGETS = "budgets"  # the table of a deployment that rates add to
-DEPLOYMENT_TABLES = (
-    RELIABILITY,
-    "streaming",
-    "calibration",
-    "drift",
-    "drift_paths",
-    BUDGETS,
-    "smallest_budget",
-)
-COST_TABLES = ("costs", "guard_costs")  # need rates of both models, the second guards too
-DOMAINS = "domains"  # the table that needs named domains
-TRANSFER_TABLES = ("transfer", "transfer_comparisons")  # of routers trained on parts of the domains
-CASES = "cases"
 RESERVED_DOMAINS = (IN_DOMAIN, AVERAGE)
-DATA_TABLES = ("datasheet", "contamination")
-FLAGS = "flags"  # table of truncated and degenerate translations
+PATHS = ("path", "local", "encoder", "tokenizer")  # keys that hold a path, of any section
+NAMED = ("sources", "corpora", "datasets", "models", "metrics", "routers", "experiments")
 ROLES = ("train", "valid", "test")
+# Groups of plug-ins that bring settings, and the section of the config that these stand in.
+PLUG_INS = {"routers": "routers", "metrics": "metrics", "engines": "models", "sources": "datasets"}
 MOST_VALUES = 300_000  # of a config; the paper's has some hundred
 ROUTERS_GROUP = "routers"  # an experiment's own, as against those derived from them
 ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about
@@ -87,6 +64,10 @@ _REFERENCES = {
 def load_schema() -> Config:
     """The schema, with the `common` keys of each kind merged into its entries."""
     schema: Config = yaml.safe_load(SCHEMA.read_text())
+    for group, kinds in PLUG_INS.items():
+        of = schema["kinds"][kinds]["of"]
+        for name, settings in plugins.declared(group, of, plugins.SETTINGS).items():
+            of[name] = {"properties": settings}
     for section in schema["kinds"].values():
         for kind in section["of"].values():
             kind["properties"] = {
@@ -118,7 +99,9 @@ def resolve(config: Mapping[str, Any]) -> Config:
 
 
 def _check_values(config: Mapping[str, Any]) -> None:
-    """Numbers are finite, and there are fewer values than YAML's aliases could multiply them to."""
+    """Keys are texts, numbers finite, paths without braces; and there are fewer values than YAML's
+    aliases could multiply them to.
+    """
     left: list[tuple[str, Any]] = [("", config)]
     for _ in range(MOST_VALUES):
         if not left:
@@ -126,12 +109,38 @@ def _check_values(config: Mapping[str, Any]) -> None:
         key, value = left.pop()
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"config key '{key}': found {value}; needs a finite number.")
+        if isinstance(value, str) and key.rpartition(".")[2] in PATHS and set("{}") & set(value):
+            raise UserError(
+                f"config key '{key}': '{value}': braces cannot stand in a path, where the workflow "
+                "takes them for wildcards. Rename it, or link to it by another name."
+            )
         entries = dict(enumerate(value)) if isinstance(value, list) else value
         if isinstance(entries, Mapping):
+            if not isinstance(value, list):
+                _check_keys(key, entries)
             left += [(f"{key}.{name}".lstrip("."), entry) for name, entry in entries.items()]
     raise UserError(
         f"config: more than {MOST_VALUES:,} values; do YAML aliases (*name) stand for one another?"
     )
+
+
+def _check_keys(key: str, entries: Mapping[Any, Any]) -> None:
+    """Keys are texts, and none is another in other letters: both may be one folder."""
+    where = f"config key '{key}'" if key else "config"
+    for name in entries:
+        if not isinstance(name, str):
+            raise UserError(
+                f"{where}: found the key {name!r}, which YAML does not take for a text (nor no, "
+                "yes, on, off and numbers): write it in quotes, such as 'no': Norwegian."
+            )
+    if key in NAMED:
+        places: dict[str, str] = {}
+        for name in entries:
+            if (other := places.setdefault(name.casefold(), name)) != name:
+                raise UserError(
+                    f"{where}: '{other}' and '{name}' differ in capitals alone, which some file "
+                    "systems do not tell apart; rename one."
+                )
 
 
 def _expand_sweeps(config: Config, kinds: Config) -> None:
@@ -245,9 +254,37 @@ def _message(error: Any, prefix: str) -> str:
         missing = [k for k in error.validator_value if k not in error.instance]
         return f"{where}: required key '{missing[0]}' is missing."
     about = error.schema.get("description")
+    about = " ".join(filter(None, (about, _cure(error))))
     rule = f"{error.validator} {error.validator_value!r}"
     rule = f"one of {_list(error.validator_value)}" if error.validator == "enum" else rule
-    return f"{where}: found {error.instance!r}, allowed: {rule}." + (f" ({about})" if about else "")
+    found = (
+        "a text that may be a key" if key.endswith(".api_key_variable") else repr(error.instance)
+    )
+    return f"{where}: found {found}, allowed: {rule}." + (f" ({about})" if about else "")
+
+
+def _cure(error: Any) -> str:
+    """How to write in YAML what was meant, where it took a text for a number or another value."""
+    if error.validator != "type":
+        return ""
+    types = error.validator_value
+    wanted = {types} if isinstance(types, str) else set(types)
+    if isinstance(error.instance, bool | int | float) and "string" in wanted:
+        return "YAML takes it for no text (yes, no, on and off are true and false): quote it."
+    if isinstance(error.instance, str) and wanted & {"number", "integer"}:
+        with contextlib.suppress(ValueError, OverflowError):
+            return f"As a number: {_number(error.instance)}, without quotes."
+    return ""
+
+
+def _number(text: str) -> str:
+    """As YAML reads a number: a point, and the exponent's sign. Raises ValueError if it is none."""
+    if not math.isfinite(float(text)):
+        raise ValueError(text)
+    mantissa, e, exponent = text.strip().lower().partition("e")
+    point = "" if "." in mantissa or not e else ".0"
+    sign = "" if not e or exponent[0] in "+-" else "+"
+    return f"{mantissa}{point}{e}{sign}{exponent}"
 
 
 def _fill_defaults(value: Any, schema: Config) -> None:
@@ -275,6 +312,9 @@ def _check_references(config: Config) -> None:
                 )
     for name, model in config["models"].items():
         _check_prompt(model, f"models.{name}")
+        if "base_url" in model:
+            where = f"config key 'models.{name}.base_url'"
+            keys.check_address(model["base_url"], where, model["speed"]["api_key_variable"])
     for name, metric in config["metrics"].items():
         _check_metric(config, name, metric)
     sources = load_sources() | config["sources"]

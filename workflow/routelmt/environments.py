@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from routelmt import plugins
 from routelmt.errors import UserError
 
 FOLDER_VARIABLE = "ROUTELMT_VENVS"  # where the environments are, if not in .venvs
@@ -22,16 +23,23 @@ _ENTERED = "ROUTELMT_ENTERED"
 
 
 class Environment(NamedTuple):
-    """The module by which an environment is known, and what makes it."""
+    """The module by which an environment is known, and what makes it.
+
+    conda: what `snakemake --sdm conda` makes it of, as seen from workflow/rules; image: what
+    `snakemake --sdm apptainer` runs its jobs in. Without them both leave it as it is.
+    """
 
     module: str
     setup: str
+    conda: str | None = None
+    image: str | None = None
 
 
-ENVIRONMENTS = {
-    "comet": Environment("comet", "make setup-comet"),
-    "vllm": Environment("vllm", "make setup-vllm"),
+_BUILT_IN: dict[str, Environment] = {
+    "comet": Environment("comet", "make setup-comet", "../../envs/comet.yaml", IMAGE),
+    "vllm": Environment("vllm", "make setup-vllm", "../../envs/vllm.yaml", IMAGE),
 }
+ENVIRONMENTS = plugins.Registry("environments", _BUILT_IN)
 
 
 def python_of(name: str) -> Path:
@@ -40,16 +48,13 @@ def python_of(name: str) -> Path:
 
 
 def conda_file(name: str) -> str | None:
-    """What `snakemake --sdm conda` makes an environment of, as seen from workflow/rules.
-
-    None for the core one: it is what Snakemake itself runs in.
-    """
-    return f"../../envs/{name}.yaml" if name else None
+    """What an environment has for conda; None for the core one: Snakemake itself runs in it."""
+    return ENVIRONMENTS[name].conda if name else None
 
 
 def container_image(name: str) -> str | None:
-    """What `snakemake --sdm apptainer` runs a job in that needs an environment; None for core."""
-    return IMAGE if name else None
+    """What a job that needs an environment runs in as a container; None for core."""
+    return ENVIRONMENTS[name].image if name else None
 
 
 def enter(name: str, arguments: Sequence[str]) -> None:

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from routelmt import stages
 from routelmt.config import (
-    BUDGETS,
-    CASES,
-    COST_TABLES,
-    DATA_TABLES,
-    DEPLOYMENT_TABLES,
-    DOMAINS,
     ELSEWHERE,
-    FLAGS,
-    JUDGED,
-    RELIABILITY,
     ROLES,
-    TABLES,
-    TRANSFER_TABLES,
     Config,
     artifact,
     dataset_directions,
@@ -35,14 +24,20 @@ from routelmt.config import (
 )
 from routelmt.data.registry import READERS
 from routelmt.derived import TRANSFER
+from routelmt.evaluate.registry import (
+    FLAGGED,
+    OWN,
+    SWEEP,
+    SWEEP_TABLES,
+    TABLES,
+    TableType,
+)
 from routelmt.figures.registry import FIGURES
 from routelmt.page.registry import PAGE_TABLES
 from routelmt.routers.registry import RouterType, needs_of, router_module
 from routelmt.score.registry import METRICS
-from routelmt.settings import predicts_gain
+from routelmt.settings import gain_routers
 from routelmt.translate.registry import ENGINES
-
-CODE = "workflow/routelmt"
 
 
 class Plan:
@@ -91,16 +86,16 @@ class Plan:
         """What a router needs beside the segments."""
         return needs_of(self.config["routers"][router])
 
-    def code(self, stage: str, kind: str = "") -> list[str]:
-        """Files whose content shapes a stage."""
-        return [f"{CODE}/{file}" for file in stages.code_files(stage, kind)]
+    def code(self, stage: str, kind: str = "") -> str:
+        """What the code of a stage is known by."""
+        return stages.identity(stage, kind)
 
     def prediction_code(self, experiment: str, router: str) -> list[str]:
-        """Files whose content shapes a router's predictions: of one that decodes, the engine's."""
-        code = self.code("predictions", self.router_module(router))
+        """The same of a router's predictions: of one that decodes, the engine's too."""
+        code = [self.code("predictions", self.router_module(router))]
         if self.router(router).decodes:
             small = self.config["experiments"][experiment]["small"]
-            code = _distinct([*code, *self.code("hypotheses", self.engine(small))])
+            code.append(self.code("hypotheses", self.engine(small)))
         return code
 
     # --- data ----------------------------------------------------------------------------------
@@ -191,7 +186,8 @@ class Plan:
     def judged(self, stage: str, experiment: str) -> list[str]:
         """Hypotheses or scores of both models on all sets that are evaluated or calibrated on."""
         files = {"hypotheses": self.sized_hypotheses, "scores": self.scores}[stage]
-        roles = ["test", ELSEWHERE, *(["valid"] if self.deployment_tables(experiment) else [])]
+        calibrated = self.config["experiments"][experiment]["valid"]
+        roles = ["test", ELSEWHERE, *(["valid"] if calibrated else [])]
         sizes = ("small", "large")
         return _distinct(p for role in roles for s in sizes for p in files(experiment, s, role))
 
@@ -334,21 +330,56 @@ class Plan:
         seeds = router_seeds(self.config, experiment, router)
         return [f"{folder}/seed{seed}/{role}.parquet" for seed in seeds]
 
-    def evaluated(self, experiment: str, table: str) -> list[str]:
-        """Roles of the sets that a table is about."""
-        elsewhere = self.config["experiments"][experiment][ELSEWHERE] and table == DOMAINS
-        return ["test", ELSEWHERE] if elsewhere else ["test"]
-
     def held_out(self, experiment: str) -> list[str]:
         """Segments that routers must not have been trained on."""
         return [p for role in ("test", ELSEWHERE) for p in self.segments(experiment, role)]
 
-    def table_predictions(self, experiment: str, table: str) -> list[str]:
-        """Priorities that a table evaluates."""
-        if table in TRANSFER_TABLES:
-            return self.derived_predictions(experiment, TRANSFER)
-        roles = self.evaluated(experiment, table)
-        return [path for role in roles for path in self.predictions(experiment, role)]
+    def table_inputs(self, experiment: str, table: str) -> dict[str, list[str]]:
+        """Files that a table is made of, by input (see evaluate.registry)."""
+        kind = TABLES[table]
+        return {name: self._table_input(experiment, name, kind) for name in kind.reads}
+
+    def sweep_inputs(self, experiment: str, sweep: str) -> dict[str, list[str]]:
+        """Files that the table of a sweep is made of, by input."""
+        files = {"predictions": self.derived_predictions(experiment, sweep)}
+        kind = SWEEP_TABLES[SWEEP]
+        rest = (name for name in kind.reads if name not in files)
+        return files | {name: self._table_input(experiment, name, kind) for name in rest}
+
+    def _table_input(self, experiment: str, name: str, kind: TableType) -> list[str]:
+        elsewhere = kind.elsewhere and self.config["experiments"][experiment][ELSEWHERE]
+        roles = ["test", ELSEWHERE] if elsewhere else ["test"]
+        files: dict[str, Callable[[], list[str]]] = {
+            "predictions": lambda: (
+                self.derived_predictions(experiment, kind.of)
+                if kind.of != OWN
+                else [p for role in roles for p in self.predictions(experiment, role)]
+            ),
+            "gains": lambda: [p for role in roles for p in self.gains(experiment, role)],
+            "segments": lambda: [p for role in roles for p in self.segments(experiment, role)],
+            "other_gains": lambda: self.other_gains(experiment, kind.settings),
+            "calibration_predictions": lambda: self.predictions(experiment, "valid"),
+            "calibration_gains": lambda: self.gains(experiment, "valid"),
+            "hypotheses_small": lambda: self._translated(experiment, "small", kind),
+            "hypotheses_large": lambda: self._translated(experiment, "large", kind),
+            "scores_small": lambda: self.scores(experiment, "small"),
+            "scores_large": lambda: self.scores(experiment, "large"),
+            "rates": lambda: self.rates(experiment),
+            "hypotheses": lambda: self.judged("hypotheses", experiment),
+            "scores": lambda: self.judged("scores", experiment),
+            FLAGGED: lambda: self.flagged(experiment),
+            "train": lambda: self.segments(experiment, "train"),
+            "valid": lambda: self.segments(experiment, "valid"),
+            "test": lambda: self.held_out(experiment),
+            "overlaps": lambda: [self.overlaps(experiment)],
+            "routers": lambda: self.trained_routers(experiment),
+        }
+        return files[name]()
+
+    def _translated(self, experiment: str, size: str, kind: TableType) -> list[str]:
+        """Translations of a size; none where only their cost counts and no rates are known."""
+        unpriced = "rates" in kind.reads and not self.rates(experiment)
+        return [] if unpriced else self.sized_hypotheses(experiment, size, "test")
 
     def derived_predictions(self, experiment: str, group: str) -> list[str]:
         """Priorities of a group of derived routers, and of chance and the gain oracle beside."""
@@ -359,10 +390,12 @@ class Plan:
         ]
 
     def sweeps(self, experiment: str) -> list[str]:
-        """Table and figure of every sweep."""
+        """Table, its view and figure of every sweep."""
         folder = f"results/runs/{experiment}/sweeps"
         spec = self.config["experiments"][experiment]
-        return [f"{folder}/{name}.{end}" for name in spec["sweeps"] for end in ("parquet", "pdf")]
+        return [
+            f"{folder}/{name}.{end}" for name in spec["sweeps"] for end in ("parquet", "csv", "pdf")
+        ]
 
     def overlaps(self, experiment: str) -> str:
         """Training and validation rows whose text is in held-out data."""
@@ -374,30 +407,25 @@ class Plan:
         return [self.overlaps(experiment)] if action == "remove" else []
 
     def table_names(self, experiment: str) -> list[str]:
-        """Tables of the data, of the training and of the evaluation."""
-        training = ["training"] if self.trained_routers(experiment) else []
-        judged = [JUDGED] if self.config["experiments"][experiment]["judge_metrics"] else []
-        deployed = self.deployment_tables(experiment)
-        spec = self.config["experiments"][experiment]
-        apart = [DOMAINS] if spec["domains"] else []
-        apart += TRANSFER_TABLES if TRANSFER in groups(spec) else ()
-        costs = self.cost_tables(experiment)
-        return [*DATA_TABLES, FLAGS, *training, *TABLES, CASES, *judged, *apart, *deployed, *costs]
+        """Tables that an experiment has all for."""
+        return [
+            name
+            for name, kind in TABLES.items()
+            if all(self._has(experiment, what) for what in kind.when)
+        ]
 
-    def cost_tables(self, experiment: str) -> list[str]:
-        """Tables of costs, where rates are to be had; of guards' costs, where there are guards."""
-        guards = self.config["experiments"][experiment]["guards"]
-        guarded = guards["rank"] and guards["signals"]
-        tables = COST_TABLES if guarded else COST_TABLES[:1]
-        return list(tables) if self.rates(experiment) else []
-
-    def deployment_tables(self, experiment: str) -> list[str]:
-        """Tables of thresholds and budgets chosen on validation sets, if there are any."""
+    def _has(self, experiment: str, what: str) -> bool:
+        """Whether an experiment has what a table asks for (`when` in evaluate.registry)."""
         spec = self.config["experiments"][experiment]
-        if not spec["valid"]:
-            return []
-        gains = any(predicts_gain(self.config["routers"][r]) for r in spec["routers"])
-        return [table for table in DEPLOYMENT_TABLES if gains or table != RELIABILITY]
+        if what == "guards":
+            return bool(spec["guards"]["rank"] and spec["guards"]["signals"])
+        asked: dict[str, Callable[[], object]] = {
+            "trained": lambda: self.trained_routers(experiment),
+            "gain_routers": lambda: gain_routers(self.config, spec),
+            "rates": lambda: self.rates(experiment),
+            TRANSFER: lambda: TRANSFER in groups(spec),
+        }
+        return bool(asked[what]() if what in asked else spec[what])
 
     def rates(self, experiment: str) -> list[str]:
         """Files with the rates of an experiment; none unless those of both models are to be had."""
@@ -412,14 +440,6 @@ class Plan:
             *(f"results/rates/{model}.parquet" for model in timed),
             *([f"results/runs/{experiment}/rates.parquet"] if own else []),
         ]
-
-    def budget_costs(self, experiment: str, table: str, stage: str) -> list[str]:
-        """Rates, or translations of a size, for what the table of budgets knows of costs."""
-        if table != BUDGETS or not self.rates(experiment):
-            return []
-        if stage == "rates":
-            return self.rates(experiment)
-        return self.sized_hypotheses(experiment, stage, "test")
 
     def is_timed(self, model: str) -> bool:
         """Whether a model is timed here: it runs here, and the config states no rates of it."""
@@ -438,18 +458,21 @@ class Plan:
         model = self.config["experiments"][experiment][size]
         return self._each(f"results/hypotheses/{model}/{{}}/{{}}.parquet", experiment, role)
 
-    def other_gains(self, experiment: str, table: str) -> list[str]:
-        """Gains on the test sets by the experiment's other metrics, if the table compares them."""
-        if table not in ("noise", JUDGED):
-            return []
+    def other_gains(self, experiment: str, names: Sequence[str]) -> list[str]:
+        """Gains on the test sets by the metrics that these settings of the experiment name."""
         spec = self.config["experiments"][experiment]
-        metrics = _distinct([*spec["judge_metrics"], *(spec["raters"] if table == "noise" else [])])
+        named = [key for key in ("judge_metrics", "raters") if key in names]
+        metrics = _distinct(metric for key in named for metric in spec[key])
         return [path for metric in metrics for path in self.gains(experiment, "test", metric)]
 
     def tables(self, experiment: str) -> list[str]:
         """Files of the tables."""
         folder = f"results/runs/{experiment}/tables"
         return [f"{folder}/{table}.parquet" for table in self.table_names(experiment)]
+
+    def views(self, experiment: str) -> list[str]:
+        """What readers want of every table, the CSV of each."""
+        return [path.removesuffix("parquet") + "csv" for path in self.tables(experiment)]
 
     def figures(self, experiment: str) -> list[str]:
         """Figures of the tables that the experiment has, the PDF of each."""

@@ -33,7 +33,8 @@ def describe(
         "stage": stage,
         "kind": kind,
         "settings": settings,
-        "code": stages.code_hash(stage, kind),
+        "code": stages.fingerprint(stage, kind),
+        "behaviour": stages.behaviour(stage, kind),
         "packages": {p: _version(p) for p in ("routelmt", *stages.PACKAGES[stage])},
         "parents": [{"path": str(p), "content": identity(p)} for p in parents],
     }

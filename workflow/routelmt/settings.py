@@ -7,18 +7,12 @@ changes, and no other.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from routelmt.config import (
-    BUDGETS,
-    CASES,
-    DEPLOYMENT_TABLES,
-    DOMAINS,
     ELSEWHERE,
-    FLAGS,
-    JUDGED,
     ROLES,
-    TRANSFER_TABLES,
     Config,
     artifact,
     groups,
@@ -29,6 +23,7 @@ from routelmt.config import (
     type_of,
 )
 from routelmt.derived import TRANSFER, sweep_points, transfer_points
+from routelmt.evaluate.registry import OWN, TABLES
 from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
 from routelmt.routers.registry import needs_of, router_type
 
@@ -72,10 +67,6 @@ def stage_settings(config: Config) -> dict[str, Any]:
         },
         "routers": config["routers"],
         "overlaps": {name: e["contamination"] for name, e in config["experiments"].items()},
-        "data_tables": {
-            name: {"datasheet": {}, "contamination": {"action": e["contamination"]["action"]}}
-            for name, e in config["experiments"].items()
-        },
         "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
         "sweeps": {name: _sweep_settings(config, e) for name, e in config["experiments"].items()},
         "rates": {name: _given_rates(config, e) for name, e in config["experiments"].items()},
@@ -89,7 +80,7 @@ def stage_settings(config: Config) -> dict[str, Any]:
 
 
 def _dump(value: Any, section: str) -> Any:
-    if section in ("tables", "data_tables", "bases", "in_model", "sweeps", "figures"):
+    if section in ("tables", "bases", "in_model", "sweeps", "figures"):
         return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
     return json.dumps(value, ensure_ascii=False)
 
@@ -141,55 +132,51 @@ def _in_model(config: Config, experiment: str) -> dict[str, Any]:
     }
 
 
+# What shapes tables and is no key of the experiment itself.
+COMPUTED: dict[str, Callable[[Config, Config], Any]] = {
+    "action": lambda _, experiment: experiment["contamination"]["action"],
+    "cost": lambda config, experiment: _cost(config, experiment),
+    "gain_routers": lambda config, experiment: gain_routers(config, experiment),
+    "chosen_on_validation": lambda config, experiment: [
+        r for r in experiment["routers"] if chosen_on_validation(config, r)
+    ],
+    "splits": lambda _, experiment: _splits(experiment),
+}
+
+
 def _table_settings(config: Config, experiment: Config) -> dict[str, Any]:
-    """What shapes each evaluation table: it cannot tell oracles or chance from its data."""
-    common = _evaluated(config, experiment, experiment["routers"])
-    budgets = common | {"budgets": experiment["budgets"]}
-    risk = budgets | {"risk_edges": experiment["risk_edges"]}
-    judges = {"metric": experiment["metric"], "judge_metrics": experiment["judge_metrics"]}
-    deployed = budgets | {
-        "gain_routers": [r for r in experiment["routers"] if predicts_gain(config["routers"][r])],
-        "chosen_on_validation": [
-            r for r in experiment["routers"] if chosen_on_validation(config, r)
-        ],
-        **{key: experiment[key] for key in ("stream", "drift", "within", "confidence", "bins")},
-    }
-    cost = budgets | {"cost": _cost(config, experiment)}
-    return dict.fromkeys(DEPLOYMENT_TABLES, deployed) | {
-        BUDGETS: deployed | {"cost": _cost(config, experiment)},
-        "routers": budgets,
-        "comparisons": budgets,
-        "pareto": common,
-        "risk_buckets": risk,
-        "guards": risk | {"guards": experiment["guards"]},
-        "router_metrics": budgets,
-        "breakdown": budgets,
-        "noise": common | judges | {"raters": experiment["raters"]},
-        JUDGED: budgets | judges,
-        "costs": cost,
-        "guard_costs": cost | risk | {"guards": experiment["guards"]},
-        CASES: risk | {"cases": experiment["cases"]},
-        FLAGS: {"leave_out": experiment["leave_out"]},
-        DOMAINS: budgets | {"domains": experiment["domains"]},
-        **dict.fromkeys(TRANSFER_TABLES, _transfer_settings(config, experiment)),
+    """What shapes each table (see evaluate.registry): no table can tell oracles from its data."""
+    judged = {"": {}, OWN: _evaluated(config, experiment, experiment["routers"])}
+    if TRANSFER in groups(experiment):
+        routers = [*transfer_points(experiment[TRANSFER]), *references(config, experiment)]
+        about = _about(config, experiment, experiment[TRANSFER]["routers"])
+        judged[TRANSFER] = _evaluated(config, experiment, routers) | {"about": about}
+    return {
+        name: judged[kind.of]
+        | {
+            key: COMPUTED[key](config, experiment) if key in COMPUTED else experiment[key]
+            for key in kind.settings
+        }
+        for name, kind in TABLES.items()
+        if kind.of in judged
     }
 
 
-def _transfer_settings(config: Config, experiment: Config) -> Config:
+def _splits(experiment: Config) -> Config:
     """The splits with the routers trained on each part, by the router they derive from."""
     transfer = experiment[TRANSFER]
-    points = transfer_points(transfer)
     splits = {
         split: {part: {"domains": domains, "routers": {}} for part, domains in parts.items()}
         for split, parts in transfer["splits"].items()
     }
-    for name, point in points.items():
+    for name, point in transfer_points(transfer).items():
         splits[point.split][point.part]["routers"][point.router] = name
-    return _evaluated(config, experiment, [*points, *references(config, experiment)]) | {
-        "about": _about(config, experiment, transfer["routers"]),
-        "budgets": experiment["budgets"],
-        "splits": splits,
-    }
+    return splits
+
+
+def gain_routers(config: Config, experiment: Config) -> list[str]:
+    """The routers of an experiment whose prediction is a gain."""
+    return [r for r in experiment["routers"] if predicts_gain(config["routers"][r])]
 
 
 def predicts_gain(spec: Config) -> bool:

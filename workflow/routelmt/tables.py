@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from routelmt import plugins
 from routelmt.errors import UserError
 from routelmt.records import parse_record
 from routelmt.strict_json import JsonError, cut
@@ -152,7 +153,7 @@ _STREAMED = {
     ),
 }  # fmt: skip
 
-TABLES: dict[str, Table] = {
+_BUILT_IN: dict[str, Table] = {
     "corpus": Table(
         "one text of a gettext corpus and its translation",
         ("text_id", "language"),
@@ -879,6 +880,7 @@ TABLES: dict[str, Table] = {
         may_be_empty=True,  # an experiment need not have guards
     ),
 }
+TABLES = plugins.Registry("tables", _BUILT_IN, plugins.SCHEMA)
 
 
 @cache

@@ -1,6 +1,7 @@
 # The config, what each stage takes from it, and the wildcards.
 from routelmt import config as configuration
 from routelmt.errors import UserError
+from routelmt.evaluate.registry import SWEEP, SWEEP_TABLES, TABLES
 from routelmt.figures.registry import FIGURES
 from routelmt.pins import unpinned
 from routelmt.plan import Plan
@@ -8,12 +9,17 @@ from routelmt.settings import speeds_of, stage_settings, too_much
 
 try:
     config = configuration.resolve(config)
+    plan = Plan(config)  # which files an experiment consists of
+    # What shapes the bytes belongs into params, what only shapes the speed into resources.
+    settings = stage_settings(config)
+    speeds = speeds_of(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 if missing := list(configuration.missing_files(config)):
     raise WorkflowError("\n".join(missing))
 
+# What a user brings that is not there yet: an error of the stages that read it.
 absent = configuration.missing_inputs(config)
 
 
@@ -22,12 +28,6 @@ def there(files):
     if found := [absent[file] for file in files if file in absent]:
         raise WorkflowError("\n".join(found))
     return files
-
-
-plan = Plan(config)  # which files an experiment consists of
-# What shapes the bytes belongs into params, what only shapes the speed into resources.
-settings = stage_settings(config)
-speeds = speeds_of(config)
 
 
 if workflow.is_main_process and (loose := unpinned(config)):
@@ -95,7 +95,7 @@ def growing(query):
     return resource
 
 
-NAME = r"[a-z0-9][a-z0-9._]*(?:-[a-z0-9._]+)*"  # never two dashes: {small}--{large} stays clear
+NAME = r"[A-Za-z0-9][A-Za-z0-9._]*(?:-[A-Za-z0-9._]+)*"  # never two dashes: {small}--{large} stays clear
 
 
 wildcard_constraints:
@@ -112,7 +112,7 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     shards=r"\d+",
-    table=r"[a-z_]+",
+    table="|".join(TABLES),
     figure=r"[a-z_]+",
     group=NAME,
     sweep=NAME,

@@ -22,12 +22,12 @@ def corpus_wheels(wildcards):
 rule read_catalogs:
     input:
         wheels=corpus_wheels,
-        code=plan.code("catalogs"),
     output:
         ensure("data/corpora/{corpus}.parquet", non_empty=True),
     log:
         "logs/read_catalogs/{corpus}.log",
     params:
+        code=plan.code("catalogs"),
         corpus=setting("corpora/{corpus}"),
     shell:
         r"""
@@ -52,12 +52,12 @@ rule read_segments:
     input:
         origin=segments_origin,
         scores=required_scores,
-        code=reader_code,
     output:
         ensure("data/segments/{dataset}/{direction}.parquet", non_empty=True),
     log:
         "logs/read_segments/{dataset}/{direction}.log",
     params:
+        code=reader_code,
         dataset=setting("datasets/{dataset}"),
     shell:
         r"""
@@ -89,46 +89,15 @@ rule find_overlaps:
         train=training_segments,
         valid=validation_segments,
         test=held_out_segments,
-        code=plan.code("overlaps"),
     output:
         "results/runs/{experiment}/overlaps.parquet",
     log:
         "logs/find_overlaps/{experiment}.log",
     params:
+        code=plan.code("overlaps"),
         overlaps=setting("overlaps/{experiment}"),
     shell:
         r"""
         python -m routelmt overlaps --train {input.train:q} --valid {input.valid:q} \
             --test {input.test:q} --settings {params.overlaps:q} --out {output:q} &>{log:q}
-        """
-
-
-rule describe_data:
-    input:
-        train=training_segments,
-        valid=validation_segments,
-        test=held_out_segments,
-        overlaps="results/runs/{experiment}/overlaps.parquet",
-        code=plan.code("data_tables"),
-    output:
-        table=ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
-        csv=report(
-            "results/runs/{experiment}/tables/{table}.csv",
-            category="Data",
-            labels={"experiment": "{experiment}", "table": "{table}"},
-            caption="../report/table.rst",
-        ),
-        latex="results/runs/{experiment}/tables/{table}.tex",
-        markdown="results/runs/{experiment}/tables/{table}.md",
-    log:
-        "logs/describe_data/{experiment}/{table}.log",
-    wildcard_constraints:
-        table="|".join(configuration.DATA_TABLES),
-    params:
-        table=setting("data_tables/{experiment}/{table}"),
-    shell:
-        r"""
-        python -m routelmt describe --table {wildcards.table} --train {input.train:q} \
-            --valid {input.valid:q} --test {input.test:q} --overlaps {input.overlaps:q} \
-            --settings {params.table:q} --out {output.table:q} &>{log:q}
         """

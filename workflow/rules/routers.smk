@@ -61,7 +61,6 @@ rule train_router:
         removed=removed_rows,
         weights=base_weights,
         own_weights=own_weights,
-        code=training_code,
     output:
         directory("results/runs/{experiment}/routers/{router}/seed{seed}"),
     log:
@@ -82,6 +81,7 @@ rule train_router:
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
         runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
+        code=training_code,
         router=setting("routers/{router}"),
         model=setting("bases/{experiment}/{router}"),
     shell:
@@ -140,7 +140,6 @@ rule predict:
         gains=known_gains,
         weights=base_weights,
         own_weights=own_weights,
-        code=prediction_code,
     output:
         ensure(
             "results/runs/{experiment}/predictions/{router}/seed{seed}/{role}.parquet",
@@ -160,6 +159,7 @@ rule predict:
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
         runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
+        code=prediction_code,
         router=setting("routers/{router}"),
         model=setting("bases/{experiment}/{router}"),
     shell:
@@ -189,7 +189,6 @@ rule predict_in_model:
         segments=asked_segments,
         adapters=adapters,
         weights=small_model_weights,
-        code=plan.code("predictions", "routelmt.routers.answer"),
     output:
         ensure(
             "results/runs/{experiment}/predictions/in_model/{group}/{role}.parquet",
@@ -207,6 +206,7 @@ rule predict_in_model:
         mem_mb=growing("small/{experiment}/mem_mb"),
         runtime=growing("small/{experiment}/runtime"),
     params:
+        code=plan.code("predictions", "routelmt.routers.answer"),
         routers=setting("in_model/{experiment}/{group}"),
         model=setting("small/{experiment}"),
     shell:

@@ -40,7 +40,6 @@ rule score:
         known_hypotheses=rival_hypotheses,
         known_scores=rival_scores,
         scores=scores_file,
-        code=scorer_code,
     output:
         ensure(
             "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -66,6 +65,7 @@ rule score:
         mem_mb=growing("metrics/{metric}/mem_mb"),
         runtime=growing("metrics/{metric}/runtime"),
     params:
+        code=scorer_code,
         metric=setting("metrics/{metric}"),
         shard="1/1",
     shell:
@@ -105,7 +105,6 @@ rule gather_scores:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         shards=score_shards,
-        code=plan.code("gathered"),
     output:
         ensure(
             "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -116,6 +115,8 @@ rule gather_scores:
     wildcard_constraints:
         dataset=plan.datasets(sharded=True),
         metric=plan.metrics(mean=False),
+    params:
+        code=plan.code("gathered"),
     shell:
         r"""
         python -m routelmt gather --table scores --segments {input.segments:q} \
@@ -132,7 +133,6 @@ def part_scores(wildcards):
 rule average_scores:
     input:
         parts=part_scores,
-        code=plan.code("scores", "routelmt.score.mean_metric"),
     output:
         ensure(
             "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -143,6 +143,7 @@ rule average_scores:
     wildcard_constraints:
         metric=plan.metrics(mean=True),
     params:
+        code=plan.code("scores", "routelmt.score.mean_metric"),
         metric=setting("metrics/{metric}"),
     shell:
         r"""
@@ -173,7 +174,6 @@ rule score_samples:
         samples="results/samples/{model}/{dataset}/{direction}.parquet",
         known_outputs=known_outputs,
         known_scores=known_outputs_scores,
-        code=scorer_code,
     output:
         ensure(
             "results/sample_scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -196,6 +196,7 @@ rule score_samples:
         mem_mb=growing("metrics/{metric}/mem_mb"),
         runtime=growing("metrics/{metric}/runtime"),
     params:
+        code=scorer_code,
         metric=setting("metrics/{metric}"),
     shell:
         r"""
@@ -213,7 +214,6 @@ rule label_gains:
         segments="data/segments/{dataset}/{direction}.parquet",
         small="results/scores/{metric}/{small}/{dataset}/{direction}.parquet",
         large="results/scores/{metric}/{large}/{dataset}/{direction}.parquet",
-        code=plan.code("gains"),
     output:
         ensure(
             "results/gains/{metric}/{small}--{large}/{dataset}/{direction}.parquet",
@@ -221,6 +221,8 @@ rule label_gains:
         ),
     log:
         "logs/label_gains/{metric}/{small}--{large}/{dataset}/{direction}.log",
+    params:
+        code=plan.code("gains"),
     shell:
         r"""
         python -m routelmt gains --segments {input.segments:q} --small {input.small:q} \

@@ -27,7 +27,6 @@ rule translate:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         weights=model_weights,
-        code=translation_code,
     output:
         ensure(
             "results/hypotheses/{model}/{dataset}/{direction}.parquet", non_empty=True
@@ -57,6 +56,7 @@ rule translate:
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
+        code=translation_code,
         model=setting("models/{model}"),
         shard="1/1",
     shell:
@@ -98,7 +98,6 @@ rule gather_hypotheses:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         shards=hypotheses_shards,
-        code=plan.code("gathered"),
     output:
         ensure(
             "results/hypotheses/{model}/{dataset}/{direction}.parquet", non_empty=True
@@ -107,6 +106,8 @@ rule gather_hypotheses:
         "logs/gather_hypotheses/{model}/{dataset}/{direction}.log",
     wildcard_constraints:
         dataset=plan.datasets(sharded=True),
+    params:
+        code=plan.code("gathered"),
     shell:
         r"""
         python -m routelmt gather --table hypotheses --segments {input.segments:q} \
@@ -123,7 +124,6 @@ rule prefill_states:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         weights=model_weights,
-        code=states_code,
     output:
         signals=ensure(
             "results/signals/{model}/{dataset}/{direction}.parquet", non_empty=True
@@ -145,6 +145,7 @@ rule prefill_states:
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
+        code=states_code,
         model=setting("models/{model}"),
     shell:
         r"""
@@ -159,7 +160,6 @@ rule prefill_signals:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         weights=model_weights,
-        code=signals_code,
     output:
         ensure("results/signals/{model}/{dataset}/{direction}.parquet", non_empty=True),
     log:
@@ -181,6 +181,7 @@ rule prefill_signals:
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
+        code=signals_code,
         model=setting("models/{model}"),
     shell:
         r"""
@@ -200,7 +201,6 @@ rule sample:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         weights=model_weights,
-        code=sampling_code,
     output:
         ensure("results/samples/{model}/{dataset}/{direction}.parquet", non_empty=True),
     log:
@@ -226,6 +226,7 @@ rule sample:
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
+        code=sampling_code,
         model=setting("samples/{model}"),
     shell:
         r"""

@@ -22,8 +22,8 @@ from routelmt.data.describe import contamination, datasheet
 from routelmt.data.overlaps import find_overlaps
 from routelmt.data.words import words
 from routelmt.errors import UserError
-from routelmt.evaluate.layouts import blocks
-from routelmt.evaluate.render import latex, markdown
+from routelmt.views.layouts import blocks
+from routelmt.views.render import latex, markdown
 
 SETTINGS = {"threshold": 0.8, "ngram": 5, "ngram_han": 2, "permutations": 128}
 COLUMNS = ("dataset", "direction", "segment_id", "group_id", "doc_id", "domain", "source",
@@ -238,7 +238,7 @@ def test_printed_shares_are_of_the_rows(overlapping: dict[str, pa.Table]) -> Non
 
 
 def command(folder: Path, data: dict[str, pa.Table], table: str, *more: str) -> int:
-    options = ["describe", "--table", table, "--out", str(folder / f"{table}.parquet"), *more]
+    options = ["table", table, "--out", str(folder / f"{table}.parquet"), *more]
     for role, rows in data.items():
         tables.write(rows, folder / f"{role}.parquet", "segments", {})
         options += [f"--{role}", str(folder / f"{role}.parquet")]
@@ -256,7 +256,8 @@ def test_the_command_writes_both_tables_and_their_renderings(
     for name, parents in (("datasheet", 3), ("contamination", 4)):
         written = tables.read(tmp_path / f"{name}.parquet", name)
         record = tables.record_of(tmp_path / f"{name}.parquet")
-        assert (record["stage"], len(record["parents"])) == ("data_tables", parents)
+        assert main(["render", str(tmp_path / f"{name}.parquet")]) == 0
+        assert (record["stage"], len(record["parents"])) == ("tables", parents)
         with (tmp_path / f"{name}.csv").open(newline="") as handle:
             assert len(list(csv.DictReader(handle))) == written.num_rows
         assert (tmp_path / f"{name}.md").read_text().startswith("### ")
@@ -266,7 +267,7 @@ def test_the_command_writes_both_tables_and_their_renderings(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--settings", '{"action": "remove"}'], "--table contamination needs --overlaps FILE"),
+        (["--settings", '{"action": "remove"}'], "--overlaps: the table is made of these"),
         (
             ["--settings", "{}", "--overlaps", "x.parquet"],
             "'action' is None; allowed: remove, count",

@@ -12,8 +12,8 @@ from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate import bootstrap, selection
 from routelmt.evaluate.bootstrap import DirectionData
-from routelmt.evaluate.build import BUILDERS, build_table
-from routelmt.evaluate.render import write_renderings
+from routelmt.evaluate.build import EVALUATIONS, build_table
+from routelmt.views.render import write_renderings
 
 HUMAN = Path(__file__).parents[4] / "shared/data/human_pairs/wmt24.en-zh.esa.jsonl"
 Given = tuple[pa.Table, pa.Table, pa.Table, dict[str, pa.Table]]
@@ -41,7 +41,7 @@ def some(table: pa.Table, keep: int, column: str = "segment_id") -> pa.Table:
     return table.filter(pa.array(news & first))
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", EVALUATIONS)
 def test_equal_priorities_everywhere_are_chance(
     name: str, settings: dict[str, Any], given: Given, tmp_path: Path
 ) -> None:
@@ -54,7 +54,7 @@ def test_equal_priorities_everywhere_are_chance(
         assert frame.groupby("budget").value.agg(np.ptp).max() < 1e-9
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", EVALUATIONS)
 @pytest.mark.parametrize("gain", [0.0, -2.0])
 def test_equal_gains_everywhere_make_valid_tables_with_reasons(
     name: str, gain: float, settings: dict[str, Any], given: Given, tmp_path: Path
@@ -69,7 +69,7 @@ def test_equal_gains_everywhere_make_valid_tables_with_reasons(
         assert (doubtful == frame.reason.notna()).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILDERS) - {"guards"}))
+@pytest.mark.parametrize("name", sorted(set(EVALUATIONS) - {"guards"}))
 def test_one_request_a_direction_is_evaluated_with_a_budget_that_takes_it(
     name: str, settings: dict[str, Any], given: Given, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from scipy.stats import hypergeom
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.build import BUILDERS, build_table
+from routelmt.evaluate.build import EVALUATIONS, build_table
 
 # The same sums in another order.
 ROUNDING = 1e-9
@@ -30,7 +30,7 @@ def built(
     other_gains: dict[str, pa.Table],
 ) -> dict[str, pa.Table]:
     given = (settings, predictions, gains, segments, other_gains)
-    return {name: build_table(name, *given) for name in BUILDERS}
+    return {name: build_table(name, *given) for name in EVALUATIONS}
 
 
 def tie_key(dataset: str, segment_id: str) -> int:
@@ -63,7 +63,7 @@ def value(table: pa.Table, column: str = "value", **equal: Any) -> Any:
     return table.column(column)[0].as_py()
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", EVALUATIONS)
 def test_every_table_is_valid_and_not_empty(built: dict[str, pa.Table], name: str) -> None:
     tables.check(built[name], name, name)
     assert built[name].num_rows

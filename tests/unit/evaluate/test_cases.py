@@ -1,4 +1,4 @@
-"""Cases are picked by rule: which, in what order, how many, and who sends them."""
+"""Made are picked by rule: which, in what order, how many, and who sends them."""
 
 import csv
 import json
@@ -13,11 +13,12 @@ import pytest
 from routelmt import tables
 from routelmt.__main__ import main
 from routelmt.errors import UserError
-from routelmt.evaluate.cases import Cases, cases
-from routelmt.evaluate.layouts import blocks
-from routelmt.evaluate.render import write_renderings
+from routelmt.evaluate.cases import cases
+from routelmt.evaluate.given import Made
 from routelmt.evaluate.requests import evaluated_requests
 from routelmt.evaluate.selection import tie_keys
+from routelmt.views.layouts import blocks
+from routelmt.views.render import write_renderings
 
 LIMIT, PER_DIRECTION = 2, 3
 LONG = "a_long & dear text, 100 % of it { } \\ with | and\nnewlines " * 9
@@ -63,7 +64,7 @@ def asked(settings: dict[str, Any]) -> dict[str, Any]:
 
 def build(
     asked: dict[str, Any], predictions: pa.Table, given: dict[str, pa.Table], **changed: pa.Table
-) -> Cases:
+) -> Made:
     tables_ = given | changed
     evaluation = evaluated_requests(predictions, tables_["gains"])
     made = cases(asked, evaluation, tables_)
@@ -72,7 +73,7 @@ def build(
 
 
 @pytest.fixture(scope="module")
-def built(asked: dict[str, Any], predictions: pa.Table, given: dict[str, pa.Table]) -> Cases:
+def built(asked: dict[str, Any], predictions: pa.Table, given: dict[str, pa.Table]) -> Made:
     return build(asked, predictions, given)
 
 
@@ -96,7 +97,7 @@ def by_hand(gains: pa.Table, predictions: pa.Table, direction: str, budget: floa
 @pytest.mark.parametrize("direction", ["en-ru", "ru-en"])
 @pytest.mark.parametrize("budget", [0.3, 0.1])
 def test_each_kind_is_what_its_rule_says(
-    built: Cases, gains: pa.Table, predictions: pa.Table, direction: str, budget: float
+    built: Made, gains: pa.Table, predictions: pa.Table, direction: str, budget: float
 ) -> None:
     requests = by_hand(gains, predictions, direction, budget)
     worst, best = (
@@ -123,7 +124,7 @@ def test_each_kind_is_what_its_rule_says(
 
 
 def test_texts_scores_and_flags_are_those_of_the_request(
-    built: Cases, given: dict[str, pa.Table]
+    built: Made, given: dict[str, pa.Table]
 ) -> None:
     key = [*tables.JOIN_KEY]
     frame = built.table.to_pandas()
@@ -142,7 +143,7 @@ def test_texts_scores_and_flags_are_those_of_the_request(
     assert frame.error_spans_large.notna().any()
 
 
-def test_what_a_limit_leaves_out_is_said(built: Cases, asked: dict[str, Any]) -> None:
+def test_what_a_limit_leaves_out_is_said(built: Made, asked: dict[str, Any]) -> None:
     frame = built.table.to_pandas()
     severe = frame[(frame.kind == "severe_loss") & (frame.direction == "en-ru")]
     count = severe[severe.budget == 0.3].found.iloc[0]
@@ -155,7 +156,7 @@ def test_what_a_limit_leaves_out_is_said(built: Cases, asked: dict[str, Any]) ->
 
 
 def test_the_order_of_the_rows_does_not_matter(
-    built: Cases, asked: dict[str, Any], predictions: pa.Table, given: dict[str, pa.Table]
+    built: Made, asked: dict[str, Any], predictions: pa.Table, given: dict[str, pa.Table]
 ) -> None:
     generator = np.random.default_rng(0)
 
@@ -198,7 +199,7 @@ def test_scores_of_another_metric_or_model_are_refused(
 
 
 def test_shown_texts_are_cut_and_escaped_and_the_csv_has_them_whole(
-    built: Cases, tmp_path: Path
+    built: Made, tmp_path: Path
 ) -> None:
     write_renderings(built.table, "cases", tmp_path / "cases.parquet", built.notes)
     with (tmp_path / "cases.csv").open(newline="") as handle:
@@ -217,13 +218,13 @@ def test_shown_texts_are_cut_and_escaped_and_the_csv_has_them_whole(
 
 
 def test_the_command_reads_files_of_several_sets_and_writes_the_table(
-    built: Cases,
+    built: Made,
     asked: dict[str, Any],
     predictions: pa.Table,
     given: dict[str, pa.Table],
     tmp_path: Path,
 ) -> None:
-    command = ["evaluate-cases", "--settings", json.dumps(asked)]
+    command = ["table", "cases", "--settings", json.dumps(asked)]
     for name, table in (given | {"predictions": predictions}).items():
         command.append(f"--{name.replace('_', '-')}")
         for at, half in enumerate((table.slice(0, 60), table.slice(60))):
@@ -231,7 +232,7 @@ def test_the_command_reads_files_of_several_sets_and_writes_the_table(
             tables.write(half, path, name.split("_")[0], {"parents": []})
             command.append(str(path))
     out = tmp_path / "tables" / "cases.parquet"
-    assert main([*command, "--out", str(out)]) == 0
+    assert main([*command, "--out", str(out)]) == 0 and main(["render", str(out)]) == 0
     assert {path.name for path in out.parent.iterdir()} == {
         f"cases.{suffix}" for suffix in ("parquet", "csv", "tex", "md")
     }

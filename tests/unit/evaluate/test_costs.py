@@ -33,8 +33,8 @@ from routelmt.evaluate.rates import (
     record_row,
     timed_rows,
 )
-from routelmt.evaluate.render import write_renderings
 from routelmt.evaluate.requests import evaluated_requests
+from routelmt.views.render import write_renderings
 
 ROUNDING = 1e-9
 SMALL = Tokens(np.array([10.0, 20, 30, 40]), np.array([5.0, 5, 10, 20]))

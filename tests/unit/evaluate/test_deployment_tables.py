@@ -17,10 +17,10 @@ from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate import streaming, weighted
 from routelmt.evaluate.budgets import ALL, isotonic
+from routelmt.evaluate.build import DEPLOYMENTS, build_deployment_table
 from routelmt.evaluate.deployment import Deployment, read_deployment
-from routelmt.evaluate.deployment_tables import BUILDERS, build_deployment_table
 from routelmt.evaluate.drift import largest_domains, order_of, parts_of
-from routelmt.evaluate.render import write_renderings
+from routelmt.views.render import write_renderings
 
 ROUTERS = ("learned", "coarse", "gain-oracle")
 DIRECTIONS = ("en-ru", "ru-en")
@@ -78,7 +78,7 @@ def deployment() -> Deployment:
 @pytest.fixture(scope="module")
 def built(deployment: Deployment) -> dict[str, pd.DataFrame]:
     found = {}
-    for name in BUILDERS:
+    for name in DEPLOYMENTS:
         table = build_deployment_table(name, SETTINGS, deployment)
         tables.check(table, name, name)
         found[name] = table.to_pandas()
@@ -456,7 +456,7 @@ def test_nothing_routed_is_undefined_and_says_why(deployment: Deployment) -> Non
     assert found["rate_alarm"] > 0
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_every_table_has_its_renderings(name: str, deployment: Deployment, tmp_path: Any) -> None:
     table = build_deployment_table(name, SETTINGS, deployment)
     write_renderings(table, name, tmp_path / f"{name}.parquet")

@@ -12,10 +12,10 @@ from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
 from routelmt.evaluate.domains import domains
-from routelmt.evaluate.layouts import blocks
-from routelmt.evaluate.render import write_renderings
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.evaluate.roles import IN_DOMAIN
+from routelmt.views.layouts import blocks
+from routelmt.views.render import write_renderings
 
 METRICS = ("spearman", "hit_rate", "mean_delta", "headroom")
 NAMED = {"talk": {"datasets": ["chat"], "domains": ["chat"]}, "odd": {"domains": ["rare"]}}

@@ -122,10 +122,10 @@ def files(
 
 
 def evaluated(files: dict[str, Path], asked: dict[str, Any], out: Path, *more: str) -> pd.DataFrame:
-    code = main(["evaluate", "--table", "routers", "--settings", json.dumps(asked),
+    code = main(["table", "routers", "--settings", json.dumps(asked),
           "--predictions", str(files["predictions"]), "--gains", str(files["gains"]),
           "--out", str(out), *more])  # fmt: skip
-    assert code == 0
+    assert code == 0 and main(["render", str(out)]) == 0
     return tables.read(out, "routers").to_pandas()
 
 

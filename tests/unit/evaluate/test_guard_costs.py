@@ -14,8 +14,8 @@ from routelmt.__main__ import main
 from routelmt.evaluate.build import build_table
 from routelmt.evaluate.costs import Tokens, guarded_costs
 from routelmt.evaluate.guard_costs import guard_costs
-from routelmt.evaluate.layouts import blocks
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
+from routelmt.views.layouts import blocks
 
 SMALL = Tokens(np.array([10.0, 20, 30, 40]), np.array([5.0, 5, 10, 20]))
 LARGE = Tokens(np.array([12.0, 22, 32, 42]), np.array([6.0, 6, 12, 24]))
@@ -286,16 +286,16 @@ def test_the_command_writes_the_table_and_the_layout_has_a_line_per_guard_and_qu
     built: pa.Table, given: Any, tmp_path: Path
 ) -> None:
     predictions, gains, hypotheses = given
-    command = ["costs", "--table", "guard_costs", "--settings", json.dumps(SETTINGS)]
+    command = ["table", "guard_costs", "--settings", json.dumps(SETTINGS)]
     named = {"predictions": ("predictions", predictions), "gains": ("gains", gains),
-             "small": ("hypotheses", hypotheses["small"]),
-             "large": ("hypotheses", hypotheses["large"]), "rates": ("rates", rates_table())}  # fmt: skip
+             "hypotheses-small": ("hypotheses", hypotheses["small"]),
+             "hypotheses-large": ("hypotheses", hypotheses["large"]), "rates": ("rates", rates_table())}  # fmt: skip
     for option, (name, table) in named.items():
         path = tmp_path / f"{option}.parquet"
         tables.write(table, path, name, {"parents": []})
         command += [f"--{option}", str(path)]
     out = tmp_path / "tables" / "guard_costs.parquet"
-    assert main([*command, "--out", str(out)]) == 0
+    assert main([*command, "--out", str(out)]) == 0 and main(["render", str(out)]) == 0
     assert tables.record_of(out)["content"] == tables.content_hash(built)
     assert len(list(out.parent.iterdir())) == 4
     layout = blocks(built, "guard_costs")

@@ -13,7 +13,8 @@ from routelmt.data.words import words
 from routelmt.errors import UserError
 from routelmt.evaluate import cross_metric, noise
 from routelmt.evaluate.breakdown import quarters
-from routelmt.evaluate.build import build_table, gains_by_metric
+from routelmt.evaluate.build import build_table
+from routelmt.evaluate.requests import gains_by_metric
 
 ROUNDING = 1e-9
 DIRECTIONS = ["en-ru", "ru-en"]

@@ -13,8 +13,8 @@ from routelmt import tables
 from routelmt.__main__ import main
 from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
-from routelmt.evaluate.layouts import blocks
 from routelmt.evaluate.sweeps import number_of, sweep_table, text_of
+from routelmt.views.layouts import blocks
 
 POINTS = {"r.rows.650": "650", "r.rows.1300": "1300", "r.rows.10400": "10400"}
 NOISE = {"r.rows.650": 20, "r.rows.1300": 8, "r.rows.10400": 2}
@@ -190,8 +190,9 @@ def test_the_command_writes_the_table_and_its_renderings(
         files[name] = str(tmp_path / f"{name}.parquet")
         tables.write(table, files[name], name, {"parents": []})
     out = tmp_path / "sweeps" / "learning-curve.parquet"
-    command = ["evaluate-sweep", "--predictions", files["predictions"], "--gains", files["gains"]]
+    command = ["table", "sweep", "--predictions", files["predictions"], "--gains", files["gains"]]
     assert main([*command, "--settings", json.dumps(sweep), "--out", str(out)]) == 0
+    assert main(["render", str(out)]) == 0
     assert {path.name for path in out.parent.iterdir()} == {
         f"learning-curve.{suffix}" for suffix in ("parquet", "csv", "tex", "md")
     }

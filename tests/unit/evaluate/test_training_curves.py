@@ -10,9 +10,9 @@ import pytest
 from routelmt import tables
 from routelmt.__main__ import main
 from routelmt.errors import UserError
-from routelmt.evaluate.layouts import blocks
 from routelmt.evaluate.training_curves import training_table
 from routelmt.routers.artifact import write_record
+from routelmt.views.layouts import blocks
 
 STEPS = 10  # an epoch
 
@@ -147,11 +147,12 @@ def test_the_command_writes_the_table_and_its_renderings(
 ) -> None:
     out = tmp_path / "tables" / "training.parquet"
     paths = [str(path) for path in folders]
-    assert main(["training-table", "--routers", *paths, "--out", str(out)]) == 0
+    command = ["table", "training", "--settings", "{}", "--out", str(out)]
+    assert main([*command, "--routers", *paths]) == 0 and main(["render", str(out)]) == 0
     assert {path.name for path in out.parent.iterdir()} == {
         f"training.{suffix}" for suffix in ("parquet", "csv", "tex", "md")
     }
     assert tables.record_of(out)["content"] == tables.content_hash(training_table(folders))
     assert [p["path"] for p in tables.record_of(out)["parents"]] == paths
-    assert main(["training-table", "--out", str(out)]) == 0  # nothing was trained
+    assert main(command) == 0  # nothing was trained
     assert tables.read(out, "training").num_rows == 0

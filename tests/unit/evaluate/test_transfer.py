@@ -17,7 +17,7 @@ from routelmt.__main__ import main
 from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
 from routelmt.evaluate.inference import holm
-from routelmt.evaluate.layouts import blocks
+from routelmt.views.layouts import blocks
 
 DIRECTIONS = ("en-ru", "ru-en")
 # Requests by domain in each direction: one is in one direction alone, one in no part.
@@ -335,10 +335,11 @@ def test_the_command_writes_both(
         tables.write(table, files[name], name, {})
     for name in ("transfer", "transfer_comparisons"):
         out = tmp_path / "tables" / f"{name}.parquet"
-        command = ["evaluate", "--table", name, "--settings", json.dumps(asked), "--out", str(out)]
+        command = ["table", name, "--settings", json.dumps(asked), "--out", str(out)]
         assert (
             main([*command, *(x for kind, path in files.items() for x in (f"--{kind}", path))]) == 0
         )
         expected = build_table(name, asked, *inputs(frame)).to_pandas()
         pd.testing.assert_frame_equal(tables.read(out, name).to_pandas(), expected)
+        assert main(["render", str(out)]) == 0
         assert len(list(out.parent.glob(f"{name}.*"))) == 4

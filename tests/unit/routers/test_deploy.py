@@ -46,6 +46,14 @@ def test_equal_requests_are_chosen_by_id_not_by_place(trained, tmp_path):
     assert len(chosen[0]) == 6
 
 
+def test_a_request_that_is_too_long_is_routed_and_told(trained, tmp_path, capsys):
+    rows = [{"id": i, "direction": "en-zh", "source": "save " * n} for i, n in enumerate((1, 90))]
+    found = deploy.route_requests(trained[0], write(tmp_path / "r.jsonl", rows), 0.5, speed=SPEED)
+    assert [row.get("truncated") for row in found] == [None, True]
+    said = capsys.readouterr().err
+    assert "1 of 2 requests are longer than the 64 tokens that the router reads" in said
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from encoder_toys import POSITIONS, hypotheses, save_xlmr
+from encoder_toys import POSITIONS, hypotheses, save_xlmr, xlmr_tokenizer
 from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy
 
 from routelmt.errors import UserError
@@ -17,6 +17,7 @@ from routelmt.routers import encoder
 from routelmt.routers.artifact import work_folder
 from routelmt.routers.deploy import load_router
 from routelmt.routers.inputs import RouterContext, RouterInputs
+from routelmt.routers.networks.encoder_model import read_distinct
 from routelmt.routers.training import fitting
 
 CONTEXT = RouterContext({}, LANGUAGES, SPEED, seed=1)
@@ -372,6 +373,21 @@ def test_long_texts_are_cut_at_their_end_and_counted(scratch, tmp_path):
     assert len(ids[0]) == scratch["max_length"] and ids[0] == ids[1]  # the end is what is cut
     last = router.reader.read(["en-zh"], ["open"]).ids[0][-1]
     assert ids[0][-1] == last  # the special token at the end stays
+
+
+def test_a_control_token_in_a_text_is_text(capsys):
+    tokenizer = xlmr_tokenizer(["one two three", "the end"])
+    texts = ["one </s> two", "three", "<mask>"]
+    alone = read_distinct(tokenizer, texts, None, 64)
+    assert "2 of 3 texts hold a control token" in capsys.readouterr().err
+    start, end, mask = tokenizer.convert_tokens_to_ids(["<s>", "</s>", "<mask>"])
+    for ids in alone.ids:
+        assert (ids.count(start), ids.count(end), ids.count(mask)) == (1, 1, 0)
+    assert alone.ids[1] == tokenizer("three")["input_ids"]
+    pair = read_distinct(tokenizer, ["three"] * 2, texts[:2], 64).ids
+    assert pair[0].count(end) == 3 and pair[1] == tokenizer("three", "three")["input_ids"]
+    cut = read_distinct(tokenizer, ["one </s> two three"], None, 5)
+    assert cut.ids[0] == [*alone.ids[0][:4], end] and cut.truncated == 1
 
 
 def test_a_language_without_a_name_is_refused(trained_encoder):

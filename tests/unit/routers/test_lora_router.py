@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from routelmt.routers import lora
 from routelmt.routers.artifact import work_folder
 from routelmt.routers.inputs import RouterInputs
 from routelmt.routers.networks import in_model
+from routelmt.routers.networks.base_model import BaseModel
 from routelmt.routers.training import fitting
 
 
@@ -224,6 +226,9 @@ def test_long_prompts_lose_the_end_of_their_text_only(context, tmp_path, base):
     assert shown.startswith("<|im_start|>user\nTranslate the following text from English into")
     with pytest.raises(UserError, match="max_length 2"):
         replace(reader, max_length=2).read(["en-zh"], [text])
+    config = SimpleNamespace(max_position_embeddings=16, get_text_config=lambda decoder: config)
+    model = BaseModel(SimpleNamespace(config=config), tokenizer, "")
+    assert (model.longest(20), model.longest(12)) == (16, 12)
     spec = {**SPEC, "epochs": 1, "max_length": 12}
     record = lora.train(spec, toy(32, 0), toy(16, 1), context, tmp_path / "r")
     assert record["rows"]["truncated"] > 0

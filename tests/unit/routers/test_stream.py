@@ -205,6 +205,15 @@ def test_of_a_line_without_end_little_is_kept(trained, router, calibration, traf
     assert peak < 3 * (1 << 24)
 
 
+def test_a_request_that_is_too_long_is_answered_as_truncated(
+    trained, router, calibration, tmp_path
+):
+    rows = [{"id": i, "direction": "en-zh", "source": "save " * n} for i, n in enumerate((90, 1))]
+    stream = opened(trained, router, tmp_path / "state", calibration)
+    found = stream.answer([(i, json.dumps(row).encode()) for i, row in enumerate(rows, start=1)])
+    assert [row.get("truncated") for row in found] == [True, None]
+
+
 def test_strict_stops_at_the_first_broken_line_with_the_state_before_it(
     trained, router, calibration, traffic, tmp_path
 ):

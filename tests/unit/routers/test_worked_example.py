@@ -30,7 +30,7 @@ def test_the_new_router_of_the_docs_predicts(monkeypatch: pytest.MonkeyPatch) ->
     body = "\n".join(text.removeprefix("   ") for text in code.group(1).splitlines())
     exec(compile(body, module, "exec"), written.__dict__)
     monkeypatch.setitem(sys.modules, module, written)
-    monkeypatch.setitem(registry.ROUTERS, kind, module)
+    monkeypatch.setitem(registry.ROUTERS._all, kind, module)
 
     assert registry.needs_of({"type": kind}) == frozenset()
     rows = toy(5, 0)

@@ -114,13 +114,20 @@ def test_a_missing_source_is_a_broken_link_of_those_made_from_it(make_run: MakeR
 
 
 def test_older_code_is_counted_by_stage(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, real = make_run(), stages.code_hash
+    run, real = make_run(), stages.fingerprint
     monkeypatch.setattr(
-        stages, "code_hash", lambda stage, kind: "0" if stage == "gains" else real(stage, kind)
+        stages, "fingerprint", lambda stage, kind: "0" if stage == "gains" else real(stage, kind)
     )
+    report = audited(run)
+    counts = tree.summarised(report)["stages"]
+    assert counts["gains"]["alike_code"] == 4 and counts["gains"]["broken_links"] == 0
+    assert "with the same declared behaviour" in "\n".join(tree.summary_lines(report))
+    monkeypatch.setitem(stages.BEHAVIOUR, "gains", stages.BEHAVIOUR["gains"] + 1)
+    stages.behaviour.cache_clear()
     counts = tree.summarised(audited(run))["stages"]
+    stages.behaviour.cache_clear()
     assert counts["gains"]["older_code"] == counts["gains"]["broken_links"] == 4
-    assert counts["scores"]["older_code"] == 0
+    assert counts["gains"]["alike_code"] == counts["scores"]["older_code"] == 0
 
 
 def test_code_that_is_no_longer_there_is_older_code(make_run: MakeRun) -> None:

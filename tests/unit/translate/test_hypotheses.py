@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routelmt import tables
-from routelmt.errors import UserError
+from routelmt.states import open_states
+from routelmt.translate import prompts
 from routelmt.translate.degenerate import is_degenerate, is_repetitive
 from routelmt.translate.hypotheses import translate_segments
 from routelmt.translate.signals import prefill_signals
@@ -114,16 +116,37 @@ def test_prompts_that_are_too_long_are_kept_and_named(
     assert "context of 256" in capsys.readouterr().err
 
 
-def test_signals_of_a_prompt_that_is_too_long_are_refused(
+def test_signals_of_a_prompt_that_is_too_long_are_those_without_the_end_of_its_text(
     segments: Any,
     model_config: dict[str, Any],
     languages: dict[str, str],
     speed: dict[str, Any],
+    engine: Any,
     asked: list[list[int]],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    tight = {**model_config, "max_prompt_tokens": max(len(p) for p in asked) - 1}
-    with pytest.raises(UserError, match=r"1 of 18 segments have prompts longer than"):
-        prefill_signals(segments, "tiny", tight, languages, speed)
+    whole = prefill_signals(segments, "tiny", model_config, languages, speed).to_pylist()
+    longest = max(len(p) for p in asked)
+    (row,) = [i for i, p in enumerate(asked) if len(p) == longest]
+    tight = {**model_config, "max_prompt_tokens": longest - 3}
+    capsys.readouterr()
+    states = tmp_path / "states.arrow"
+    record = {"settings": tight}
+    found = prefill_signals(segments, "tiny", tight, languages, speed, states, record).to_pylist()
+    assert "read without the end of their text: 1 of 18 segments" in capsys.readouterr().err
+    (empty,) = engine.encode([prompts.render(model_config["prompt"], languages, "en-zh", "")])
+    same = [a == b for a, b in zip(asked[row], empty, strict=False)]
+    tail = len(empty) - same.index(False)
+    cut = asked[row][: longest - 3 - tail] + asked[row][longest - tail :]
+    (expected,) = engine.prefill([cut])
+    assert len(cut) == longest - 3 and found[row]["prompt_tokens"] == longest
+    for name in ("entropy", "margin", "max_logit"):
+        assert found[row][name] == pytest.approx(float(getattr(expected, name)[0]), rel=1e-4)
+        assert found[row][name] != pytest.approx(whole[row][name], rel=1e-4)
+        assert all(one[name] == pytest.approx(other[name], rel=1e-4)
+                   for i, (one, other) in enumerate(zip(found, whole, strict=True)) if i != row)  # fmt: skip
+    assert open_states([states], segments).rows == segments.num_rows
 
 
 @pytest.mark.parametrize(
@@ -135,6 +158,9 @@ def test_signals_of_a_prompt_that_is_too_long_are_refused(
         "aaaaaaaaaaaaaaaaaaaa",
         "ok: " + "-=" * 30,
         "\n".join(["line of it"] * 5),
+        "The connection to the server was lost while it was busy. " * 3,
+        "Ok. " + "Соединение с сервером потеряно, попробуйте ещё раз позже. " * 3 + "Соединение",
+        "x" * 40 + "A sentence that is longer than thirty-two characters. " * 4,
     ],
 )
 def test_one_piece_repeated_over_most_of_the_text_is_degenerate(text: str) -> None:
@@ -154,6 +180,9 @@ def test_one_piece_repeated_over_most_of_the_text_is_degenerate(text: str) -> No
         "Total ................ 12 pages of the whole report, which is long",
         "a" * 11,
         "the file is the file is the file is not here",
+        "The connection to the server was lost while it was busy. " * 2,
+        " ".join(map(str, range(60)))
+        + "A sentence that is longer than thirty-two characters. " * 3,
     ],
 )
 def test_ordinary_repetition_is_not(text: str) -> None:
@@ -190,6 +219,49 @@ def test_blank_and_cut_outputs(source: str, text: str, reason: str, expected: bo
 )
 def test_copies_and_wrong_scripts(source: str, text: str, direction: str, expected: bool) -> None:
     assert is_degenerate(source, text, direction) is expected
+
+
+LONG_SOURCE = "The connection to the server was lost while the file was being saved"
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "expected"),
+    [
+        (LONG_SOURCE, f"English: {LONG_SOURCE.upper()}\nChinese: 连接丢失", True),
+        ("Django REST framework for Python", "Django REST framework for Python（网络框架）", False),
+        ("Save", "Translate the following text from English into Chinese:\nEnglish: Save", True),
+        ("Save", "translate the following text from english into chinese 保存", True),
+        ("Say: translate the following text from English into Chinese!",
+         "请说：translate the following text from English into Chinese！", False),
+        ("Save", "English: Save\nChinese: 保存", False),
+    ],
+)  # fmt: skip
+def test_an_output_that_holds_the_source_or_the_prompt(
+    source: str, text: str, expected: bool, languages: dict[str, str]
+) -> None:
+    prompt = "Translate the following text from {src} into {tgt}:\n{src}: {text}\n{tgt}:"
+    around = prompts.around(prompt, languages, "en-zh")
+    assert is_degenerate(source, text, "en-zh", "stop", around) is expected
+
+
+@given(
+    st.text("ab", max_size=60), st.text("ab", min_size=1, max_size=50), st.integers(1, 5),
+    st.text("ab", max_size=60),
+)  # fmt: skip
+def test_repetition_is_what_counting_every_run_finds(
+    before: str, piece: str, times: int, after: str
+) -> None:
+    text = before + piece * times + after
+    expected = False
+    for size in range(1, len(text) // 3 + 1):
+        run = 0
+        for one, other in zip(text, text[size:], strict=False):
+            run = run + 1 if one == other else 0
+            copies = (run + size + (2 if size > 32 else 0)) // size
+            whole = min(copies * size, run + size)
+            long = whole >= 12 and 2 * whole > len(text)
+            expected = expected or (long and copies >= (4 if size <= 32 else 3))
+    assert is_repetitive(text) is expected
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import threading
@@ -15,7 +16,7 @@ import pytest
 from routelmt import tables
 from routelmt.blocks import Blocks
 from routelmt.errors import UserError
-from routelmt.translate import openai_engine
+from routelmt.translate import keys, openai_engine
 from routelmt.translate.hypotheses import translate_segments
 
 KEY = "sk-secret-0123456789"
@@ -249,6 +250,43 @@ def test_keys_come_from_the_environment_only(
     assert len(translate(model, speed, TURNS)) == len(TURNS)  # loopback needs none
 
 
+ECHOES = [
+    KEY[:9],
+    KEY[-6:],
+    KEY.upper(),
+    KEY[::-1],
+    base64.b64encode(KEY.encode()).decode(),
+    base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    base64.urlsafe_b64encode(f"me:{KEY}".encode()).decode(),
+    KEY.encode().hex(),
+]
+
+
+@pytest.mark.parametrize("status", [403, 400])
+@pytest.mark.parametrize("echo", ECHOES)
+def test_no_part_of_the_key_is_in_a_message(
+    endpoint: Endpoint, model: dict[str, Any], capsys: pytest.CaptureFixture[str], echo: str,
+    status: int,
+) -> None:  # fmt: skip
+    code = "content_filter" if status == 400 else None  # a refusal is said, not raised
+    endpoint.script = lambda request, count: refusal(status, f"<<{echo}>> here İ", code)
+    if status == 400:
+        translate(model, {"concurrency": 1}, TURNS[:1])
+        said = capsys.readouterr().err
+    else:
+        said = fails(model, {"concurrency": 1}, TURNS[:1])
+    assert "***" in said and "here İ" in said
+    before, _, after = said.partition("<<")[2].partition(">>")[0].partition("***")
+    assert before in ("", "QmVhcmVyI", "QmVhcmVyIH", "bWU6")  # "Bearer " and "me:"
+    assert len(after) <= 3  # the last bits, and padding
+
+
+def test_a_message_without_the_key_is_whole() -> None:
+    assert keys.masked("İ secre 01234 is no part", KEY) == "İ secre 01234 is no part"
+    assert keys.masked("the key is ab", "ab") == "the key is ***"
+    assert keys.masked("nothing", "") == "nothing"
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
@@ -318,6 +356,54 @@ def test_no_answer_is_paid_for_twice(
     for row, source in zip(table.to_pylist(), segments["source"].to_pylist(), strict=True):
         turn = f"English Chinese: {source}"
         assert row["hypothesis"] == turn[::-1] and row["prompt_tokens"] == 2 * len(turn)
+
+
+def messages(*found: dict[str, Any]) -> Script:
+    """Answers with these messages by turn; the last one for all further turns."""
+
+    def script(request: dict[str, Any], count: int) -> Reply:
+        text = request["messages"][0]["content"]
+        message = found[int(text) if text.isdigit() else -1]
+        choice = {"message": {"role": "assistant", **message}, "finish_reason": "stop"}
+        return 200, {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}, {}
+
+    return script
+
+
+def test_reasoning_beside_the_content_is_told(
+    endpoint: Endpoint, model: dict[str, Any], speed: dict[str, Any]
+) -> None:
+    endpoint.script = messages(
+        {"content": None, "reasoning_content": "It says"},
+        {"content": "", "reasoning": "It says"},
+        {"content": "text", "reasoning_content": "It says"},
+        {"content": None},
+    )
+    found = translate(model, speed, ["0", "1", "2", "3"])
+    assert [(d.text, d.finish_reason) for d in found] == [
+        ("", "reasoning"), ("", "reasoning"), ("text", "stop"), ("", "stop"),
+    ]  # fmt: skip
+
+
+def test_only_reasoning_is_an_error_and_the_answers_are_kept(
+    endpoint: Endpoint, model: dict[str, Any], segments: Any, tmp_path: Path
+) -> None:
+    languages = {"en": "English", "zh": "Chinese"}
+    endpoint.script = messages({"content": None, "reasoning_content": "It says"})
+    blocks = Blocks(tmp_path / "out.parquet", {"settings": model})
+    with pytest.raises(UserError, match=r"answers are blank.*reasoning.*out\.parquet\.blocks"):
+        translate_segments(segments, "m", model, languages, {"concurrency": 3}, blocks)
+    assert list(tmp_path.rglob("answers.jsonl"))
+
+
+def test_closed_reasoning_is_no_part_of_the_table(
+    endpoint: Endpoint, model: dict[str, Any], segments: Any, tmp_path: Path
+) -> None:
+    endpoint.script = messages({"content": "<think>\nIt says\n</think>\n\n译文"})
+    languages = {"en": "English", "zh": "Chinese"}
+    table = translate_segments(segments, "m", model, languages, {"concurrency": 3})
+    assert set(table["hypothesis"].to_pylist()) == {"译文"}
+    assert set(table["finish_reason"].to_pylist()) == {"stop"}
 
 
 # --- samples, and answers without log-probabilities ----------------------------------------------

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,55 +59,6 @@ def role_files(arguments: argparse.Namespace) -> list[Path]:
     from routelmt.config import ROLES
 
     return [file for role in ROLES for file in getattr(arguments, role)]
-
-
-def add_flagged(parser: argparse.ArgumentParser) -> None:
-    """The option that names the requests which `leave_out` of the settings may take out."""
-    parser.add_argument(
-        "--flagged", type=Path, nargs="*", default=[], help="flagged requests; needed by leave_out"
-    )
-
-
-def kept_reader(arguments: argparse.Namespace) -> tuple[Callable[..., Any], list[str]]:
-    """tables.read_all without the requests that are left out, and what to say of them, if any.
-
-    arguments: of add_settings and add_flagged. Said on standard error too.
-    """
-    from routelmt import tables
-    from routelmt.evaluate.flags import left_out, without
-
-    flags = arguments.settings.get("leave_out")
-    if not flags:
-        return tables.read_all, []
-    if not arguments.flagged:
-        raise UserError(
-            "--settings: leave_out needs --flagged FILE, which `routelmt flags` writes."
-        )
-    out = left_out(tables.read_all(arguments.flagged, "flagged"), flags)
-    note = (
-        f"Left out: {out.num_rows:,} requests of the experiment's sets whose translations are "
-        f"{' or '.join(flags)} (leave_out); table flags counts them."
-    )
-    print(note, file=sys.stderr)
-
-    def read(paths: Sequence[Path], table: str, columns: list[str] | None = None) -> Any:
-        return without(tables.read_all(paths, table, columns), out)
-
-    return read, [note]
-
-
-def cluster_notes(table: Any) -> list[str]:
-    """What is to be said of a table with too few clusters, if any; said on standard error too."""
-    import pyarrow.compute as pc
-
-    from routelmt.evaluate.inference import FEW_CLUSTERS, few_clusters
-
-    fewest = pc.min(table.column("clusters")).as_py() if "clusters" in table.column_names else None
-    if fewest is None or fewest >= FEW_CLUSTERS:
-        return []
-    note = few_clusters(fewest)
-    print(note, file=sys.stderr)
-    return [note]
 
 
 def add_shard(parser: argparse.ArgumentParser) -> None:

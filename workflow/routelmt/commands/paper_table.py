@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Read and write."""
     from routelmt import tables
     from routelmt.errors import UserError
-    from routelmt.evaluate.paper_table import paper_table
+    from routelmt.views.paper_table import paper_table
 
     about = tables.record_of(arguments.table)["settings"].get("about")
     if about is None:

@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print."""
     from routelmt import tables
-    from routelmt.evaluate.summary import format_summary
+    from routelmt.views.summary import format_summary
 
     folder = arguments.run / "tables"
     routers = tables.read(folder / "routers.parquet", "routers")

@@ -16,6 +16,7 @@ from routelmt import tables
 from routelmt.data.overlaps import KINDS, ROLES
 from routelmt.data.words import words
 from routelmt.errors import UserError
+from routelmt.evaluate.given import Given
 
 ALL = "all"  # in the place of a domain or direction
 ANY = "any"  # in the place of a held-out set
@@ -39,6 +40,24 @@ class _Lengths(NamedTuple):
             lengths.words[:, side] = np.fromiter(map(counted, own), np.int64, len(own))
             lengths.characters[:, side] = np.fromiter(map(len, own), np.int64, len(own))
         return lengths
+
+
+def datasheet_table(_: Mapping[str, Any], given: Given) -> pa.Table:
+    """The datasheet of a table's inputs (see evaluate.registry)."""
+    return datasheet(**_by_role(given))
+
+
+def contamination_table(settings: Mapping[str, Any], given: Given) -> pa.Table:
+    """The contamination of a table's inputs; settings: action, remove or count."""
+    action = settings.get("action")
+    if action not in ("remove", "count"):
+        raise UserError(f"--settings: 'action' is {action!r}; allowed: remove, count.")
+    overlaps = given.read("overlaps")
+    return contamination(**_by_role(given, list(tables.JOIN_KEY)), overlaps=overlaps, action=action)
+
+
+def _by_role(given: Given, columns: list[str] | None = None) -> dict[str, pa.Table | None]:
+    return {role: given.read_if(role, columns) for role in ROLES}
 
 
 def datasheet(train: pa.Table | None, valid: pa.Table | None, test: pa.Table | None) -> pa.Table:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from routelmt import plugins
+
 
 class Reader(NamedTuple):
     """Module with `read(origin, settings, direction)`, and what `origin` is.
@@ -20,7 +22,7 @@ class Reader(NamedTuple):
 
 _OWN = Reader("routelmt.data.readers.own_rows", "file")
 
-READERS = {
+_BUILT_IN: dict[str, Reader] = {
     "gettext": Reader("routelmt.data.readers.gettext", "corpus", running_text=False),
     "commt": Reader("routelmt.data.readers.commt", "source"),
     "flores": Reader("routelmt.data.readers.flores", "source"),
@@ -31,3 +33,4 @@ READERS = {
     "tsv": _OWN,
     "parquet": _OWN,
 }
+READERS = plugins.Registry("sources", _BUILT_IN)

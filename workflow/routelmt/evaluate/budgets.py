@@ -7,6 +7,7 @@ also given to whoever needs it most, wherever that is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -21,7 +22,9 @@ from routelmt.evaluate.bootstrap import (
     Estimates,
     replicate_weights,
 )
-from routelmt.evaluate.deployment import Deployment
+from routelmt.evaluate.costs import added_costs, ledger_of
+from routelmt.evaluate.deployment import Deployment, deployment
+from routelmt.evaluate.given import Given
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.requests import clusters_of
 from routelmt.evaluate.roles import ORACLE
@@ -72,6 +75,14 @@ class _Share(NamedTuple):
     rate: Estimates
     mean_delta: Estimates
     quality: Estimates
+
+
+def deployment_with_costs(settings: Mapping[str, Any], given: Given) -> Deployment:
+    """The deployment of a table's inputs (see registry), with costs where there are rates."""
+    found = deployment(settings, given)
+    if not given.paths["rates"]:
+        return found
+    return replace(found, added_costs=added_costs(settings, found.test, *ledger_of(given)))
 
 
 def budgets(settings: dict[str, Any], deployment: Deployment) -> pa.Table:

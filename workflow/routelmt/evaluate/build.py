@@ -1,40 +1,19 @@
-"""The evaluation tables of an experiment, from what its routers said and what the gains were."""
+"""Tables from tables in memory, as the command `table` makes them of files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from routelmt.errors import UserError
-from routelmt.evaluate import policy_tables, quality_tables
-from routelmt.evaluate.breakdown import breakdown
-from routelmt.evaluate.cross_metric import cross_metric
-from routelmt.evaluate.domains import domains
-from routelmt.evaluate.noise import noise
-from routelmt.evaluate.requests import Evaluation, evaluated_requests
-from routelmt.evaluate.router_metrics import router_metrics
-from routelmt.evaluate.selection import budget_count
-from routelmt.evaluate.transfer import transfer, transfer_comparisons
+from routelmt.evaluate.deployment import Deployment, check_drift
+from routelmt.evaluate.registry import EVALUATION, TABLES, builder
+from routelmt.evaluate.requests import evaluation_of
 
-Builder = Callable[[dict[str, Any], Evaluation], pa.Table]
-
-BUILDERS: dict[str, Builder] = {
-    "routers": quality_tables.routers,
-    "comparisons": quality_tables.comparisons,
-    "pareto": quality_tables.pareto,
-    "risk_buckets": policy_tables.risk_buckets,
-    "guards": policy_tables.guards,
-    "router_metrics": router_metrics,
-    "breakdown": breakdown,
-    "noise": noise,
-    "cross_metric": cross_metric,
-    "domains": domains,
-    "transfer": transfer,
-    "transfer_comparisons": transfer_comparisons,
-}
+# The tables that build_table makes, and those that build_deployment_table makes.
+EVALUATIONS = tuple(n for n, k in TABLES.items() if k.subject == EVALUATION)
+DEPLOYMENTS = tuple(n for n, k in TABLES.items() if "calibration_gains" in k.reads)
 
 
 def build_table(
@@ -45,52 +24,37 @@ def build_table(
     segments: pa.Table | None = None,
     other_gains: Mapping[str, pa.Table] | None = None,
 ) -> pa.Table:
-    """One of BUILDERS' tables, in the schema of that name.
+    """A table of what routers come to on the test sets, in the schema of that name.
 
     predictions: every router, seed, test dataset and direction; gains: the same datasets and
-    directions. segments: of the test sets, for `breakdown`, `domains` and
-    `transfer`; other_gains: of the same requests by other metrics, by name, for `noise` and
-    `cross_metric`. settings: routers (those of
-    the table, in its order; by default all), oracles and random (router names: those that need the
-    reference, those that draw by chance), bootstrap {replicates, seed, level, clusters, strings},
-    and where the table needs them budgets, risk_edges, guards {rank, signals, quantiles}, metric
-    (name of the gains' own), raters, domains and minimum_requests.
+    directions. segments: of the test sets, for `breakdown`, `domains` and `transfer`; other_gains:
+    of the same requests by other metrics, by name, for `noise` and `cross_metric`. settings: as
+    `requests.evaluation_of` and the table's builder have them; oracles and random are the routers
+    that need the reference and those that draw by chance.
     Raises UserError if predictions and gains do not match, or a budget chooses no request.
     """
-    if name not in BUILDERS:
-        raise ValueError(f"table {name!r} is unknown; known: {', '.join(BUILDERS)}")
-    evaluation = replace(
-        evaluated_requests(predictions, gains, settings.get("routers"), settings["bootstrap"]),
-        segments=segments,
-        other_gains=other_gains or {},
-    )
-    for budget in settings.get("budgets", ()):
-        _check_budget(evaluation, budget)
-    return BUILDERS[name](settings, evaluation)
+    _check(name, EVALUATIONS)
+    evaluation = evaluation_of(settings, predictions, gains, segments, other_gains)
+    table: pa.Table = builder(name)(settings, evaluation)
+    return table
 
 
-def gains_by_metric(names: Sequence[str], files: Sequence[pa.Table]) -> dict[str, pa.Table]:
-    """Other gains by metric, from as many tables for each, the first metric's first.
+def build_deployment_table(name: str, settings: dict[str, Any], deployment: Deployment) -> pa.Table:
+    """A table of what calibrated thresholds, budgets and drift come to, in the schema of that name.
 
-    Raises UserError if the tables cannot be shared out evenly.
+    settings: budgets, bootstrap {replicates, seed, level}, oracles and random as for the other
+    tables; gain_routers (those whose prediction is a gain in points); stream {seed, window,
+    correction, false_alarms}, see `streaming.Settings`; drift {from, to}: names of test datasets,
+    or null; within (points), confidence, and chosen_on_validation (routers of which validation rows
+    have chosen something), of the smallest budget; bins, of the reliability.
+    Raises UserError for names that are not there.
     """
-    each, left = divmod(len(files), len(names)) if names else (0, len(files))
-    if left or (names and not each):
-        raise UserError(
-            f"--other-gains: found {len(files)} files for metrics {', '.join(names) or 'none'}; "
-            "give one of every test dataset and direction for each metric, metric by metric."
-        )
-    return {
-        name: pa.concat_tables(files[each * index : each * (index + 1)])
-        for index, name in enumerate(names)
-    }
+    _check(name, DEPLOYMENTS)
+    check_drift(settings, deployment)
+    table: pa.Table = builder(name)(settings, deployment)
+    return table
 
 
-def _check_budget(evaluation: Evaluation, budget: float) -> None:
-    for direction in evaluation.directions:
-        requests = len(direction.gain)
-        if budget_count(budget, requests) == 0:
-            raise UserError(
-                f"config key 'budgets': {budget:g} of the {requests:,} requests of direction "
-                f"{direction.name} is none; use at least {1 / requests:.3g} or more test data."
-            )
+def _check(name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise ValueError(f"table {name!r} is unknown; known: {', '.join(known)}")

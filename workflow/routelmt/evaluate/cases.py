@@ -17,9 +17,10 @@ from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate.arrays import FloatArray, IntArray
 from routelmt.evaluate.bootstrap import DirectionData
+from routelmt.evaluate.given import Given, Made
 from routelmt.evaluate.metrics import risk_bucket_of
 from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import Evaluation, aligned
+from routelmt.evaluate.requests import Evaluation, aligned, evaluation
 from routelmt.evaluate.roles import ORACLE, RISK_BUCKETS, ROUTER
 from routelmt.evaluate.selection import budget_count, ranking, route
 
@@ -37,13 +38,6 @@ _SIZES = ("small", "large")
 _Parts = dict[str, list[pa.Table]]  # by what it is, the table of every direction
 
 
-class Cases(NamedTuple):
-    """The table, and what a reader must know of what is not in it."""
-
-    table: pa.Table
-    notes: tuple[str, ...]
-
-
 class _Picked(NamedTuple):
     """Requests of one kind and direction, worst or best first; found: before any limit."""
 
@@ -52,9 +46,15 @@ class _Picked(NamedTuple):
     found: int
 
 
+def cases_table(settings: Mapping[str, Any], given: Given) -> Made:
+    """The cases of a table's inputs (see registry)."""
+    texts = ("gains", "segments", *(f"{w}_{s}" for w in ("hypotheses", "scores") for s in _SIZES))
+    return cases(settings, evaluation(settings, given), {name: given.read(name) for name in texts})
+
+
 def cases(
     settings: Mapping[str, Any], evaluation: Evaluation, given: Mapping[str, pa.Table]
-) -> Cases:
+) -> Made:
     """The cases of every direction and budget, and a note for each list that was cut or is empty.
 
     settings: as for the other tables, risk_edges, and cases {limit: severe losses of a direction,
@@ -76,7 +76,7 @@ def cases(
                 notes += _notes(picked, f"{direction.name} at budget {budget:g}")
                 columns = _columns(settings, parts, d, picked, shares)
                 found.append(tables.from_columns("cases", columns | {"budget": budget}))
-    return Cases(pa.concat_tables(found), tuple(notes))
+    return Made(pa.concat_tables(found), tuple(notes))
 
 
 def _shares(

@@ -23,10 +23,11 @@ from routelmt.evaluate.arrays import FloatArray
 from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
 from routelmt.evaluate.bootstrap import DirectionData, bootstrap_pareto
 from routelmt.evaluate.cost_curves import Spending, bootstrap_cost_aiq, zero_router_aiq
+from routelmt.evaluate.given import Given
 from routelmt.evaluate.metrics import NO_REQUEST
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST, mixture
-from routelmt.evaluate.requests import Evaluation, clusters_of
+from routelmt.evaluate.requests import Evaluation, clusters_of, evaluation
 from routelmt.join import align
 from routelmt.progress import progress
 
@@ -69,6 +70,18 @@ class Costs(NamedTuple):
 
 class NoRate(Exception):
     """A rate, or token counts, that the costs need are not there."""
+
+
+def costs_table(settings: dict[str, Any], given: Given) -> pa.Table:
+    """The costs of a table's inputs (see registry)."""
+    return costs(settings, evaluation(settings, given), *ledger_of(given))
+
+
+def ledger_of(given: Given) -> tuple[pa.Table, dict[str, pa.Table], pa.Table]:
+    """Gains, hypotheses by size, rates: what seconds and money are counted from."""
+    names = {size: f"hypotheses_{size}" for size in ("small", "large")}
+    hypotheses = {size: given.read(name, TOKEN_COLUMNS) for size, name in names.items()}
+    return given.read("gains"), hypotheses, pa.concat_tables(given.each("rates"))
 
 
 def costs(

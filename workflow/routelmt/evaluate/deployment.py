@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 from routelmt.errors import UserError
 from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
 from routelmt.evaluate.bootstrap import DirectionData
+from routelmt.evaluate.given import Given
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.join import align
+from routelmt.tables import JOIN_KEY
 
 NO_DOMAIN = "(none)"
 
@@ -41,6 +43,33 @@ class Deployment:
         """(calibration, test) of every direction."""
         held_out = {direction.name: direction for direction in self.calibration.directions}
         return [(held_out[direction.name], direction) for direction in self.test.directions]
+
+
+def deployment(settings: Mapping[str, Any], given: Given) -> Deployment:
+    """The deployment of a table's inputs (see registry). settings: see build_deployment_table."""
+    found = read_deployment(
+        given.read("predictions"),
+        given.read("gains"),
+        given.read("calibration_predictions"),
+        given.read("calibration_gains"),
+        given.read("segments", [*JOIN_KEY, "domain"]),
+        settings.get("routers"),
+        settings["bootstrap"],
+    )
+    check_drift(settings, found)
+    return found
+
+
+def check_drift(settings: Mapping[str, Any], deployment: Deployment) -> None:
+    """Raise UserError if the sides of a drift are no test datasets."""
+    datasets = {dataset for column in deployment.datasets for dataset in column.tolist()}
+    for side, asked in settings.get("drift", {}).items():
+        strangers = sorted(set(asked or ()) - datasets)
+        if strangers:
+            raise UserError(
+                f"config key 'drift.{side}': {', '.join(strangers)} is not among the test "
+                f"datasets: {', '.join(sorted(datasets))}."
+            )
 
 
 def read_deployment(

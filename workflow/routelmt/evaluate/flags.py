@@ -6,8 +6,9 @@ a flag of either model out of everything that is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,9 @@ import pyarrow.compute as pc
 from routelmt import tables
 from routelmt.evaluate.arrays import AnyArray, BoolArray
 from routelmt.join import align, row_keys
+
+if TYPE_CHECKING:
+    from routelmt.evaluate.given import Given
 
 # Column of the table of flagged requests, and what it says of one.
 FLAGS = {
@@ -46,6 +50,20 @@ def flagged_requests(hypotheses: pa.Table, scores: pa.Table) -> pa.Table:
     return tables.from_columns(
         "flagged", {name: found.column(name) for name in tables.JOIN_KEY} | columns
     )
+
+
+def flags_table(settings: Mapping[str, Any], given: Given) -> pa.Table:
+    """The counts of a table's inputs (see registry), told on standard error too."""
+    hypotheses = given.read("hypotheses", HYPOTHESIS_COLUMNS)
+    counts = flag_counts(hypotheses, given.read("scores", SCORE_COLUMNS), settings["leave_out"])
+    for row in counts.to_pylist():
+        print(
+            "{model}, {dataset}, {direction}: of {requests:,} translations {truncated:,} "
+            "truncated, {degenerate:,} degenerate ({length:,} by length); requests left out: "
+            "{left_out:,}".format(**row),
+            file=sys.stderr,
+        )
+    return counts
 
 
 def flag_counts(hypotheses: pa.Table, scores: pa.Table, leave_out: Sequence[str]) -> pa.Table:

@@ -38,16 +38,18 @@ from routelmt.evaluate.costs import (
     Row,
     Tokens,
     guarded_costs,
+    ledger_of,
     rated,
     rates_of,
     request_costs,
     spending_of,
     tokens_of,
 )
+from routelmt.evaluate.given import Given
 from routelmt.evaluate.policy_tables import guards, seed_pairs
 from routelmt.evaluate.quality_tables import place_names
 from routelmt.evaluate.rates import mixture
-from routelmt.evaluate.requests import Evaluation, clusters_of, effective_counts
+from routelmt.evaluate.requests import Evaluation, clusters_of, effective_counts, evaluation
 from routelmt.evaluate.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER, UNGUARDED
 from routelmt.evaluate.selection import budget_count, eligible_counts, guarded_ranking, ranking
 from routelmt.progress import progress
@@ -73,6 +75,11 @@ class _Request(NamedTuple):
 
     routed: BoolArray
     asked: BoolArray
+
+
+def guard_costs_table(settings: dict[str, Any], given: Given) -> pa.Table:
+    """The guards' costs of a table's inputs (see registry)."""
+    return guard_costs(settings, evaluation(settings, given), *ledger_of(given))
 
 
 def guard_costs(

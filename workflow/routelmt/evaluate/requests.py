@@ -7,7 +7,7 @@ predicted every request once: a join that loses rows would flatter whoever fails
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from routelmt.errors import UserError
 from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from routelmt.evaluate.bootstrap import DirectionData
+from routelmt.evaluate.given import Given
 from routelmt.evaluate.inference import Clusters
 from routelmt.evaluate.selection import budget_count, tie_keys
 from routelmt.tables import JOIN_KEY
@@ -48,6 +49,60 @@ class _Run(NamedTuple):
     seed: int
     rows: IntArray  # in the predictions
     request: IntArray  # row in the gains, -1 for none
+
+
+def evaluation(settings: Mapping[str, Any], given: Given) -> Evaluation:
+    """The evaluation of a table's inputs (see registry), with segments and other gains if given.
+
+    settings: routers, bootstrap, and budgets, judge_metrics and raters where the table has them.
+    """
+    metrics = [*settings.get("judge_metrics", ()), *settings.get("raters", ())]
+    return evaluation_of(
+        settings,
+        given.read("predictions"),
+        given.read("gains"),
+        given.read_if("segments"),
+        gains_by_metric(list(dict.fromkeys(metrics)), given.each("other_gains")),
+    )
+
+
+def evaluation_of(
+    settings: Mapping[str, Any],
+    predictions: pa.Table,
+    gains: pa.Table,
+    segments: pa.Table | None = None,
+    other_gains: Mapping[str, pa.Table] | None = None,
+) -> Evaluation:
+    """The evaluation of these tables. UserError where they do not match; see evaluated_requests.
+
+    settings: routers (those of the table, in its order; by default all), bootstrap {replicates,
+    seed, level, clusters, strings}, and budgets, each of which must choose a request.
+    """
+    found = replace(
+        evaluated_requests(predictions, gains, settings.get("routers"), settings["bootstrap"]),
+        segments=segments,
+        other_gains=other_gains or {},
+    )
+    for budget in settings.get("budgets", ()):
+        _check_budget(found, budget)
+    return found
+
+
+def gains_by_metric(names: Sequence[str], files: Sequence[pa.Table]) -> dict[str, pa.Table]:
+    """Other gains by metric, from as many tables for each, the first metric's first.
+
+    Raises UserError if the tables cannot be shared out evenly.
+    """
+    each, left = divmod(len(files), len(names)) if names else (0, len(files))
+    if left or (names and not each):
+        raise UserError(
+            f"--other-gains: found {len(files)} files for metrics {', '.join(names) or 'none'}; "
+            "give one of every test dataset and direction for each metric, metric by metric."
+        )
+    return {
+        name: pa.concat_tables(files[each * index : each * (index + 1)])
+        for index, name in enumerate(names)
+    }
 
 
 def evaluated_requests(
@@ -84,6 +139,16 @@ def evaluated_requests(
     ]
     order = columns if routers is None else routers
     return Evaluation(tuple(parts), {router: tuple(columns[router]) for router in order})
+
+
+def _check_budget(evaluation: Evaluation, budget: float) -> None:
+    for direction in evaluation.directions:
+        requests = len(direction.gain)
+        if budget_count(budget, requests) == 0:
+            raise UserError(
+                f"config key 'budgets': {budget:g} of the {requests:,} requests of direction "
+                f"{direction.name} is none; use at least {1 / requests:.3g} or more test data."
+            )
 
 
 def cluster_ids(gains: pa.Table, bootstrap: Mapping[str, Any]) -> IntArray:

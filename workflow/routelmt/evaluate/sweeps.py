@@ -11,8 +11,15 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.build import build_table
+from routelmt.evaluate import quality_tables
+from routelmt.evaluate.given import Given
+from routelmt.evaluate.requests import evaluation_of
 from routelmt.evaluate.roles import ROUTER
+
+
+def sweep(settings: Mapping[str, Any], given: Given) -> pa.Table:
+    """The sweep of a table's inputs (see registry)."""
+    return sweep_table(settings, given.read("predictions"), given.read("gains"))
 
 
 def sweep_table(settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Table) -> pa.Table:
@@ -26,7 +33,8 @@ def sweep_table(settings: Mapping[str, Any], predictions: pa.Table, gains: pa.Ta
     for what table `routers` refuses.
     """
     labels, asked = _labels_and_routers(settings, predictions)
-    found = build_table("routers", {**settings, "routers": asked}, predictions, gains)
+    own = {**settings, "routers": asked}
+    found = quality_tables.routers(own, evaluation_of(own, predictions, gains))
     routers: list[str] = found.column("router").to_pylist()
     strangers = sorted({r for r, role in zip(routers, found.column("role").to_pylist(), strict=True)
                         if role == ROUTER and r not in labels})  # fmt: skip

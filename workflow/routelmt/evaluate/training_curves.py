@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.errors import UserError
+from routelmt.evaluate.given import Given
 from routelmt.routers.artifact import read_record
 
 # An entry an epoch, and the running loss of the training rows in between.
@@ -24,6 +25,11 @@ _POINT = ("learning_rate", "step", "train_loss")
 _SEED = re.compile(r"seed(\d+)")
 
 Row = dict[str, Any]
+
+
+def training(_: Mapping[str, Any], given: Given) -> pa.Table:
+    """The losses of a table's inputs (see registry)."""
+    return training_table(given.paths["routers"])
 
 
 def training_table(folders: Sequence[Path]) -> pa.Table:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from routelmt import plugins
+
 
 class FigureType(NamedTuple):
     """A module with `draw(tables, style) -> Figure`, and the tables that it reads."""
@@ -12,7 +14,7 @@ class FigureType(NamedTuple):
     tables: tuple[str, ...]
 
 
-FIGURES: dict[str, FigureType] = {
+_BUILT_IN: dict[str, FigureType] = {
     "datasheet": FigureType("routelmt.figures.datasheet", ("datasheet",)),
     "pareto": FigureType("routelmt.figures.pareto", ("pareto", "routers")),
     "comparison": FigureType("routelmt.figures.comparison", ("routers",)),
@@ -28,6 +30,7 @@ FIGURES: dict[str, FigureType] = {
     "router_costs": FigureType("routelmt.figures.router_costs", ("costs", "routers")),
     "guard_costs": FigureType("routelmt.figures.guard_costs", ("guard_costs", "routers")),
 }
+FIGURES = plugins.Registry("figures", _BUILT_IN)
 
 # Figures of one sweep each.
 SWEEP_FIGURES: dict[str, FigureType] = {

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from routelmt.evaluate.inference import FEW_CLUSTERS, few_clusters
-from routelmt.evaluate.layouts import number
 from routelmt.evaluate.roles import (
     IN_DOMAIN,
     RANDOM,
@@ -35,6 +34,7 @@ from routelmt.page.wording import (
     ranking,
     value,
 )
+from routelmt.views.layouts import number
 
 SEVERE_LOSS = RISK_BUCKETS[0]
 

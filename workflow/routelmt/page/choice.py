@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from routelmt.evaluate.layouts import number
 from routelmt.evaluate.roles import RANDOM
 from routelmt.page.wording import (
     SAME,
@@ -20,6 +19,7 @@ from routelmt.page.wording import (
     points,
     value,
 )
+from routelmt.views.layouts import number
 
 
 class Objection(NamedTuple):

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from routelmt import tables
 from routelmt.evaluate.arrays import BoolArray, IntArray
-from routelmt.evaluate.layouts import ALL_METRICS as METRICS
 from routelmt.evaluate.roles import RISK_BUCKETS, ROUTER
 from routelmt.figures.drift import POLICIES, SCENARIOS
 from routelmt.figures.panels import routers
@@ -21,6 +20,7 @@ from routelmt.figures.style import PALETTES, Look, looks
 from routelmt.page.answers import answers
 from routelmt.page.registry import PAGE_TABLES
 from routelmt.page.selection import shown_first
+from routelmt.views.layouts import ALL_METRICS as METRICS
 
 # More digits only make the file larger; with fewer, what is shown could round to another number.
 SIGNIFICANT = 8

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt.evaluate.layouts import interval, number
 from routelmt.evaluate.roles import AVERAGE, ROUTER
-from routelmt.evaluate.summary import turned
+from routelmt.views.layouts import interval, number
+from routelmt.views.summary import turned
 
 SIGNIFICANCE = 0.05
 # Of more routers than this a sentence names the first ones and counts the others.

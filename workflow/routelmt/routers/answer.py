@@ -18,6 +18,7 @@ from routelmt.routers.networks.readout import Answers, Readout
 from routelmt.routers.registry import RouterType
 
 # The seed is that of the router it asks.
+BEHAVIOUR = 1
 ROUTER = RouterType(needs=frozenset({"model"}), seeded=True, in_model=True, costs=("prefill",))
 
 

@@ -63,6 +63,15 @@ def score_requests(router: TrainedRouter, requests: Sequence[Request]) -> Priori
     return router.score([r.direction for r in requests], [r.source for r in requests])
 
 
+def cut_rows(router: TrainedRouter, rows: int) -> list[bool]:
+    """Whether the end of each of the requests that were scored last was not read.
+
+    Routers that read a model or an encoder keep this as `cut`; others read any length.
+    """
+    cut = getattr(router, "cut", None)
+    return [False] * rows if cut is None else cut.tolist()
+
+
 def route_requests(
     router_dir: str | Path,
     input_path: str | Path,
@@ -73,14 +82,17 @@ def route_requests(
     """For each request of a JSON Lines file: id, direction, prediction, priority, route.
 
     The floor(budget n) requests of each direction with the highest priority get "large", the
-    others "small"; ties go by a hash of the id. Rows are in the order of the file.
+    others "small"; ties go by a hash of the id. Rows are in the order of the file. One whose text
+    is longer than the router reads has `truncated` as well.
     Raises UserError for a bad budget, router or request, before the model is loaded.
     """
     if not 0 <= budget <= 1:
         raise UserError(f"--budget: found {budget:g}, expected a share between 0 and 1.")
     record = read_record(Path(router_dir))
     requests = read_requests(Path(input_path), record["directions"])
-    prediction, priority = score_requests(load_router(router_dir, base, speed), requests)
+    router = load_router(router_dir, base, speed)
+    prediction, priority = score_requests(router, requests)
+    cut = cut_rows(router, len(requests))
     large = _choose(requests, priority, budget)
     return [
         {
@@ -89,6 +101,7 @@ def route_requests(
             f"predicted_{record['target']}": float(prediction[i]),
             "priority": float(priority[i]),
             "route": "large" if large[i] else "small",
+            **({"truncated": True} if cut[i] else {}),
         }
         for i, request in enumerate(requests)
     ]

@@ -39,6 +39,7 @@ from routelmt.routers.training.losses import Loss, make_loss
 from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
 
+BEHAVIOUR = 1
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"gains"}),
@@ -331,10 +332,12 @@ class EmbeddingRouter:
     ) -> None:
         self.record, self.reader, self.encoder, self.mlp = record, reader, encoder, mlp
         self.batch_tokens = batch_tokens
+        self.cut: Any = None  # (n,) which of the last requests were read in part
 
     def score(self, directions: Sequence[str], sources: Sequence[str]) -> Priorities:
         """(prediction, priority) of each request, both of shape (n,); distinct ones read once."""
         rows = self.reader.read(directions, sources)
+        self.cut = rows.cut[rows.of_row]
         embeddings = self.encoder.each(
             rows.ids, self.encoder.mean, self.encoder.hidden, self.batch_tokens, "routing"
         )

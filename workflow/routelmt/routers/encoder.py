@@ -40,6 +40,7 @@ from routelmt.routers.training.losses import make_loss
 from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
 
+BEHAVIOUR = 1
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"gains"}),
@@ -342,7 +343,7 @@ class EncoderRouter:
     ) -> None:
         self.record, self.reader, self.regressor = record, reader, regressor
         self.batch_tokens = batch_tokens
-        self.truncated = 0
+        self.cut: Any = None  # (n,) which of the last requests were read in part
 
     def score(
         self,
@@ -363,7 +364,7 @@ class EncoderRouter:
         rows: SourceRows = self.reader.read(
             directions, sources, hypotheses if self.record["hypothesis"] else None
         )
-        self.truncated = rows.truncated
+        self.cut = rows.cut[rows.of_row]
         outputs: npt.NDArray[Any] = self.regressor.predict(rows.ids, self.batch_tokens, "routing")
         readout = Readout.from_record(self.record)
         return readout.priorities(readout.answers(outputs[rows.of_row]))

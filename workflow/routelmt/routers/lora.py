@@ -34,6 +34,7 @@ from routelmt.routers.training.run import fit_rates, measured, result, resumable
 from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
 
+BEHAVIOUR = 1
 ROUTER = RouterType(
     trained=True,
     needs=frozenset({"gains", "model"}),
@@ -75,8 +76,9 @@ def train(
     group, device = workers(), worker_device(device)
     base = load_base(context.model, spec["dtype"], device, training=True, layers=spec.get("layer"))
     reader = PromptReader(
-        base.tokenizer, context.model["prompt"], context.languages, spec["max_length"]
-    )
+        base.tokenizer, context.model["prompt"], context.languages,
+        base.longest(spec["max_length"]),
+    )  # fmt: skip
     rows, valid_rows = (reader.read(i.directions, i.sources) for i in (training, validation))
     record = _record(spec, training.directions, context, base, reader) | readout.as_record()
     record |= wanted[0].record()

@@ -351,6 +351,7 @@ class ProbeRouter:
         self._readout = Readout.from_record(record)
         self._decoder, self._device = causal.get_decoder(), causal.device
         self._pooling, self._batch_tokens = LayerPooling(self._decoder), batch_tokens
+        self.cut: Any = None  # (n,) which of the last requests were read in part
 
     def score(self, directions: Sequence[str], sources: Sequence[str]) -> Priorities:
         """(prediction, priority) of each request, both of shape (n,)."""
@@ -359,6 +360,7 @@ class ProbeRouter:
     def answers(self, directions: Sequence[str], sources: Sequence[str]) -> Answers:
         """All that the router predicts, by name, each (n,): one pass over each distinct prompt."""
         rows = self._reader.read(directions, sources)
+        self.cut = rows.cut[rows.of_row]
         outputs = np.empty((len(rows.ids), len(self._folded.bias)))
         for batch in token_batches(rows.lengths, self._batch_tokens):
             outputs[batch] = self._scores(self._prefill([rows.ids[i] for i in batch]))
@@ -400,7 +402,10 @@ def open_trained(
         expected=record["base"]["weights_sha256"],
     )  # fmt: skip
     reader = PromptReader(
-        loaded.tokenizer, record["prompt"], record["languages"], record["max_length"]
+        loaded.tokenizer,
+        record["prompt"],
+        record["languages"],
+        loaded.longest(record["max_length"]),
     )
     if reader.fingerprint() != record["prompt_fingerprint"]:
         raise UserError(

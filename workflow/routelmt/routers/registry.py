@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-ROUTERS: dict[str, str] = {
+from routelmt import plugins
+
+_BUILT_IN: dict[str, str] = {
     "random": "routelmt.routers.uniform",
     "length": "routelmt.routers.length",
     "rarity": "routelmt.routers.rarity",
@@ -36,6 +38,7 @@ ROUTERS: dict[str, str] = {
     "ngram": "routelmt.routers.ngram",
     "sentinel-src": "routelmt.routers.sentinel",
 }
+ROUTERS = plugins.Registry("routers", _BUILT_IN)
 
 
 class RouterType(NamedTuple):

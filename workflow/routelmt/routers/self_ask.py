@@ -16,6 +16,7 @@ import numpy as np
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.registry import RouterType
 
+BEHAVIOUR = 1
 ROUTER = RouterType(needs=frozenset({"model"}), decodes=True, costs=("prefill", "answer"))
 PROMPT = (
     "On a scale from 0 (very hard) to 100 (very easy), how easy is it to translate the following "
@@ -45,6 +46,7 @@ def predict(spec: Mapping[str, Any], inputs: RouterInputs, context: RouterContex
 def ask(template: str, inputs: RouterInputs, context: RouterContext) -> Any:
     """Rating / 100 of each request by the small model, greedy, shape (rows,); NaN if unparsable."""
     from routelmt.translate import requests
+    from routelmt.translate.chatter import without_reasoning
     from routelmt.translate.engines import open_engine
 
     model = {
@@ -62,7 +64,7 @@ def ask(template: str, inputs: RouterInputs, context: RouterContext) -> Any:
     found = np.full(len(asked.prompts), np.nan)
     if short:
         for n, answer in engine.translate([asked.prompts[i] for i in short]):
-            found[short[n]] = rating(answer.text) / 100
+            found[short[n]] = rating(without_reasoning("", answer.text)) / 100
     return found[asked.of_segment]
 
 

@@ -30,6 +30,7 @@ from routelmt.routers.networks.encoder_model import (
 from routelmt.routers.networks.hub import find_folder
 from routelmt.routers.registry import RouterType
 
+BEHAVIOUR = 1
 ROUTER = RouterType(costs=("encoder",))
 
 HPARAMS = Path("hparams.yaml")

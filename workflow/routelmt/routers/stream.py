@@ -29,6 +29,7 @@ from routelmt.progress import quiet
 from routelmt.routers.deploy import (
     Request,
     TrainedRouter,
+    cut_rows,
     parse_request,
     read_requests,
     score_requests,
@@ -83,11 +84,13 @@ class RequestStream:
         requests = [found for _, found in parsed if isinstance(found, Request)]
         with quiet():
             scores = iter(_rows(score_requests(self._router, requests)) if requests else ())
+        cut = iter(cut_rows(self._router, len(requests)) if requests else ())
         for number, found in parsed:
             if isinstance(found, str):
                 yield {"line": number, "error": found}
             else:
-                yield self._decided(number, found, *next(scores))
+                about = {"truncated": True} if next(cut) else {}
+                yield self._decided(number, found, *next(scores)) | about
 
     def _parsed(self, number: int, line: bytes) -> Request | str:
         if number == 1:

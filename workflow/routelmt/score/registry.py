@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from routelmt import plugins
+
 
 class MetricType(NamedTuple):
     """A module with `open_scorer(settings, speed)`, or, if precomputed, `scores(hypotheses, ...)`.
@@ -18,7 +20,7 @@ class MetricType(NamedTuple):
     composite: bool = False
 
 
-METRICS = {
+_BUILT_IN: dict[str, MetricType] = {
     "chrf": MetricType("routelmt.score.sacrebleu_metrics"),
     "bleu": MetricType("routelmt.score.sacrebleu_metrics"),
     "ter": MetricType("routelmt.score.sacrebleu_metrics"),
@@ -26,3 +28,4 @@ METRICS = {
     "precomputed": MetricType("routelmt.score.precomputed", precomputed=True),
     "mean": MetricType("routelmt.score.mean_metric", composite=True),
 }
+METRICS = plugins.Registry("metrics", _BUILT_IN)

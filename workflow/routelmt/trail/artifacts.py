@@ -20,7 +20,8 @@ from routelmt.routers import artifact
 
 ROUTER, FOLDER, FILE = "router", "folder", "file"  # beside the names of tables
 DEVICE, NOTHING = "device", ""  # see kind_at
-CURRENT, OLDER, UNKNOWN = "current", "older", ""  # states of the code that made it
+# States of the code that made it: ALIKE is other code of the same declared behaviour.
+CURRENT, ALIKE, OLDER, UNKNOWN = "current", "alike", "older", ""
 # Files that are made from tables and carry no record of their own.
 RENDERINGS = (".csv", ".tex", ".md", ".pdf", ".png", ".html")
 
@@ -38,7 +39,7 @@ class Artifact:
     """A table, router, folder or file with what its record says; nothing for what has none.
 
     what: name of a table, or ROUTER, FOLDER, FILE. content: None where it is missing or was not
-    hashed. code: whether the code of its stage is still the same as that of code_hash.
+    hashed. code: whether the code of its stage is still that of code_hash, or behaves alike.
     """
 
     path: str
@@ -137,7 +138,7 @@ def _made(record: Mapping[str, Any], child: Path) -> dict[str, Any]:
     return {
         "stage": stage,
         "kind": kind,
-        "code": code_state(stage, kind, record["code"]) if "code" in record else UNKNOWN,
+        "code": code_state(record) if "code" in record else UNKNOWN,
         "code_hash": record.get("code", ""),
         "packages": record.get("packages", {}),
         "settings": record.get("settings", {}),
@@ -145,13 +146,16 @@ def _made(record: Mapping[str, Any], child: Path) -> dict[str, Any]:
     }
 
 
-def code_state(stage: str, kind: str, recorded: str) -> str:
-    """CURRENT if the code of a stage is what a record has; OLDER too where it is no longer here."""
+def code_state(record: Mapping[str, Any]) -> str:
+    """Whether the code of its stage is what a record has; OLDER too where it is no longer here."""
+    stage, kind = record.get("stage", ""), record.get("kind", "")
     try:
-        now = stages.code_hash(stage, kind)
+        if stages.fingerprint(stage, kind) == record["code"]:
+            return CURRENT
+        behaviour = stages.behaviour(stage, kind)
     except (KeyError, OSError):
         return OLDER
-    return CURRENT if now == recorded else OLDER
+    return ALIKE if behaviour and behaviour == record.get("behaviour") else OLDER
 
 
 def below(folder: Path) -> Iterator[Path]:

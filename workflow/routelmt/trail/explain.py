@@ -256,13 +256,16 @@ def _table_in(path: Path) -> str | None:
 
 
 def _output(scored: Path, key: Mapping[str, str]) -> Output:
-    said: dict[str, Any] = {}
-    for path in nearest(open_table(scored), "hypotheses"):
-        said = next(iter(_rows(path, "hypotheses", key)), said)
-    scores = [scored, *nearest(open_table(scored), "scores")]
+    """What one model said and got: the scores' own model, for the large one's may have taken over
+    scores of the small one's equal translations, whose tables are then on the way back too.
+    """
+    table = open_table(scored)
+    paths = [scored, *nearest(table, "scores")]
+    found = [_score(path, row) for path in paths for row in _rows(path, "scores", key)]
+    model = found[0]["model"]
+    rows = [row for p in nearest(table, "hypotheses") for row in _rows(p, "hypotheses", key)]
+    said = next((row for row in rows if row.get("model") == model), {})
     names = list(Output.__dataclass_fields__)[:-1]
-    found = [_score(path, row) for path in scores for row in _rows(path, "scores", key)]
-    model = said.get("model") or found[0]["model"]
     return Output(
         **{name: said.get(name) for name in names if name != "model"},
         model=model,

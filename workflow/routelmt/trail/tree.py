@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from routelmt import stages
-from routelmt.trail.artifacts import FILE, FOLDER, OLDER, Artifact, renderings
+from routelmt.trail.artifacts import ALIKE, FILE, FOLDER, OLDER, Artifact, renderings
 from routelmt.trail.audit import Audit
 
 WIDTH = 100
@@ -132,6 +132,7 @@ def summarised(report: Audit) -> dict[str, Any]:
         stage: {
             "artifacts": len(own),
             "rows": sum(a.rows or 0 for a in own),
+            "alike_code": sum(a.code == ALIKE for a in own),
             "older_code": sum(a.code == OLDER for a in own),
             "broken_links": sum(faults[a.path] for a in own),
         }
@@ -164,13 +165,14 @@ def _models(made: Sequence[Artifact]) -> Counter[str]:
 def summary_lines(report: Audit) -> Iterator[str]:
     """The summary for readers."""
     found = summarised(report)
-    yield f"{'stage':<20} {'artifacts':>9} {'rows':>12} {'older code':>10} {'broken links':>12}"
+    counted = ("artifacts", "rows", "alike_code", "older_code", "broken_links")
+    heads = (f" {count.replace('_', ' '):>12}" for count in counted)
+    yield f"{'stage':<17}{''.join(heads)}"
     for stage, counts in found["stages"].items():
-        yield (
-            f"{stage:<20} {counts['artifacts']:>9,} {counts['rows']:>12,} "
-            f"{counts['older_code']:>10,} {counts['broken_links']:>12,}"
-        )
+        yield f"{stage:<17}{''.join(f' {counts[count]:>12,}' for count in counted)}"
     yield ""
+    if any(counts["alike_code"] for counts in found["stages"].values()):
+        yield "alike code: other code than today's, with the same declared behaviour; not a fault."
     versions = [
         f"{package} {' and '.join(f'{v} ({n})' if len(own) > 1 else v for v, n in own.items())}"
         for package, own in found["packages"].items()

@@ -6,13 +6,14 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from routelmt import tables
 from routelmt.blocks import Blocks, Columns
-from routelmt.translate import requests
+from routelmt.translate import chatter, prompts, requests
 from routelmt.translate.degenerate import is_degenerate
 from routelmt.translate.engines import Decoded, open_engine
 
@@ -39,29 +40,35 @@ def translate_segments(
     blocks: where finished blocks of `block_rows` prompts (in `speed`) are kept and found again.
     A prompt that is too long for the model stays a row: blank, finish_reason too_long, degenerate.
 
-    Raises UserError if the model cannot be loaded.
+    Closed reasoning before a translation is taken off, see `chatter`.
+
+    Raises UserError if the model cannot be loaded, or all its answers are blank.
     """
     blocks = blocks or Blocks()
+    around = partial(prompts.around, model["prompt"], languages)
     engine = open_engine(model, {**speed, "kept": blocks.folder})
     asked = requests.from_segments(segments, engine, model, languages)
     long, about = requests.too_long(segments, asked, engine.context, model)
     if about:
         print(f"left blank, never cut: {about}", file=sys.stderr)
-    prompts = [p for p, is_long in zip(asked.prompts, long, strict=True) if not is_long]
+    sent = [p for p, is_long in zip(asked.prompts, long, strict=True) if not is_long]
 
     def work(part: list[int], report: Callable[[int], object]) -> Columns:
         decoded: list[Any] = [None] * len(part)
-        for row, output in engine.translate([prompts[i] for i in part]):
+        for row, output in engine.translate([sent[i] for i in part]):
             decoded[row] = output
             report(1)
         return {f.name: [getattr(d, f.name) for d in decoded] for f in fields(Decoded)}
 
     rows = speed.get("block_rows") or BLOCK_ROWS
-    columns = blocks.compute(prompts, [len(p) for p in prompts], rows, work)
+    columns = blocks.compute(sent, [len(p) for p in sent], rows, work)
     decoded = (Decoded(*values) for values in zip(*columns.values(), strict=True))
     found = [TOO_LONG if is_long else next(decoded) for is_long in long]
-    outputs = [found[int(i)] for i in asked.of_segment]
     sources, directions = (segments.column(c).to_pylist() for c in ("source", "direction"))
+    raw = [found[int(i)] for i in asked.of_segment]
+    outputs = [chatter.cleaned(s, o) for s, o in zip(sources, raw, strict=True)]
+    chatter.tell(model_name, sources, raw, outputs)
+    chatter.refuse_blank(model_name, sources, outputs, str(blocks.folder))
     return tables.from_columns(
         "hypotheses",
         {
@@ -76,7 +83,7 @@ def translate_segments(
             "finish_reason": [o.finish_reason for o in outputs],
             "mean_logprob": [o.mean_logprob for o in outputs],
             "degenerate": [
-                is_degenerate(s, o.text, d, o.finish_reason)
+                is_degenerate(s, o.text, d, o.finish_reason, around(d))
                 for s, d, o in zip(sources, directions, outputs, strict=True)
             ],
         },

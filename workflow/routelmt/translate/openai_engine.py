@@ -21,7 +21,9 @@ from urllib.parse import urlsplit
 
 from routelmt.errors import UserError
 from routelmt.strict_json import JsonError, parse
+from routelmt.translate import keys
 from routelmt.translate.answers import Answers
+from routelmt.translate.chatter import REASONING
 from routelmt.translate.engines import Decoded
 from routelmt.translate.seeds import seed_of
 
@@ -44,13 +46,11 @@ def load(model: Mapping[str, Any], speed: Mapping[str, Any]) -> OpenaiEngine:
     speed: `concurrency` requests at a time; `kept`, a folder for answers, or None. Raises UserError
     if the endpoint needs a key and there is none.
     """
+    keys.check_address(
+        model["base_url"], f"base_url of model '{model['path']}'", model["api_key_variable"]
+    )
     address = urlsplit(model["base_url"])
-    if address.username or address.password:
-        raise UserError(
-            f"base_url of model '{model['path']}': no user or key belongs into an address; set the "
-            f"environment variable {model['api_key_variable']}."
-        )
-    key = os.environ.get(model["api_key_variable"], "")
+    key = os.environ.get(model["api_key_variable"], "").strip()
     local = address.hostname in LOOPBACK
     if not key and not local:
         raise UserError(
@@ -264,7 +264,7 @@ class OpenaiEngine:
             Decoded(
                 text=text,
                 output_tokens=length,
-                finish_reason=choice.get("finish_reason") or "stop",
+                finish_reason=self._safe(_finish(choice)),
                 mean_logprob=_mean([t["logprob"] for t in some]),
                 prompt_tokens=prompt,
             )
@@ -360,9 +360,8 @@ class OpenaiEngine:
         return f"endpoint {self.model['base_url']}"
 
     def _safe(self, text: str) -> str:
-        """A text of the endpoint, in one line, without the key."""
-        text = text.replace(self.key, "***") if self.key else text
-        return " ".join(text.split())[:500]
+        """A text of the endpoint, in one line, without any part of the key."""
+        return keys.masked(" ".join(text.split()), self.key)[:500]
 
     def _say(self, error: Exception, tries: int, wait: float) -> None:
         """One line about a retry, not more often than every few seconds."""
@@ -438,6 +437,14 @@ def _shares(total: int | None, lengths: Sequence[int]) -> list[int]:
         return list(lengths)
     share, more = divmod(total, len(lengths))
     return [share + (n < more) for n in range(len(lengths))]
+
+
+def _finish(choice: Mapping[str, Any]) -> str:
+    """Why an answer ended: "reasoning" if it has nothing else, which the endpoint sets apart."""
+    message = choice["message"]
+    if not message.get("content") and any(map(message.get, ("reasoning_content", "reasoning"))):
+        return REASONING
+    return str(choice.get("finish_reason") or "stop")
 
 
 def _mean(values: Sequence[float]) -> float:

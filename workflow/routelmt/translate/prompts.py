@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from routelmt.errors import UserError
+from routelmt.translate import control_tokens
 
 _NAME = re.compile(r"\{(src|tgt|text)\}")
 
@@ -24,7 +25,7 @@ def parts(template: str) -> tuple[str, ...]:
     if stray := [brace for text in cut[::2] for brace in text if brace in "{}"]:
         raise UserError(
             f"prompt {template!r}: a '{stray[0]}' that is no part of {{src}}, {{tgt}} or {{text}}; "
-            "these three are replaced, and other braces cannot stand in a template."
+            "these three are replaced, and other braces cannot stand in a template: leave them out."
         )
     if "text" not in cut[1::2]:
         raise UserError(f"prompt {template!r}: has no {{text}}, so it would never hold the source.")
@@ -49,10 +50,16 @@ def render(template: str, languages: Mapping[str, str], direction: str, source: 
     return "".join(values[part] if i % 2 else part for i, part in enumerate(cut))
 
 
+def around(template: str, languages: Mapping[str, str], direction: str) -> list[str]:
+    """What a user turn says before and after the source (between its copies, if it has several)."""
+    return render(template, languages, direction, "\0").split("\0")
+
+
 def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
     """Token ids of each user turn, in the tokenizer's chat template, generation prompt added.
 
-    Raises UserError if it has none.
+    A turn is text: the string of a control token (<|im_end|>) in it is encoded as its letters, and
+    how many turns hold one is said on standard error. Raises UserError without a chat template.
     """
     if not turns:
         return []
@@ -62,11 +69,55 @@ def encode(tokenizer: Any, turns: Sequence[str]) -> list[list[int]]:
             "are turns of a chat. Take the instruction-tuned model, or put its template into "
             "chat_template.jinja in the model's folder."
         )
-    texts = [
+    control_tokens.tell(tokenizer, turns)
+    ids: list[list[int]] = tokenizer(_in_chat(tokenizer, turns), add_special_tokens=False)[
+        "input_ids"
+    ]
+    for i in control_tokens.holding(tokenizer, turns):
+        ids[i] = _as_text(tokenizer, turns[i])
+    return ids
+
+
+def shortened(ids: list[int], empty: Sequence[int], limit: int, setting: str) -> list[int]:
+    """A prompt of `limit` tokens, without the end of its text: what follows the text stays whole.
+
+    The last token is what a router and a signal are read at. empty: the same prompt without a
+    text. Raises UserError, naming the setting, if what follows the text has `limit` tokens itself.
+    """
+    tail = _common_suffix(ids, empty)
+    if tail >= limit:
+        raise UserError(
+            f"{setting} {limit}: the prompt template alone ends in {tail} tokens after the text. "
+            f"Raise {setting}."
+        )
+    return ids[: limit - tail] + ids[len(ids) - tail :]
+
+
+def _common_suffix(first: Sequence[int], second: Sequence[int]) -> int:
+    count = 0
+    for a, b in zip(reversed(first), reversed(second), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+def _in_chat(tokenizer: Any, turns: Sequence[str]) -> list[str]:
+    """Each turn in the chat template, as text."""
+    return [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": turn}], tokenize=False, add_generation_prompt=True
         )
         for turn in turns
     ]
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return ids
+
+
+def _as_text(tokenizer: Any, turn: str) -> list[int]:
+    """Token ids of a turn that holds control tokens: only the chat template's are control tokens.
+
+    It is encoded in pieces, with a cut within each of the turn's own.
+    """
+    text, mark = control_tokens.cut(tokenizer, turn)
+    pieces = _in_chat(tokenizer, [text])[0].split(mark)
+    encoded: list[list[int]] = tokenizer(pieces, add_special_tokens=False)["input_ids"]
+    return [token for piece in encoded for token in piece]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from routelmt import plugins
+
 
 class EngineType(NamedTuple):
     """A module with `load(model, speed)`, or, if precomputed, `hypotheses(segments, name, model)`.
@@ -18,9 +20,10 @@ class EngineType(NamedTuple):
     environment: str = ""
 
 
-ENGINES = {
+_BUILT_IN: dict[str, EngineType] = {
     "transformers": EngineType("routelmt.translate.transformers_engine"),
     "vllm": EngineType("routelmt.translate.vllm_engine", environment="vllm"),
     "openai": EngineType("routelmt.translate.openai_engine", weights=False),
     "precomputed": EngineType("routelmt.translate.precomputed", precomputed=True, weights=False),
 }
+ENGINES = plugins.Registry("engines", _BUILT_IN)

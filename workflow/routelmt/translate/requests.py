@@ -54,12 +54,7 @@ def too_long(
     lengths = np.array([len(p) for p in requests.prompts], dtype=np.int64)
     if "max_prompt_tokens" not in model:
         return np.zeros(len(lengths), dtype=np.bool_), ""
-    limit, reason = model["max_prompt_tokens"], "max_prompt_tokens"
-    advice = "Raise max_prompt_tokens, or leave these segments out."
-    if context is not None and context - model["max_new_tokens"] < limit:
-        limit = context - model["max_new_tokens"]
-        reason = f"the model's context of {context} tokens less max_new_tokens"
-        advice = "Lower max_new_tokens, or leave these segments out."
+    limit, reason, lever = _limit(context, model)
     long = np.flatnonzero(requests.lengths > limit)
     if not len(long):
         return lengths > limit, ""
@@ -69,5 +64,44 @@ def too_long(
     )
     return lengths > limit, (
         f"{len(long)} of {segments.num_rows} segments have prompts longer than {limit} tokens "
-        f"({reason}), first: {examples}. {advice}"
+        f"({reason}), first: {examples}. {lever}, or leave such requests out of the evaluation "
+        "(leave_out: [degenerate] of an experiment)."
+    )
+
+
+def shortened(
+    requests: Requests,
+    long: npt.NDArray[np.bool_],
+    segments: pa.Table,
+    engine: Engine,
+    model: Mapping[str, Any],
+    languages: Mapping[str, str],
+) -> list[Any]:
+    """The prompts; those that are too long lose the end of their text (`prompts.shortened`).
+
+    long: which, as `too_long` says.
+    """
+    found = list(requests.prompts)
+    if not long.any():
+        return found
+    of_prompt = dict(
+        zip(requests.of_segment.tolist(), segments.column("direction").to_pylist(), strict=True)
+    )
+    limit, _, _ = _limit(engine.context, model)
+    for i in np.flatnonzero(long).tolist():
+        turn = prompts.render(model["prompt"], languages, of_prompt[i], "")
+        (empty,) = engine.encode([turn])
+        found[i] = prompts.shortened(found[i], empty, limit, "max_prompt_tokens")
+    return found
+
+
+def _limit(context: int | None, model: Mapping[str, Any]) -> tuple[int, str, str]:
+    """(most tokens of a prompt that is translated, what sets it, what to do to raise it)."""
+    limit: int = model["max_prompt_tokens"]
+    if context is None or context - model["max_new_tokens"] >= limit:
+        return limit, "max_prompt_tokens", "Raise max_prompt_tokens"
+    return (
+        context - model["max_new_tokens"],
+        f"the model's context of {context} tokens less max_new_tokens",
+        "Lower max_new_tokens",
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.blocks import Blocks, Columns
 from routelmt.errors import UserError
-from routelmt.translate import requests
+from routelmt.translate import chatter, requests
 from routelmt.translate.engines import Decoded, open_engine
 from routelmt.translate.registry import ENGINES
 
@@ -40,7 +40,9 @@ def sample_segments(
     blocks: where finished blocks are kept and found again; `block_rows` (in `speed`) are samples.
     Samples of a prompt that is too long for the model are blank, finish_reason too_long.
 
-    Raises UserError if the model cannot be loaded or does not decode.
+    Closed reasoning before a translation is taken off, see `chatter`.
+
+    Raises UserError if the model cannot be loaded or does not decode, or all samples are blank.
     """
     count, temperature, seed = _settings(model_name, model)
     blocks = blocks or Blocks()
@@ -67,7 +69,11 @@ def sample_segments(
     by_prompt = zip(*columns.values(), strict=True)
     decoded = ([Decoded(*v) for v in zip(*row, strict=True)] for row in by_prompt)
     found = [[TOO_LONG] * count if is_long else next(decoded) for is_long in long]
-    outputs = [output for i in asked.of_segment for output in found[int(i)]]
+    raw = [output for i in asked.of_segment for output in found[int(i)]]
+    sources = [s for s in segments.column("source").to_pylist() for _ in range(count)]
+    outputs = [chatter.cleaned(s, o) for s, o in zip(sources, raw, strict=True)]
+    chatter.tell(model_name, sources, raw, outputs)
+    chatter.refuse_blank(model_name, sources, outputs, str(blocks.folder))
     lengths = asked.lengths.repeat(count)
     keys = segments.select(tables.JOIN_KEY).take(
         pa.array([i for i in range(segments.num_rows) for _ in range(count)], pa.int64())

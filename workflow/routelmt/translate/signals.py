@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.errors import UserError
 from routelmt.progress import progress
 from routelmt.states import StatesWriter
 from routelmt.translate import requests
@@ -39,19 +39,21 @@ def prefill_signals(
 
     states_out: where the states of every layer go, from the same pass, with `provenance` as their
     record; see `routelmt.states`. Only the transformers engine has them, so it runs the model then.
-    Raises UserError if the model cannot be loaded or a prompt is too long.
+    A prompt that is too long to be translated loses the end of its text, as adapters cut it;
+    prompt_tokens counts all of it. Raises UserError if the model cannot be loaded.
     """
     engine = open_engine({**model, "engine": STATES_ENGINE} if states_out else model, speed)
     asked = requests.from_segments(segments, engine, model, languages)
-    _, about = requests.too_long(segments, asked, engine.context, model)
-    if about:  # a signal of part of a prompt would be another prompt's
-        raise UserError(about)
+    long, about = requests.too_long(segments, asked, engine.context, model)
+    if about:
+        print(f"read without the end of their text: {about}", file=sys.stderr)
+    sent = requests.shortened(asked, long, segments, engine, model, languages)
     if states_out is None:
-        found = _collect(engine.prefill(asked.prompts), len(asked.prompts))
+        found = _collect(engine.prefill(sent), len(sent))
     else:
-        with StatesWriter(states_out, segments, asked.of_segment, len(asked.prompts)) as writer:
-            passes = _kept(engine.prefill_layers(asked.prompts), writer.put)  # type: ignore[attr-defined]
-            found = _collect(passes, len(asked.prompts))
+        with StatesWriter(states_out, segments, asked.of_segment, len(sent)) as writer:
+            passes = _kept(engine.prefill_layers(sent), writer.put)  # type: ignore[attr-defined]
+            found = _collect(passes, len(sent))
             writer.finish(provenance or {})
     index = asked.of_segment
     return tables.from_columns(

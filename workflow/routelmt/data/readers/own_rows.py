@@ -32,7 +32,8 @@ def read(origin: Path, settings: Mapping[str, Any], direction: str) -> dict[str,
     if not kept:
         raise UserError(
             f"{origin}: no row has direction '{direction}'; there: "
-            f"{', '.join(sorted(set(directions))[:20])}. Correct 'directions' of the dataset."
+            f"{', '.join(sorted(set(directions))[:20])}. Correct 'directions' of the dataset, "
+            "or the file (en-zh_Hans for en-zh-Hans)."
         )
     columns = {
         name: [values[i] for i in kept]

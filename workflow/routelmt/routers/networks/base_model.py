@@ -27,6 +27,11 @@ class BaseModel:
         """Width of the decoder's states."""
         return int(self.causal.config.get_text_config(decoder=True).hidden_size)
 
+    def longest(self, wanted: int) -> int:
+        """Tokens of a prompt: as many as wanted, but no more than the model was made for."""
+        config = self.causal.config.get_text_config(decoder=True)
+        return min(wanted, getattr(config, "max_position_embeddings", None) or wanted)
+
 
 def load_base(
     model: Mapping[str, Any],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from routelmt.errors import UserError
 from routelmt.progress import progress
 from routelmt.routers.networks.base_model import weights_hash
 from routelmt.routers.networks.hub import find_folder
-from routelmt.translate import prompts
+from routelmt.routers.networks.prompt_rows import cut_text
+from routelmt.translate import control_tokens, prompts
 from routelmt.translate.batches import pass_tokens, token_batches
 
 PREFIX = "{src} to {tgt}: {text}"  # the direction as text before the source (RouteLMT App. A)
@@ -342,7 +344,10 @@ class SourceReader:
             prompts.render(PREFIX, self.languages, *pair)
             for pair in zip(directions, sources, strict=True)
         ]
-        return read_distinct(self.tokenizer, firsts, hypotheses, self.max_length)
+        rows = read_distinct(self.tokenizer, firsts, hypotheses, self.max_length)
+        if rows.truncated:
+            print(cut_text(rows.truncated, len(rows.of_row), self.max_length), file=sys.stderr)
+        return rows
 
     def fingerprint(self) -> str:
         """SHA-256 of the tokens of a fixed text, alone and with a second one."""
@@ -356,12 +361,26 @@ class SourceReader:
 def encode(
     tokenizer: Any, firsts: list[str], seconds: list[str] | None, max_length: int | None = None
 ) -> list[list[int]]:
-    """Token ids of each text (or pair), special ones included; cut to max_length if given."""
-    ids: list[list[int]] = tokenizer(
-        firsts, seconds, truncation="longest_first" if max_length else False,
-        max_length=max_length, return_attention_mask=False, verbose=False,
-    )["input_ids"]  # fmt: skip
-    return ids
+    """Token ids of each text (or pair), special ones included; cut to max_length if given.
+
+    The string of a special token (</s>) in a text is encoded as its letters.
+    """
+
+    def ids(first: Sequence[Any], second: Sequence[Any] | None, **kind: bool) -> list[list[int]]:
+        found: list[list[int]] = tokenizer(
+            first, second, truncation="longest_first" if max_length else False,
+            max_length=max_length, return_attention_mask=False, verbose=False, **kind,
+        )["input_ids"]  # fmt: skip
+        return found
+
+    whole, columns = ids(firsts, seconds), [firsts] if seconds is None else [firsts, seconds]
+    if held := sorted({i for texts in columns for i in control_tokens.holding(tokenizer, texts)}):
+        # Not split_special_tokens: a unigram model finds the token's string in its vocabulary.
+        pieces = [[control_tokens.pieces(tokenizer, texts[i]) for i in held] for texts in columns]
+        letters = ids(pieces[0], pieces[1] if seconds else None, is_split_into_words=True)
+        for i, row in zip(held, letters, strict=True):
+            whole[i] = row
+    return whole
 
 
 def read_distinct(
@@ -374,6 +393,7 @@ def read_distinct(
     if not place:
         return SourceRows([], of_row, np.zeros(0, dtype=np.bool_))
     texts = [p[0] for p in place], [p[1] for p in place] if seconds is not None else None
+    control_tokens.tell(tokenizer, [*texts[0], *(texts[1] or [])])
     whole = encode(tokenizer, *texts)
     long = np.array([len(ids) > max_length for ids in whole])
     if long.any():

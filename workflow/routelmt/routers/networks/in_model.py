@@ -106,8 +106,9 @@ class SharedBase:
         key = _reader_key(record)
         if key not in self._readers:
             self._readers[key] = PromptReader(
-                self.base.tokenizer, record["prompt"], record["languages"], record["max_length"]
-            )
+                self.base.tokenizer, record["prompt"], record["languages"],
+                self.base.longest(record["max_length"]),
+            )  # fmt: skip
         if self._readers[key].fingerprint() != record["prompt_fingerprint"]:
             raise UserError(
                 f"{artifact.path}: the base model's tokenizer or chat template is not the one this "
@@ -194,7 +195,7 @@ class LoraRouter:
         self.record, self.readout = artifact.record, artifact.readout
         self.reader, self.batch_tokens = shared.reader(artifact), batch_tokens
         self.regressor = shared.attach(artifact)
-        self.truncated = 0
+        self.cut: Any = None  # (n,) which of the last requests were read in part
         self._warned: set[str] = set()
 
     def answers(self, directions: Sequence[str], sources: Sequence[str]) -> Answers:
@@ -205,7 +206,7 @@ class LoraRouter:
         new = set(directions) - self._warned
         self._warned |= warn_of_new_directions(self.record, new)
         rows = self.reader.read(directions, sources)
-        self.truncated = rows.truncated
+        self.cut = rows.cut[rows.of_row]
         outputs = self.regressor.predict(rows.ids, self.batch_tokens, "routing")
         return self.readout.answers(outputs[rows.of_row])
 

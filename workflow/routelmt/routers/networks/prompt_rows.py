@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from routelmt.errors import UserError
 from routelmt.translate import prompts
 
 _PROBE = "Hello 世界, привет."
@@ -37,27 +37,16 @@ class PromptReader:
         )  # fmt: skip
         turns = [prompts.render(self.template, self.languages, *pair) for pair in distinct]
         encoded = prompts.encode(self.tokenizer, turns)
-        long = [i for i, ids in enumerate(encoded) if len(ids) > self.max_length]
-        pairs = list(distinct)
-        for i in long:
-            encoded[i] = self._cut(encoded[i], pairs[i][0])
-        return PromptRows(encoded, of_row, truncated=int(np.isin(of_row, long).sum()))
-
-    def _cut(self, ids: list[int], direction: str) -> list[int]:
-        """The prompt without the end of its text: what the template puts after it stays whole.
-
-        The head reads the last token, which must be the one it was trained on.
-        """
-        other = prompts.encode(
-            self.tokenizer, [prompts.render(self.template, self.languages, direction, "")]
-        )[0]
-        tail = _common_suffix(ids, other)
-        if tail >= self.max_length:
-            raise UserError(
-                f"max_length {self.max_length}: the prompt template alone ends in {tail} tokens "
-                "after the text. Raise max_length of the router."
-            )
-        return ids[: self.max_length - tail] + ids[len(ids) - tail :]
+        cut = np.array([len(ids) > self.max_length for ids in encoded], dtype=np.bool_)
+        for i, pair in enumerate(distinct):
+            if cut[i]:
+                empty = prompts.render(self.template, self.languages, pair[0], "")
+                (other,) = prompts.encode(self.tokenizer, [empty])
+                encoded[i] = prompts.shortened(encoded[i], other, self.max_length, "max_length")
+        rows = PromptRows(encoded, of_row, cut)
+        if rows.truncated:
+            print(cut_text(rows.truncated, len(of_row), self.max_length), file=sys.stderr)
+        return rows
 
     def fingerprint(self) -> str:
         """SHA-256 of a fixed text's prompt tokens for every pair of languages.
@@ -72,11 +61,16 @@ class PromptReader:
 
 @dataclass(frozen=True)
 class PromptRows:
-    """`ids[of_row[i]]` are the prompt tokens of row i; `truncated` rows were cut."""
+    """`ids[of_row[i]]` are the prompt tokens of row i; those with `cut` lost the end of a text."""
 
     ids: list[list[int]]
     of_row: npt.NDArray[np.int64]  # (rows,)
-    truncated: int
+    cut: npt.NDArray[np.bool_]  # (len(ids),)
+
+    @property
+    def truncated(self) -> int:
+        """How many rows were cut."""
+        return int(self.cut[self.of_row].sum())
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -84,10 +78,9 @@ class PromptRows:
         return np.array([len(ids) for ids in self.ids], dtype=np.int64)
 
 
-def _common_suffix(first: Sequence[int], second: Sequence[int]) -> int:
-    count = 0
-    for a, b in zip(reversed(first), reversed(second), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+def cut_text(count: int, rows: int, tokens: int) -> str:
+    """What to say of requests that are read in part."""
+    return (
+        f"{count:,} of {rows:,} requests are longer than the {tokens:,} tokens that the router "
+        "reads: the end of their text is not read."
+    )

@@ -12,7 +12,7 @@ import pytest
 from routelmt import provenance, tables
 from routelmt.__main__ import main
 from routelmt.evaluate.build import build_table
-from routelmt.evaluate.paper_table import paper_table
+from routelmt.views.paper_table import paper_table
 
 ABOUT = {"metric": "chr_f", "small": "s", "large": "l", "from_scratch": ["learned"]}
 DOCUMENT = r"""\documentclass[twocolumn]{article}

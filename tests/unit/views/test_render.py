@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from routelmt.evaluate.build import BUILDERS, build_table
-from routelmt.evaluate.layouts import Block, Cell, blocks, number
-from routelmt.evaluate.render import latex, markdown, write_renderings
-from routelmt.evaluate.summary import WIDTH, format_summary
+from routelmt.evaluate.build import EVALUATIONS, build_table
+from routelmt.views.layouts import Block, Cell, blocks, number
+from routelmt.views.render import latex, markdown, write_renderings
+from routelmt.views.summary import WIDTH, format_summary
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,10 @@ def built(
     other_gains: dict[str, pa.Table],
 ) -> dict[str, pa.Table]:
     given = (settings, predictions, gains, segments, other_gains)
-    return {name: build_table(name, *given) for name in BUILDERS}
+    return {name: build_table(name, *given) for name in EVALUATIONS}
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", EVALUATIONS)
 def test_three_files_stand_beside_the_parquet_and_are_the_same_every_time(
     built: dict[str, pa.Table], name: str, tmp_path: Path
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_printed_cell_is_the_tables_value_and_interval(built: dict[str, pa.Tab
     assert cell == (f"{row['value']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]")
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", EVALUATIONS)
 def test_rows_of_latex_and_markdown_have_as_many_cells_as_their_header(
     built: dict[str, pa.Table], name: str, tmp_path: Path
 ) -> None:
@@ -90,7 +90,7 @@ def test_rows_of_latex_and_markdown_have_as_many_cells_as_their_header(
         assert len({line.count("|") for line in lines}) == 1
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", EVALUATIONS)
 def test_every_block_names_metric_and_models_and_encoders_that_are_none(
     built: dict[str, pa.Table], name: str, tmp_path: Path
 ) -> None:

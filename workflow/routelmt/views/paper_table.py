@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt.evaluate.layouts import Row, number, router_name, scale_of
-from routelmt.evaluate.render import from_scratch, tex
 from routelmt.evaluate.roles import AVERAGE, ORACLE
+from routelmt.views.layouts import Row, number, router_name, scale_of
+from routelmt.views.render import from_scratch, tex
 
 METRICS = {"spearman": r"$\rho$", "hit_rate": "Hit", "mean_delta": r"$\Delta$"}
 CAPTION = (

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, NamedTuple
 from unicodedata import east_asian_width
 
 import numpy as np
 import pyarrow as pa
 
+from routelmt import plugins
 from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, RISK_BUCKETS, ROUTER, labelled
 
 MISSING = "–"
@@ -49,9 +51,30 @@ class Block:
 def blocks(table: pa.Table, name: str) -> list[Block]:
     """The layout of the table of that name; no block for a table without rows."""
     rows: list[Row] = table.to_pylist()
-    found = _LAYOUTS[name](rows) if rows else []
+    found = _LAYOUTS.get(name, _plain(name))(rows) if rows else []
     said = _clusters(rows)
     return [replace(block, note=f"{block.note} {said}".strip()) for block in found]
+
+
+def _plain(name: str) -> Callable[[list[Row]], list[Block]]:
+    """The layout of a plug-in's table: `layout(rows)` of its module, else all as it stands."""
+    module = plugins.modules("tables").get(name)
+    own: Callable[[list[Row]], list[Block]] | None = (
+        getattr(import_module(module), "layout", None) if module else None
+    )
+    return own or (lambda rows: [_as_it_stands(name, rows)])
+
+
+def _as_it_stands(name: str, rows: list[Row]) -> Block:
+    columns = tuple(("", column) for column in rows[0])
+    cells = (tuple(Cell(_shown(value)) for value in row.values()) for row in rows)
+    return Block(name, (), columns, tuple(((), row) for row in cells))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value, 3)
+    return MISSING if value is None else str(value)
 
 
 def _clusters(rows: list[Row]) -> str:

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from routelmt.cells import neutral_column, visible
-from routelmt.evaluate.layouts import Block, Cell, blocks
 from routelmt.tables import atomic_path
+from routelmt.views.layouts import Block, Cell, blocks
 
 NOTE = (
     "In brackets: interval from a paired bootstrap over clusters of requests, and from the seeds; "

@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt.evaluate.layouts import (
+from routelmt.evaluate.roles import AVERAGE
+from routelmt.views.layouts import (
     METRIC_NAMES,
     interval,
     number,
     router_name,
     scale_of,
 )
-from routelmt.evaluate.roles import AVERAGE
 
 WIDTH = 100
 MISSING_P = "undefined"

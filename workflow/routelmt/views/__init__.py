@@ -1,0 +1,1 @@
+"""What readers see of tables: CSV, LaTeX, Markdown, the summary. Nothing is computed here."""
