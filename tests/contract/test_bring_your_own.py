@@ -127,6 +127,28 @@ def test_a_blank_translation_is_kept_and_flagged(segments: Path) -> None:
     ]
 
 
+def test_one_file_serves_a_part_of_a_dataset(tmp_path: Path) -> None:
+    ids = [str(i) for i in range(20)]
+    text = {"direction": "en-de", "source": "Sentence", "reference": "Satz"}
+    origin = write(tmp_path / "segments.jsonl", [{"segment_id": i, **text} for i in ids])
+    segments = tmp_path / "segments.parquet"
+    settings = {"source": "jsonl", "part": [0.0, 0.5]}
+    assert call("segments", origin=origin, settings=settings, out=segments, **KEY) == 0
+    rows = [{**KEY, "segment_id": i, "hypothesis": f"Satz {i}", "model": "system"} for i in ids]
+    code, hypotheses = translate(segments, write(tmp_path / "mt.jsonl", rows))
+    kept = tables.read(hypotheses, "hypotheses").column("segment_id").to_pylist()
+    assert code == 0 and 0 < len(kept) < 20
+    scored = write(
+        tmp_path / "scores.jsonl",
+        [{**row, "score": float(i)} for i, row in zip(ids, rows, strict=True)],
+    )
+    metric = {"type": "precomputed", "path": str(scored), "higher_is_better": True}
+    out = tmp_path / "scores.parquet"
+    options = {"segments": segments, "hypotheses": hypotheses, "metric": "human", "out": out}
+    assert call("score", **options, settings=metric) == 0
+    assert tables.read(out, "scores").column("score").to_pylist() == [float(i) for i in kept]
+
+
 def without(rows: Rows, name: str) -> Rows:
     return [{k: v for k, v in row.items() if k != name} for row in rows]
 
@@ -168,10 +190,14 @@ def test_wrong_translations_are_refused(
             "1 scores of model 'system' are outside the range [0, 100]",
         ),
         (ratings(), {"range": [0, 100]}, "segment b: -2.5"),
+        (ratings() + ratings()[2:], {}, "Of several raters give each a file"),
+        (ratings()[1:], {}, "'datasets.mine.unscored: drop'"),
         (ratings(scores=(1, 2, float("nan"), 4)), {}, "scores.jsonl:3"),
         (ratings(scores=(1, 2, float("inf"), 4)), {}, "scores.jsonl:3"),
         (ratings(scores=(1, 2, 3, "good")), {}, "scores.jsonl:4"),  # type: ignore[arg-type]
-        (ratings(scores=(1, None, 3, 4)), {}, "scores.jsonl:2"),  # type: ignore[arg-type]
+        (ratings(scores=(1, None, 3, 4)), {}, "first: segment b"),  # type: ignore[arg-type]
+        (ratings(scores=(1, None, 3, "")), {}, "2 of 4 translations"),  # type: ignore[arg-type]
+        (ratings(scores=(1, None, 3, 4)), {}, "'datasets.mine.unscored: drop'"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_scores_are_refused(

@@ -14,6 +14,7 @@ import yaml
 from routelmt import config, settings
 from routelmt.errors import UserError
 from routelmt.evaluate.registry import TABLES
+from routelmt.plan import Plan
 from routelmt.routers.registry import ROUTERS
 
 ROOT = Path(__file__).parents[2]
@@ -256,6 +257,29 @@ def test_an_experiment_that_trains_nothing_needs_no_training_data() -> None:
     assert config.resolve(changed(change))["experiments"]["demo"]["train"] == []
 
 
+def test_a_dataset_that_drops_the_unscored_knows_whose_scores_it_needs() -> None:
+    def change(c: dict) -> None:
+        c["metrics"]["human"] = {"type": "precomputed", "path": "human.csv", "quoting": "csv"}
+        c["metrics"]["both"] = {"type": "mean", "of": ["human", "chrf"]}
+        c["experiments"]["demo"]["judge_metrics"] = ["both"]
+
+    resolved = config.resolve(changed(change))
+    spec = resolved["experiments"]["demo"]
+    wanted = {
+        "path": "human.csv",
+        "quoting": "csv",
+        "models": sorted([spec["small"], spec["large"]]),
+    }
+    dataset = spec["test"][0]
+    assert config.scores_files(resolved, dataset) == {"human": wanted}
+    assert "scored" not in settings.stage_settings(resolved)["datasets"][dataset]
+    resolved["datasets"][dataset]["unscored"] = "drop"
+    assert json.loads(settings.stage_settings(resolved)["datasets"][dataset])["scored"] == {
+        "human": wanted
+    }
+    assert Plan(resolved).required_scores(dataset) == ["human.csv"]
+
+
 def test_missing_files_are_named_with_their_keys(tmp_path: Path) -> None:
     def change(c: dict) -> None:
         c["datasets"]["mine"] = {"source": "csv", "path": str(tmp_path / "no.csv")}
@@ -263,13 +287,21 @@ def test_missing_files_are_named_with_their_keys(tmp_path: Path) -> None:
         c["metrics"]["human"] = {"type": "precomputed", "path": str(ROOT / "README.md")}
         c["sources"] = {"flores": {"local": str(tmp_path / "flores")}}
 
-    found = list(config.missing_files(config.resolve(changed(change))))
+        c["metrics"]["later"] = {"type": "precomputed", "path": "no/such.tsv"}
+
+    resolved = config.resolve(changed(change))
+    found = list(config.missing_files(resolved))
     assert [message.split("'")[1] for message in found] == [
         "datasets.mine.path",
-        "models.ready.path",
         "sources.flores.local",
     ]
-    assert "there is no such file" in found[0] and "is a folder" in found[1]
+    assert "there is no such file" in found[0]
+    late = config.missing_inputs(resolved)
+    assert list(late) == [str(tmp_path), "no/such.tsv"]
+    assert late[str(tmp_path)].startswith("config key 'models.ready.path'")
+    assert "is a folder" in late[str(tmp_path)]
+    assert "'metrics.later.path': 'no/such.tsv': there is no such file" in late["no/such.tsv"]
+    assert Plan(resolved).weights("ready") == [str(tmp_path)]
 
 
 def test_the_paper_has_its_3368_requests_per_direction() -> None:

@@ -120,6 +120,14 @@ def test_shards_make_the_same_tables(example: Path, project: Path) -> None:
             "config key 'datasets.phrases.path': 'no/such.jsonl': there is no such file",
         ),
         (
+            lambda c: c["models"]["system-a"].update(path="no/such.jsonl"),
+            "config key 'models.system-a.path': 'no/such.jsonl': there is no such file",
+        ),
+        (
+            lambda c: c["metrics"]["ratings"].update(path="no/such.tsv"),
+            "config key 'metrics.ratings.path': 'no/such.tsv': there is no such file",
+        ),
+        (
             lambda c: c["experiments"]["by-chrf"]["routers"].append("entropy"),
             "entropy read the small model, but 'system-a' (engine precomputed) has no weights",
         ),
@@ -136,6 +144,13 @@ def test_what_cannot_work_is_said_before_anything_runs(
     result = run(project, "--configfile", "mine.yaml", "--dry-run")
     assert result.returncode == 1
     assert message in result.stdout + result.stderr
+
+
+def test_translations_are_planned_before_there_are_ratings(project: Path) -> None:
+    (project / "docs/example/ratings.tsv").unlink()
+    planned = run(project, "--configfile", EXAMPLE, "--dry-run", "hypotheses")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert job_counts(planned.stdout + planned.stderr) == {"read_segments": 1, "translate": 2}
 
 
 def test_a_wrong_file_stops_the_job_and_leaves_no_table(project: Path) -> None:

@@ -31,6 +31,8 @@ COMMANDS = {
     "score-samples": "score sampled translations against references",
     "mean-scores": "average the scores of several metrics",
     "gather": "put the shards of a table together",
+    "export": "write translations as a sheet for raters, blind if asked",
+    "unblind": "make a file of scores from a blind sheet and its key",
     "gains": "label segments with the gain of the large model",
     "flagged": "list the requests with truncated or degenerate translations",
     "train": "train a router",

@@ -523,6 +523,22 @@ def scored_metrics(config: Config, experiment: Config) -> set[str]:
     return found
 
 
+def scores_files(config: Config, dataset: str) -> dict[str, Config]:
+    """Path, quoting and models of every metric that is a file and is read for this dataset."""
+    models: dict[str, set[str]] = {}
+    for experiment in config["experiments"].values():
+        if any(dataset in experiment[role] for role in (*ROLES, ELSEWHERE)):
+            for metric in scored_metrics(config, experiment):
+                if METRICS[config["metrics"][metric]["type"]].precomputed:
+                    sizes = {experiment["small"], experiment["large"]}
+                    models.setdefault(metric, set()).update(sizes)
+    return {
+        metric: {key: config["metrics"][metric][key] for key in ("path", "quoting")}
+        | {"models": sorted(models[metric])}
+        for metric in sorted(models)
+    }
+
+
 def _check_tokenisers(config: Config, experiment: Config) -> None:
     """Metrics that count words can cut the experiment's target languages into them."""
     for name in sorted(scored_metrics(config, experiment)):
@@ -608,27 +624,36 @@ def sources_of(config: Config) -> Config:
 
 
 def missing_files(config: Config) -> Iterator[str]:
-    """A sentence for each file or folder that the config names and that is not there.
-
-    Models may be names on the hub; everything else with a `path`, and `local` folders, must exist.
-    """
-    own = {
-        f"datasets.{n}.path": d["path"] for n, d in config["datasets"].items() if "path" in d
-    } | {
-        f"{section}.{n}.path": entry["path"]
-        for section, key in (("models", "engine"), ("metrics", "type"))
-        for n, entry in config[section].items()
-        if entry[key] == "precomputed"
-    }
-    for key, path in own.items():
-        if Path(path).is_dir():
-            yield f"config key '{key}': '{path}': is a folder, a file is needed."
-        elif not Path(path).is_file():
-            yield f"config key '{key}': '{path}': there is no such file (below {Path.cwd()})."
+    """A sentence for each dataset's file or folder that the config names and that is not there."""
+    for name, dataset in config["datasets"].items():
+        if "path" in dataset:
+            yield from _missing(f"datasets.{name}.path", dataset["path"])
     for name, source in config["sources"].items():
         if "local" in source and not Path(source["local"]).is_dir():
             folder = source["local"]
             yield f"config key 'sources.{name}.local': '{folder}': there is no such folder."
+
+
+def missing_inputs(config: Config) -> dict[str, str]:
+    """The same by path for the user's translations and scores, which may be made on the way.
+
+    Only the stages that read one need it: translations are made, exported and rated before there
+    are scores.
+    """
+    return {
+        entry["path"]: sentence
+        for section, key in (("models", "engine"), ("metrics", "type"))
+        for name, entry in config[section].items()
+        if entry[key] == "precomputed"
+        for sentence in _missing(f"{section}.{name}.path", entry["path"])
+    }
+
+
+def _missing(key: str, path: str) -> Iterator[str]:
+    if Path(path).is_dir():
+        yield f"config key '{key}': '{path}': is a folder, a file is needed."
+    elif not Path(path).is_file():
+        yield f"config key '{key}': '{path}': there is no such file (below {Path.cwd()})."
 
 
 def groups(experiment: Config) -> dict[str, list[str]]:

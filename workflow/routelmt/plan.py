@@ -19,6 +19,7 @@ from routelmt.config import (
     references,
     router_seeds,
     scored_metrics,
+    scores_files,
     type_of,
 )
 from routelmt.data.registry import READERS
@@ -151,10 +152,17 @@ class Plan:
             and not METRICS[self.config["metrics"][metric]["type"]].precomputed
         )
 
+    def required_scores(self, dataset: str) -> list[str]:
+        """Files whose scores a dataset's segments must have, if it drops the others."""
+        if self.config["datasets"][dataset]["unscored"] != "drop":
+            return []
+        return _distinct(spec["path"] for spec in scores_files(self.config, dataset).values())
+
     def weights(self, model: str) -> list[str]:
         """Local files of a model (or of its translations); the hub's are pinned by a revision."""
-        path = Path(self.config["models"][model]["path"])
-        if path.is_file():
+        spec = self.config["models"][model]
+        path = Path(spec["path"])
+        if path.is_file() or ENGINES[spec["engine"]].precomputed:
             return [str(path)]
         return sorted(str(f) for f in path.glob("*.*")) if path.is_dir() else []
 

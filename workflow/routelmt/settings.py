@@ -18,6 +18,7 @@ from routelmt.config import (
     groups,
     in_model,
     references,
+    scores_files,
     sources_of,
     type_of,
 )
@@ -50,8 +51,9 @@ def stage_settings(config: Config) -> dict[str, Any]:
             name: {
                 k: v
                 for k, v in dataset.items()
-                if k not in ("directions", "shards", "running_text")
+                if k not in ("directions", "shards", "running_text", "unscored")
             }
+            | ({"scored": scores_files(config, name)} if dataset["unscored"] == "drop" else {})
             for name, dataset in config["datasets"].items()
         },
         "models": models,

@@ -19,6 +19,16 @@ except UserError as error:
 if missing := list(configuration.missing_files(config)):
     raise WorkflowError("\n".join(missing))
 
+# What a user brings that is not there yet: an error of the stages that read it.
+absent = configuration.missing_inputs(config)
+
+
+def there(files):
+    """The files, or an error that names the config key of one that is not there."""
+    if found := [absent[file] for file in files if file in absent]:
+        raise WorkflowError("\n".join(found))
+    return files
+
 
 if workflow.is_main_process and (loose := unpinned(config)):
     logger.warning(

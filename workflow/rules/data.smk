@@ -40,6 +40,10 @@ def segments_origin(wildcards):
     return plan.origin(wildcards.dataset)
 
 
+def required_scores(wildcards):
+    return there(plan.required_scores(wildcards.dataset))
+
+
 def reader_code(wildcards):
     return plan.code("segments", plan.reader(wildcards.dataset))
 
@@ -47,6 +51,7 @@ def reader_code(wildcards):
 rule read_segments:
     input:
         origin=segments_origin,
+        scores=required_scores,
     output:
         ensure("data/segments/{dataset}/{direction}.parquet", non_empty=True),
     log:

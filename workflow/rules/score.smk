@@ -16,7 +16,7 @@ def scorer_container(wildcards):
 
 
 def scores_file(wildcards):
-    return plan.scores_file(wildcards.metric)
+    return there(plan.scores_file(wildcards.metric))
 
 
 def rival_hypotheses(wildcards):

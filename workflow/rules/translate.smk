@@ -4,7 +4,7 @@ from routelmt.environments import conda_file, container_image
 
 
 def model_weights(wildcards):
-    return plan.weights(wildcards.model)
+    return there(plan.weights(wildcards.model))
 
 
 def translation_code(wildcards):

@@ -155,7 +155,11 @@ JSON_LINES = {
     "only a BOM": Case(b"\xef\xbb\xbf", ["@: is empty"]),
     "duplicate ids": Case(
         lines(row(1), row(2), row(1), row(2)),
-        ["@:3: the segment_id 's1' stands in @:1 already", "2 such problems, the next: @:4"],
+        [
+            "@:3: the segment_id 's1' stands in @:1 already",
+            "2 such problems, the next: @:4",
+            "Of several references of a text keep one",
+        ],
     ),
     "id is a fraction": Case(lines(row(segment_id=1.5)), ["@:1: 'segment_id' is 1.5"]),
     "id is a boolean": Case(lines(row(segment_id=True)), ["@:1: 'segment_id' is true"]),
@@ -200,7 +204,7 @@ CELLS = {
     "only a header": ("csv", HEADER, ["@: has no rows"]),
     "no header": ("csv", "s1,en-zh,Word,词\ns2,en-zh,Word,词\n", ["@: no column 'segment_id'"]),
     "missing column": ("csv", "segment_id,direction,source\ns1,en-zh,Word\n", ["@: no column 'reference'"]),
-    "semicolons": ("csv", HEADER.replace(",", ";") + "1;en-zh;a;b\n", ["there: 'segment_id;direction"]),
+    "semicolons": ("csv", HEADER.replace(",", ";") + "1;en-zh;a;b\n", ["there: 'segment_id;direction", "semicolons", "delimiter=';'"]),
     "a column twice": ("csv", "source,source\na,b\n", ["@:1: two columns are called 'source'"]),
     "empty cell": ("csv", HEADER + "s1,en-zh,,词\n", ["@:2: 'source' is blank", "drop_blank"]),
     "CR in a line": ("csv", HEADER + "s1,en-zh,Wo\rrd,词\n", ["@:2: not CSV", "Quote texts"]),
@@ -216,6 +220,7 @@ CELLS = {
         HEADER.replace(",", "\t") + 's1\ten-zh\t"Wo\nrd"\t词\n',
         ["@:2: 3 fields, the header has 4", "2 such problems, the next: @:3"],
     ),
+    "tabs in a CSV": ("csv", HEADER.replace(",", "\t") + "1\ten-zh\ta\tb\n", ["parted by tabs: name it .tsv"]),
     "commas in a TSV": ("tsv", HEADER + "s1,en-zh,Word,词\n", ["@: no column 'segment_id'"]),
     "blank cell in a TSV": (
         "tsv",

@@ -131,6 +131,68 @@ def test_tsv_has_no_quoting(tmp_path: Path) -> None:
     assert found == ['"Stop!" he cried', '"never closed', '""']
 
 
+QUOTED = {
+    "doubled marks": 'id\ttext\n1\t"He said ""x"""\n2\tplain\n3\t"a, b"\n',
+    "all quoted": '"id"\t"text"\n"1"\t"one"\n"2"\t"two"\n',
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_a_tsv_that_looks_quoted_stops_until_it_is_said_which(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(QUOTED[name])
+    with pytest.raises(UserError, match=r"a\.tsv:[12]: .* looks quoted as in CSV.*'quoting'"):
+        read_rows(path, TEXT)
+    expected = {"doubled marks": ['He said "x"', "plain", "a, b"], "all quoted": ["one", "two"]}
+    assert read_rows(path, TEXT, quoting="csv").columns["text"] == expected[name]
+
+
+def test_a_quoted_tsv_can_be_meant_literally(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(QUOTED["doubled marks"])
+    found = read_rows(path, TEXT, quoting="none").columns["text"]
+    assert found == ['"He said ""x"""', "plain", '"a, b"']
+
+
+@pytest.mark.parametrize(
+    "text", ['"All of it is said."', '"He said ""x"""\n2\tan inch is 1"', 'say ""so""']
+)
+def test_marks_of_sentences_are_no_quoting(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(f"id\ttext\n1\t{text}\n")
+    assert read_rows(path, TEXT).columns["text"][0] == text.split("\n")[0]
+
+
+def test_a_quoted_tsv_may_hold_tabs_and_line_breaks(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('id\ttext\n1\t"a\tb\nc"\n2\td\n')
+    assert read_rows(path, TEXT, quoting="csv").columns["text"] == ["a\tb\nc", "d"]
+    with pytest.raises(UserError, match="quoting: csv"):
+        read_rows(path, TEXT)
+
+
+def test_a_list_of_references_is_told_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 1, "text": ["one", "two"]}\n')
+    with pytest.raises(UserError, match=r"'text' is .*of several references keep one"):
+        read_rows(path, TEXT)
+
+
+@pytest.mark.parametrize("cell", ["", " ", "NaN", "nan", "NA", "None", "null"])
+def test_a_number_that_may_be_absent(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"score,x\n{cell},1\n2.5,1\n")
+    assert read_rows(path, [Field("score", "number", empty=True)]).columns["score"] == [None, 2.5]
+    with pytest.raises(UserError, match=r"a\.csv:2"):
+        read_rows(path, [Field("score", "number")])
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_null_is_an_absent_number(tmp_path: Path, format: str) -> None:
+    path = write(tmp_path / f"a.{format}", [{"id": 1, "score": None}, {"id": 2, "score": 1.5}])
+    assert read_rows(path, [Field("score", "number", empty=True)]).columns["score"] == [None, 1.5]
+
+
 def test_blank_lines_between_rows_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('\n{"id": 1, "text": "a"}\n\n  \n{"id": 2, "text": "b"}\n\n')

@@ -232,7 +232,9 @@ def test_the_salt_moves_groups_and_rows_are_counted_after_the_cut(tmp_path: Path
     one, two = (read(path, part=[0, 0.5], salt=salt) for salt in ("a", "b"))
     assert {r["segment_id"] for r in one} != {r["segment_id"] for r in two}
     assert read(path, part=[0, 0.5], salt="a", rows=len(one)) == one
-    with pytest.raises(UserError, match=f"{len(one)} segments .* expects 100"):
+    with pytest.raises(
+        UserError, match=f"{len(one)} segments .* expects 100 .*'part: \\[0, 0.5\\]'"
+    ):
         read(path, part=[0, 0.5], salt="a", rows=100)
 
 

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pytest
 
 from routelmt.evaluate.build import EVALUATIONS, build_table
-from routelmt.views.layouts import blocks, number
-from routelmt.views.render import markdown, write_renderings
+from routelmt.views.layouts import Block, Cell, blocks, number
+from routelmt.views.render import latex, markdown, write_renderings
 from routelmt.views.summary import WIDTH, format_summary
 
 
@@ -161,3 +161,29 @@ def test_the_summary_takes_the_best_deployable_router_by_itself(
     assert "MeanΔ of learned minus" in format_summary(built["routers"], built["comparisons"])
     alone = format_summary(built["routers"], built["comparisons"].slice(0, 0))
     assert "minus" not in alone
+
+
+def test_names_that_break_or_reorder_a_line_are_spelt_in_it() -> None:
+    name = "two\nlines \x1b[31m \u202e \0"
+    block = Block(name, ("name",), ((name, name),), (((name,), (Cell(name),)),), name)
+    for text, spelt in (
+        (markdown([block], [name]), r"two\\nlines \\x1b\[31m \\u202e \\x00"),
+        (latex([block], [name]), r"two\textbackslash{}nlines \textbackslash{}x1b[31m"),
+    ):
+        assert not set(text) & set("\x1b\u202e\0") and "two\n" not in text
+        assert text.count(spelt) >= 5
+
+
+def test_no_text_of_a_csv_is_run_by_a_spreadsheet(
+    built: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    table = built["routers"]
+    at = table.schema.get_field_index("router")
+    names = ["=1+1" if name == "length" else name for name in table.column("router").to_pylist()]
+    table = table.set_column(at, table.schema.field(at), pa.array(names))
+    write_renderings(table, "routers", tmp_path / "routers.parquet")
+    with (tmp_path / "routers.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["router"] for row in rows] == [n.replace("=1+1", "'=1+1") for n in names]
+    values = table.column("value").to_pylist()
+    assert min(values) < 0 and [float(row["value"]) for row in rows] == values

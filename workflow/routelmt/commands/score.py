@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Score and write; finished blocks are kept until the table is whole."""
     from routelmt import provenance, tables
     from routelmt.blocks import Blocks
+    from routelmt.data.segments import leaves_out
     from routelmt.score.hypotheses import BLOCK_ROWS, score_hypotheses
     from routelmt.score.scorers import open_scorer, target_language
     from routelmt.shards import rows_of, shard_of
@@ -51,7 +52,10 @@ def run(arguments: argparse.Namespace) -> None:
         parents.append(Path(settings["path"]))
         record = provenance.describe("scores", settings, parents, metric.module)
         # The file has all scores, and none of them may be without its hypothesis.
-        read = importlib.import_module(metric.module).scores(whole, arguments.metric, settings)
+        spare = leaves_out(tables.record_of(arguments.segments)["settings"])
+        read = importlib.import_module(metric.module).scores(
+            whole, arguments.metric, settings, spare
+        )
         tables.write(rows_of(read, hypotheses), arguments.out, "scores", record)
         return
     language = target_language(segments)

@@ -26,5 +26,6 @@ def run(arguments: argparse.Namespace) -> None:
     segments = read_segments(
         reader, arguments.origin, settings, arguments.dataset, arguments.direction
     )
-    record = provenance.describe("segments", settings, [arguments.origin], reader)
+    scored = dict.fromkeys(spec["path"] for spec in settings.get("scored", {}).values())
+    record = provenance.describe("segments", settings, [arguments.origin, *scored], reader)
     tables.write(segments, arguments.out, "segments", record)

@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Translate and write; finished blocks are kept until the table is whole."""
     from routelmt import provenance, tables
     from routelmt.blocks import Blocks
+    from routelmt.data.segments import leaves_out
     from routelmt.shards import rows_of, shard_of
     from routelmt.translate.hypotheses import translate_segments
     from routelmt.translate.usage import usage
@@ -61,7 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
     blocks = Blocks(arguments.out, record)
     if engine.precomputed:
         # The file has all segments' translations, and none of them may be without its segment.
-        read = importlib.import_module(engine.module).hypotheses(whole, name, model)
+        spare = leaves_out(tables.record_of(arguments.segments)["settings"])
+        read = importlib.import_module(engine.module).hypotheses(whole, name, model, spare)
         hypotheses = rows_of(read, segments)
     else:
         model |= endpoint(arguments)

@@ -7,7 +7,8 @@ file and line.
 Lines end with LF only: U+2028, U+0085, vertical tabs and lone carriage returns occur inside real
 sentences and are text (only CSV wants a lone carriage return quoted). CSV is Python's strict
 dialect: quoted fields may span lines. TSV has no quoting at all, because corpora have none and
-sentences begin with quotation marks; a text with a tab or a line break needs another format.
+sentences begin with quotation marks; a text with a tab or a line break needs another format, or
+`quoting: csv`. A TSV that looks as if it had been written so is an error until it is said which.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ SHOWN_PLACES = 3
 SHOWN_CHARACTERS = 60
 SHOWN_NAMES = 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_UNSAID = frozenset(("", "na", "n/a", "nan", "none", "null"))  # numbers that are not there
 _BLANK = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*")  # spaces and what nobody sees
 _ABSENT = object()
 _ONE_OBJECT = "Each line must be one JSON object, with null for a value that is not there"
@@ -50,12 +53,14 @@ class Field(NamedTuple):
 
     kind: "text"; "id" (text or an integer, read as text); "number" (finite); "flag" (true, false).
     blank: whether a text may be blank (a model may say nothing); optional blanks are None.
+    empty: whether a number may be absent (null, NaN, an empty cell, NA), which is None.
     """
 
     name: str
     kind: str = "text"
     required: bool = True
     blank: bool = False
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,16 +138,21 @@ def flaw(text: str) -> str | None:
 
 
 def read_rows(
-    path: Path, fields: Sequence[Field], format: str | None = None, ignore: Collection[str] = ()
+    path: Path,
+    fields: Sequence[Field],
+    format: str | None = None,
+    ignore: Collection[str] = (),
+    quoting: str | None = None,
 ) -> Rows:
     """Rows of a file, checked: every field has its kind, and no text can break later stages.
 
     format: jsonl, csv, tsv or parquet; by suffix if None. ignore: columns known to be there and
-    not needed; others that nobody asked for are named on standard error. Raises UserError.
+    not needed; others that nobody asked for are named on standard error. quoting: of a TSV, csv or
+    none; by default none, and one that looks quoted is an error. Raises UserError.
     """
     path = Path(path)
     format = format or _format_of(path)
-    raw = _PARSERS[format](path, fields)
+    raw = _parse_tsv(path, fields, quoting) if format == "tsv" else _PARSERS[format](path, fields)
     if not raw.lines:
         raise UserError(
             f"{path}: has no rows. Put at least one below the header, or drop the file."
@@ -314,18 +324,19 @@ def _member(record: Mapping[str, Any], name: str) -> Any:
     return _member(inner, tail) if isinstance(inner, dict) else _ABSENT
 
 
-def _parse_csv(path: Path, fields: Sequence[Field]) -> _Raw:
+def _parse_csv(path: Path, fields: Sequence[Field], delimiter: str = ",") -> _Raw:
     text = _text_of(path)
     limit = csv.field_size_limit(sys.maxsize)
+    remedy = f"Quote texts that hold {'commas' if delimiter == ',' else 'tabs'}"
     try:
-        return _from_cells(path, _csv_rows(path, text), fields, "Quote texts that hold commas")
+        return _from_cells(path, _csv_rows(path, text, delimiter), fields, remedy)
     finally:
         csv.field_size_limit(limit)
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(line it begins on, cells) of every row that is not empty."""
-    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
+    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True, delimiter=delimiter)
     while True:
         line = reader.line_num + 1
         try:
@@ -335,16 +346,44 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         except csv.Error as error:
             raise UserError(
                 f"{_place(path, line)}: not CSV in the row that begins here ({error}). Quote texts "
-                'with commas, quotes or line breaks, and double the quotes in them: "say ""so""".'
+                'with delimiters, quotes or line breaks, and double the quotes: "say ""so""".'
             ) from None
         if cells:
             yield line, cells
 
 
-def _parse_tsv(path: Path, fields: Sequence[Field]) -> _Raw:
+def _parse_tsv(path: Path, fields: Sequence[Field], quoting: str | None) -> _Raw:
+    if quoting == "csv":
+        return _parse_csv(path, fields, "\t")
     lines = enumerate(_lines(_text_of(path)), 1)
-    rows = ((number, line.split("\t")) for number, line in lines if line)
-    return _from_cells(path, rows, fields, "TSV has no quoting; use JSON lines for texts with tabs")
+    rows = [(number, line.split("\t")) for number, line in lines if line]
+    if quoting is None:
+        _check_unquoted(path, rows)
+    remedy = (
+        "TSV has no quoting; use JSON lines for texts with tabs, or set 'quoting: csv' beside the "
+        "file's path if its texts are quoted as in CSV"
+    )
+    return _from_cells(path, iter(rows), fields, remedy)
+
+
+def _check_unquoted(path: Path, rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Stop at a TSV that a program for CSV may have written: every quotation mark quotes a cell.
+
+    Some quoted cell has doubled marks inside, or the header is quoted: sentences of a corpus that
+    all stand in quotation marks have neither.
+    """
+    marked = [(number, cell) for number, cells in rows for cell in cells if '"' in cell]
+    if not all(_QUOTED.fullmatch(cell) for _, cell in marked):
+        return
+    header = rows[0][0]
+    telling = [place for place in marked if '""' in place[1][1:-1] or place[0] == header]
+    if telling:
+        number, cell = telling[0]
+        raise UserError(
+            f"{_place(path, number)}: {show(cell)} looks quoted as in CSV, as all {len(marked):,} "
+            "cells with a quotation mark do. Set 'quoting' beside the file's path in the config: "
+            "csv takes the quotes off, none takes every cell as it is."
+        )
 
 
 def _from_cells(
@@ -437,7 +476,6 @@ def _decodes(scalar: Any) -> bool:
 _PARSERS = {
     "jsonl": _parse_json_lines,
     "csv": _parse_csv,
-    "tsv": _parse_tsv,
     "parquet": _parse_parquet,
 }
 
@@ -452,7 +490,7 @@ def _check_names(path: Path, raw: _Raw, fields: Sequence[Field], ignore: Collect
         raise UserError(
             f"{path}: no column {_quoted(missing)}"
             f"{f' (did you mean {show(near[0])}?)' if near else ''}; there: {_quoted(raw.names)}. "
-            "Add or rename it."
+            f"{_parted(raw.names)}."
         )
     wanted = {f.name.partition(".")[0] for f in fields} | {f.name for f in fields} | set(ignore)
     unknown = [name for name in raw.names if name not in wanted]
@@ -461,6 +499,21 @@ def _check_names(path: Path, raw: _Raw, fields: Sequence[Field], ignore: Collect
         near = [n for name in unknown for n in difflib.get_close_matches(name, absent, 1)]
         hint = f"; is one of them meant to be '{near[0]}'?" if near else ""
         say(f"{path}: columns not used: {_quoted(unknown)}{hint}")
+
+
+def _parted(names: Sequence[str]) -> str:
+    """What to do about a missing column; a header in one piece tells another delimiter."""
+    only = names[0] if len(names) == 1 else ""
+    if ";" in only:
+        return (
+            "Its columns are parted by semicolons, as Excel writes CSV in many countries: save it "
+            "as 'Unicode text' or with commas, or convert it: "
+            'python -c "import csv,sys; csv.writer(sys.stdout).writerows('
+            "csv.reader(sys.stdin, delimiter=';'))\" < OLD > NEW"
+        )
+    if "\t" in only:
+        return "Its columns are parted by tabs: name it .tsv (source: tsv)"
+    return "Add or rename it"
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -475,7 +528,7 @@ def _convert(raw: _Raw, field: Field, rows: Rows, complaints: Complaints) -> lis
     for i, value in enumerate(raw.columns[field.name]):
         try:
             if value is None or value is _ABSENT:
-                if field.required:
+                if field.required and not field.empty:
                     what = "is null" if value is None else "is missing"
                     raise _Unfit(what, "Fill or drop the row")
                 converted.append(None)
@@ -489,6 +542,9 @@ def _convert(raw: _Raw, field: Field, rows: Rows, complaints: Complaints) -> lis
 
 
 def _as_text(value: Any, field: Field, textual: bool) -> str:
+    if isinstance(value, list):
+        remedy = "Write one text: of several references keep one, or make a dataset of each"
+        raise _Unfit(f"is {show(value)}, expected a text", remedy)
     if not isinstance(value, str):
         raise _Unfit(f"is {show(value)}, expected a text", "Write it in quotes")
     if found := flaw(value):
@@ -506,8 +562,10 @@ def _as_id(value: Any, field: Field, textual: bool) -> str:
     return _as_text(value, field, textual)
 
 
-def _as_number(value: Any, field: Field, textual: bool) -> float:
+def _as_number(value: Any, field: Field, textual: bool) -> float | None:
     remedy = "Write a finite number with a decimal point, or drop the row"
+    if field.empty and _is_unsaid(value):
+        return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _Unfit(f"is {show(value)}, expected a number", remedy)
     if isinstance(value, str) and (not textual or "_" in value):
@@ -519,6 +577,12 @@ def _as_number(value: Any, field: Field, textual: bool) -> float:
     if not math.isfinite(number):
         raise _Unfit(f"is {value}, not finite", remedy)
     return number
+
+
+def _is_unsaid(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _UNSAID
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _as_flag(value: Any, field: Field, textual: bool) -> bool:

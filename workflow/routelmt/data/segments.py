@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.data.rows import SHOWN_PLACES, Complaints, flaw, is_blank, say, show
+from routelmt.data.unscored import scored_everywhere
 from routelmt.errors import UserError
 from routelmt.scripts import letters_of, written_in
 
@@ -26,7 +27,8 @@ def read_segments(
     """The `segments` table of one dataset and direction, read by the module `reader`.
 
     Blank texts are dropped if `drop_blank`; of what remains, `part` keeps the groups whose hash
-    lies in it; then there must be `rows` (a number, or one for each direction). Raises UserError.
+    lies in it, and `scored` the segments that have all scores; then there must be `rows` (a number,
+    or one for each direction). Raises UserError.
     """
     columns: Columns = importlib.import_module(reader).read(origin, settings, direction)
     if "where" not in columns:
@@ -38,9 +40,23 @@ def read_segments(
     _check_ids(columns, dataset, direction)
     _check_languages(columns, dataset, direction)
     columns = _cut(columns, settings, dataset)
+    columns = _scored(columns, settings, dataset, direction)
     _check_count(len(columns["segment_id"]), settings, origin, dataset, direction)
     del columns["where"]
     return tables.from_columns("segments", columns | {"dataset": dataset, "direction": direction})
+
+
+def leaves_out(settings: Mapping[str, Any]) -> bool:
+    """Whether a dataset with these settings may have fewer segments than its file.
+
+    Then the user's file of translations or scores may have rows of the others.
+    """
+    return bool(
+        settings.get("part")
+        or settings.get("drop_blank")
+        or settings.get("scored")
+        or settings.get("keep_bad_source") is False
+    )
 
 
 def _selected(columns: Columns, kept: Sequence[int]) -> Columns:
@@ -92,7 +108,8 @@ def _check_ids(columns: Columns, dataset: str, direction: str) -> None:
             what = f"the segment_id {show(identifier)} stands in {seen[identifier]} already"
             remedy = (
                 f"Within dataset '{dataset}' and direction {direction} an id may occur once: "
-                "rename or drop one"
+                "rename or drop one. Of several references of a text keep one, or make a dataset "
+                "of each"
             )
             complaints.add(where, what, remedy)
         seen.setdefault(identifier, where)
@@ -141,6 +158,15 @@ def _cut(columns: Columns, settings: Mapping[str, Any], dataset: str) -> Columns
     return _selected(columns, [i for i, group in groups if in_part(group, low, high, salt)])
 
 
+def _scored(columns: Columns, settings: Mapping[str, Any], dataset: str, direction: str) -> Columns:
+    """The rows that the files of `scored` have rated (see unscored); all without it."""
+    scored = settings.get("scored")
+    if not scored or not columns["segment_id"]:
+        return columns
+    rated = scored_everywhere(columns["segment_id"], scored, dataset, direction)
+    return _selected(columns, [i for i, kept in enumerate(rated) if kept])
+
+
 def in_part(group: str, low: float, high: float, salt: str = "") -> bool:
     """Whether a group's hash lies in [low, high) of the unit interval.
 
@@ -165,5 +191,15 @@ def _check_count(
     if expected is not None and rows != expected:
         raise UserError(
             f"dataset '{dataset}', direction {direction}: {rows} segments in {origin}, the config "
-            f"expects {expected} ('datasets.{dataset}.rows'). Upstream changed, or a filter did."
+            f"expects {expected} ('datasets.{dataset}.rows'). {_other_count(settings)}."
         )
+
+
+def _other_count(settings: Mapping[str, Any]) -> str:
+    """What may have made another number of rows than the config expects."""
+    if settings.get("part"):
+        return (
+            f"It has 'part: {list(settings['part'])}' too: 'rows' counts what the part leaves, not "
+            "the rows of the file"
+        )
+    return "Upstream changed, or a filter did"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,45 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.data.precomputed import in_segment_order
-from routelmt.data.rows import Field
+from routelmt.data.rows import Field, say
+from routelmt.data.unscored import FIELD
 from routelmt.errors import UserError
 
 _SHOWN = 3
+HASH = "hypothesis_hash"
+_FIELDS = (
+    FIELD,
+    Field("hypothesis", required=False, blank=True),
+    Field(HASH, required=False),
+)
 
 
-def scores(hypotheses: pa.Table, metric: str, settings: Mapping[str, Any]) -> pa.Table:
+def text_hash(text: str) -> str:
+    """What a translation is known by in files of scores: SHA-256 of its UTF-8, 16 digits of it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def scores(
+    hypotheses: pa.Table, metric: str, settings: Mapping[str, Any], spare: bool = False
+) -> pa.Table:
     """Table `scores` of the hypotheses' model, in their order, from the file settings["path"].
 
-    settings: `range` (optional, [lowest, highest]) and `higher_is_better`; scores that count
-    errors are negated. Raises UserError if a hypothesis has no score or several, a score no
-    hypothesis, or a score lies outside the range.
+    settings: `range` (optional, [lowest, highest]), `quoting` and `higher_is_better`; scores that
+    count errors are negated. spare: whether scores of segments that are not there are ignored and
+    counted. Raises UserError if a hypothesis has no score or several, a score, unless spare, no
+    hypothesis, or a score is of another text or outside the range.
     """
     wanted = {k: hypotheses.column(k)[0].as_py() for k in ("dataset", "direction", "model")}
-    path = Path(settings["path"])
-    values = in_segment_order(path, [Field("score", "number")], hypotheses, wanted)["score"]
-    ids = hypotheses.column("segment_id").to_pylist()
+    path, quoting = Path(settings["path"]), settings.get("quoting")
+    cures = {
+        "missing": _drop(wanted["dataset"]),
+        "twice": "Of several raters give each a file and a metric of its own, and average them "
+        "with a metric of type mean ('raters' of the experiment then tells how noisy they are).",
+    }
+    found = in_segment_order(path, _FIELDS, hypotheses, wanted, spare, quoting, cures)
+    ids, values = hypotheses.column("segment_id").to_pylist(), found["score"]
+    _check_scored(path, values, ids, wanted)
+    _check_texts(path, found, hypotheses, wanted["model"])
     if settings.get("range"):
         _check_range(path, values, ids, wanted["model"], settings["range"])
     sign = 1.0 if settings["higher_is_better"] else -1.0
@@ -41,6 +64,49 @@ def scores(hypotheses: pa.Table, metric: str, settings: Mapping[str, Any]) -> pa
             "error_spans": [None] * len(values),
         },
     )
+
+
+def _drop(dataset: str) -> str:
+    return (
+        f"'datasets.{dataset}.unscored: drop' in the config leaves segments without a score out of "
+        "the dataset, and counts them."
+    )
+
+
+def _check_scored(
+    path: Path, values: Sequence[float | None], ids: Sequence[str], wanted: Mapping[str, str]
+) -> None:
+    without = [i for i, value in zip(ids, values, strict=True) if value is None]
+    if without:
+        raise UserError(
+            f"{path}: {len(without):,} of {len(ids):,} translations of model '{wanted['model']}' "
+            f"in dataset '{wanted['dataset']}' have no score (null, NaN or empty), first: segment "
+            f"{', '.join(without[:_SHOWN])}. Fill them in; or {_drop(wanted['dataset'])}"
+        )
+
+
+def _check_texts(
+    path: Path, found: Mapping[str, Sequence[Any]], hypotheses: pa.Table, model: str
+) -> None:
+    """The file's `hypothesis_hash`, else its `hypothesis`, is that of the translation scored."""
+    ids, texts = (hypotheses.column(name).to_pylist() for name in ("segment_id", "hypothesis"))
+    given, own = found[HASH], list(map(text_hash, texts))
+    if not any(given):
+        # A blank translation is None in an optional column.
+        given, own = found["hypothesis"], texts
+    tied = [i for i, value in enumerate(given) if value is not None]
+    if not tied:
+        say(
+            f"{path}: nothing ties its scores to the texts of model '{model}': they are joined by "
+            f"segment_id. A column {HASH} (`routelmt export` writes it) or hypothesis is compared."
+        )
+    other = [ids[i] for i in tied if given[i] != own[i]]
+    if other:
+        raise UserError(
+            f"{path}: {len(other):,} of {len(tied):,} scores of model '{model}' are of other "
+            f"texts than its translations, first: segment {', '.join(other[:_SHOWN])}. Rate "
+            "the translations as they are now, or bring back those that were rated."
+        )
 
 
 def _check_range(

@@ -15,15 +15,20 @@ from routelmt.data.rows import Field
 from routelmt.translate.degenerate import is_degenerate
 
 
-def hypotheses(segments: pa.Table, model_name: str, model: Mapping[str, Any]) -> pa.Table:
+def hypotheses(
+    segments: pa.Table, model_name: str, model: Mapping[str, Any], spare: bool = False
+) -> pa.Table:
     """Table `hypotheses` in the segments' order, from the file model["path"].
 
-    Token counts, finish reason and log-probability are unknown. Raises UserError if a segment has
-    no translation or several, or a translation no segment.
+    spare: whether translations of segments that are not there are ignored and counted. Token
+    counts, finish reason and log-probability are unknown. Raises UserError if a segment has no
+    translation or several, or, unless spare, a translation no segment.
     """
     key = {name: segments.column(name)[0].as_py() for name in ("dataset", "direction")}
     fields = [Field("hypothesis", blank=True)]
-    texts = in_segment_order(Path(model["path"]), fields, segments, key)["hypothesis"]
+    cures = {"twice": "A file of translations is of one model: give every model its own."}
+    path, quoting = Path(model["path"]), model.get("quoting")
+    texts = in_segment_order(path, fields, segments, key, spare, quoting, cures)["hypothesis"]
     sources = segments.column("source").to_pylist()
     unknown = [None] * len(texts)
     return tables.from_columns(

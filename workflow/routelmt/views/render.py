@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
+from routelmt.cells import neutral_column, visible
 from routelmt.tables import atomic_path
 from routelmt.views.layouts import Block, Cell, blocks
 
@@ -88,7 +89,7 @@ def latex(layout: Iterable[Block], notes: Sequence[str] = ()) -> str:
 
     notes: as comments at the end.
     """
-    comments = [f"% {note}\n" for note in notes]
+    comments = [f"% {visible(note)}\n" for note in notes]
     parts = [_latex_block(block) for block in layout] or [f"% {EMPTY}\n"]
     return "\n".join([*parts, *comments])
 
@@ -102,12 +103,13 @@ def markdown(layout: Iterable[Block], notes: Sequence[str] = ()) -> str:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    """The same for CSV, which has no lists: their values joined by LIST_SEPARATOR."""
+    """The same for CSV: lists joined by LIST_SEPARATOR, no text that a spreadsheet would run."""
     for index, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             texts = pc.cast(table.column(index), pa.list_(pa.string()))
             joined = pc.binary_join(texts, LIST_SEPARATOR)
             table = table.set_column(index, field.name, joined)
+        table = table.set_column(index, field.name, neutral_column(table.column(index)))
     return table
 
 
@@ -162,7 +164,8 @@ def _markdown_block(block: Block) -> str:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    return f"{cell.value}<br>{_md(cell.interval)}" if cell.interval else cell.value
+    value = visible(cell.value)
+    return f"{value}<br>{_md(cell.interval)}" if cell.interval else value
 
 
 def _groups(block: Block) -> list[tuple[str, int]]:
@@ -175,9 +178,9 @@ def _pipes(cells: Iterable[str]) -> str:
 
 
 def tex(text: str) -> str:
-    """The text with what is a command in LaTeX escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    """The text on one line, with what is a command in LaTeX escaped."""
+    return "".join(_LATEX.get(character, character) for character in visible(text))
 
 
 def _md(text: str) -> str:
-    return "".join(_MARKDOWN.get(character, character) for character in text)
+    return "".join(_MARKDOWN.get(character, character) for character in visible(text))

@@ -26,7 +26,7 @@ FIELDS = (
 
 def read(origin: Path, settings: Mapping[str, Any], direction: str) -> dict[str, list[Any]]:
     """Columns of the segments of one direction; `source` in the settings is the file's format."""
-    rows = read_rows(origin, FIELDS, settings["source"])
+    rows = read_rows(origin, FIELDS, settings["source"], quoting=settings.get("quoting"))
     directions = rows.columns["direction"]
     kept = [i for i, found in enumerate(directions) if found == direction]
     if not kept:
