@@ -129,8 +129,9 @@ def test_a_blank_translation_is_kept_and_flagged(segments: Path) -> None:
 
 def test_one_file_serves_a_part_of_a_dataset(tmp_path: Path) -> None:
     ids = [str(i) for i in range(20)]
-    text = {"direction": "en-de", "source": "Sentence", "reference": "Satz"}
-    origin = write(tmp_path / "segments.jsonl", [{"segment_id": i, **text} for i in ids])
+    text = {"direction": "en-de", "reference": "Satz"}
+    texts = [{"segment_id": i, "source": f"Sentence {i}", **text} for i in ids]
+    origin = write(tmp_path / "segments.jsonl", texts)
     segments = tmp_path / "segments.parquet"
     settings = {"source": "jsonl", "part": [0.0, 0.5]}
     assert call("segments", origin=origin, settings=settings, out=segments, **KEY) == 0
@@ -210,6 +211,48 @@ def test_wrong_scores_are_refused(
     code, out = score(segments, write(segments.parent / "scores.jsonl", rows), **settings)
     assert code == 1 and not out.exists()
     assert message in capsys.readouterr().err
+
+
+def test_remarks_on_the_data_reach_the_tables_of_it(
+    segments: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = segments.parent
+    file = write(folder / "mqm.jsonl", ratings(scores=(-1.0, -2.0, 0.0, -4.0)))
+    code, small = score(segments, file, higher_is_better=False)
+    assert code == 0 and "so that more errors are better" in capsys.readouterr().err
+    large = write(folder / "large.jsonl", ratings(scores=(3.0, 2.0, 1.0, 0.0)))
+    small = small.rename(folder / "small.parquet")
+    _, scored = score(segments, large)
+    gains, out = folder / "gains.parquet", folder / "risk_buckets.parquet"
+    command("gains", segments=segments, small=small, large=scored, out=gains)
+    predictions = folder / "gain-oracle.parquet"
+    command(
+        "predict",
+        segments=segments,
+        gains=gains,
+        router="gain-oracle",
+        settings={"type": "gain-oracle"},
+        model={},
+        seed=0,
+        out=predictions,
+    )
+    settings = {
+        "bootstrap": {"replicates": 100, "seed": 0, "level": 0.95},
+        "oracles": ["gain-oracle"],
+        "random": [],
+        "budgets": [0.5],
+        "risk_edges": [-50, -0.5, 0.5],
+    }
+    arguments = ["table", "risk_buckets", "--predictions", str(predictions), "--gains", str(gains)]
+    assert main([*arguments, "--settings", json.dumps(settings), "--out", str(out)]) == 0
+    record = tables.record_of(out)
+    assert [remark.split(":")[0] for remark in record["remarks"]] == [
+        "metric 'human'",
+        "The large model scores 0.25 points lower than the small one on average. If that is not "
+        "so, their files are swapped, or the metric counts errors and lacks 'higher_is_better",
+        "No gain can be a severe loss",
+    ]
+    assert set(record["remarks"]) <= set(record["notes"])
 
 
 HUMAN = Path(__file__).parents[3] / "shared/data/human_pairs/wmt24.en-zh.esa.jsonl"

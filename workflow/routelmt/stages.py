@@ -59,7 +59,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "flags": ("evaluate.flags",),
     "routers": ("{kind}", "routers.training.rows"),
     "predictions": ("{kind}", "routers.predictions"),
-    "tables": ("{kind}", "evaluate.given"),
+    "tables": ("{kind}", "evaluate.given", "evaluate.remarks"),
     "rates": ("evaluate.rates", "translate.timing"),
     "views": ("views.render",),
     "figures": ("figures.style", "{kind}"),

@@ -63,6 +63,23 @@ def test_without_group_ids_one_id_in_two_directions_is_one_group(tmp_path: Path)
     assert [r["group_id"] for r in read(a)] == ["1", "2"]
 
 
+def test_without_group_ids_rows_that_share_a_source_are_one_group(tmp_path: Path) -> None:
+    rows = [
+        row("a", source="OK"),
+        row("b"),
+        row("c", source="OK"),
+        row("d", "zh-en", source="OK"),  # Chinese that looks the same is another text
+        row("b", "zh-en"),
+        row("c", "en-ru"),
+        row("e", "en-ru", source="Word number b"),
+        row("f", source="OK", group_id="own"),
+    ]
+    path = save(tmp_path / "a.jsonl", rows)
+    assert [r["group_id"] for r in read(path)] == ["a", "b", "a", "own"]
+    assert [r["group_id"] for r in read(path, "zh-en")] == ["d", "b"]
+    assert [r["group_id"] for r in read(path, "en-ru")] == ["a", "b"]
+
+
 # --- blanks, ids, counts ------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from routelmt.page.answers import answers
+from routelmt.page.answers import answers, second_look
 from routelmt.page.wording import Answer, percent, value
 from tests.page.examples import MADE, SETTINGS, example, worth
 
@@ -315,3 +315,12 @@ def test_few_clusters_and_what_is_detectable_are_said(tables: dict[str, pa.Table
     assert "clusters of requests" not in text
     few = tables | {"comparisons": changed(tables["comparisons"], {"clusters": 12})}
     assert "There are intervals from 12 clusters" in said(asked(few)["Is the difference real?"])
+
+
+def test_remarks_on_the_data_are_one_answer_and_none_without() -> None:
+    found = {"routers": ["swapped", "edges"], "datasheet": ["shared"], "pareto": ["swapped"]}
+    (answer,) = second_look(found | {"costs": []})
+    assert answer.headline == "3 remarks on it"
+    assert answer.sentences == ("swapped", "edges", "shared")
+    assert answer.tables == ("routers", "datasheet", "pareto")
+    assert second_look({"routers": [], "pareto": []}) == []

@@ -17,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Label and write."""
     from routelmt import provenance, tables
+    from routelmt.evaluate.remarks import KEY, carried
     from routelmt.gains import label_gains
 
     gains = label_gains(
@@ -25,4 +26,5 @@ def run(arguments: argparse.Namespace) -> None:
         tables.read(arguments.large, "scores"),
     )
     parents = [arguments.segments, arguments.small, arguments.large]
-    tables.write(gains, arguments.out, "gains", provenance.describe("gains", {}, parents))
+    record = provenance.describe("gains", {}, parents) | {KEY: carried(parents)}
+    tables.write(gains, arguments.out, "gains", record)

@@ -37,7 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Score and write; finished blocks are kept until the table is whole."""
     from routelmt import provenance, tables
     from routelmt.blocks import Blocks
+    from routelmt.data.rows import say
     from routelmt.data.segments import leaves_out
+    from routelmt.evaluate.remarks import KEY, negated_twice
     from routelmt.score.hypotheses import BLOCK_ROWS, score_hypotheses
     from routelmt.score.scorers import open_scorer, target_language
     from routelmt.shards import rows_of, shard_of
@@ -56,6 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
         read = importlib.import_module(metric.module).scores(
             whole, arguments.metric, settings, spare
         )
+        record[KEY] = negated_twice(read, settings)
+        for remark in record[KEY]:
+            say(remark)
         tables.write(rows_of(read, hypotheses), arguments.out, "scores", record)
         return
     language = target_language(segments)

@@ -19,7 +19,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Read and write."""
     from routelmt import provenance, tables
     from routelmt.data.registry import READERS
+    from routelmt.data.rows import say
     from routelmt.data.segments import read_segments
+    from routelmt.evaluate.remarks import KEY, shared_sources
 
     settings = arguments.settings
     reader = READERS[settings["source"]].module
@@ -28,4 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     scored = dict.fromkeys(spec["path"] for spec in settings.get("scored", {}).values())
     record = provenance.describe("segments", settings, [arguments.origin, *scored], reader)
-    tables.write(segments, arguments.out, "segments", record)
+    remarks = shared_sources(segments) if READERS[settings["source"]].origin == "file" else []
+    for remark in remarks:
+        say(remark)
+    tables.write(segments, arguments.out, "segments", record | {KEY: remarks})

@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.errors import UserError
     from routelmt.evaluate import registry
     from routelmt.evaluate.given import Given, Made, cluster_notes
+    from routelmt.evaluate.remarks import KEY, carried, gain_remarks
 
     name, settings = arguments.table, arguments.settings
     kind = (registry.TABLES | registry.SWEEP_TABLES)[name]
@@ -38,9 +39,12 @@ def run(arguments: argparse.Namespace) -> None:
     together = registry.subject(name)
     made = registry.builder(name)(settings, together(settings, given) if together else given)
     made = made if isinstance(made, Made) else Made(made)
-    notes = [*made.notes, *given.notes, *cluster_notes(made.table)]
+    parents = [path for files in paths.values() for path in files]
+    remarks = carried(path for name, files in paths.items() if name != "routers" for path in files)
+    if paths.get("gains"):
+        remarks += gain_remarks(given.read("gains"), settings.get("risk_edges"))
+    notes = [*made.notes, *given.notes, *cluster_notes(made.table), *remarks]
     for note in notes:
         print(note, file=sys.stderr)
-    parents = [path for files in paths.values() for path in files]
     record = provenance.describe("tables", settings, parents, kind.module)
-    tables.write(made.table, arguments.out, name, record | {"notes": notes})
+    tables.write(made.table, arguments.out, name, record | {"notes": notes, KEY: remarks})

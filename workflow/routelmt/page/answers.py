@@ -7,7 +7,7 @@ missing, so is its sentence, or it says why. All values are averages over the di
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from routelmt.evaluate.inference import FEW_CLUSTERS, few_clusters
@@ -55,6 +55,16 @@ def answers(tables: Tables, budget: float, settings: Mapping[str, Any]) -> list[
     worth = routing_is_not_worth_it(case, ranked[0])
     found = (worth, which(case, ranked), *(answer(case) for answer in _ANSWERS))
     return [answer for answer in found if answer]
+
+
+def second_look(remarks: Mapping[str, Sequence[str]]) -> list[Answer]:
+    """What the tables remark on their data, by table, in one answer; none where none does."""
+    said = tuple(dict.fromkeys(remark for found in remarks.values() for remark in found))
+    if not said:
+        return []
+    count = "1 remark" if len(said) == 1 else f"{len(said)} remarks"
+    where = tuple(name for name, found in remarks.items() if found)
+    return [Answer("Is the data what it should be?", f"{count} on it", said, where)]
 
 
 def _sure(case: Case) -> Answer | None:

@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 
 from routelmt import tables
 from routelmt.evaluate.arrays import BoolArray, IntArray
+from routelmt.evaluate.remarks import KEY
 from routelmt.evaluate.roles import RISK_BUCKETS, ROUTER
 from routelmt.figures.drift import POLICIES, SCENARIOS
 from routelmt.figures.panels import routers
 from routelmt.figures.risk_buckets import BUCKETS
 from routelmt.figures.style import PALETTES, Look, looks
-from routelmt.page.answers import answers
+from routelmt.page.answers import answers, second_look
 from routelmt.page.registry import PAGE_TABLES
 from routelmt.page.selection import shown_first
 from routelmt.views.layouts import ALL_METRICS as METRICS
@@ -59,13 +60,15 @@ def payload(sources: Mapping[str, Source], settings: Mapping[str, Any]) -> dict[
         name: _SHOWN.get(name, _all)(_of_first(name, table, first), budgets)
         for name, table in data.items()
     }
+    remarked = second_look({name: source.record.get(KEY, ()) for name, source in sources.items()})
     return {
         "settings": dict(settings),
         "level": sources["routers"].record["settings"]["bootstrap"]["level"],
         "replicates": sources["routers"].record["settings"]["bootstrap"]["replicates"],
         "budgets": budgets,
         "answers": [
-            [answer._asdict() for answer in answers(data, b, settings)] for b in budgets
+            [answer._asdict() for answer in [*answers(data, b, settings), *remarked]]
+            for b in budgets
         ],
         "metrics": {m: [name, factor, digits] for m, (factor, digits, name) in METRICS.items()},
         "looks": {router: _look(look) for router, look in known.items()},
