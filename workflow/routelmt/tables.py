@@ -1063,10 +1063,15 @@ class atomic_path:
             return
         with self.temporary.open("rb") as handle:
             os.fsync(handle.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        self.temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; results are shared
+        as_umask(self.temporary)  # mkstemp makes private files; results are shared
         self.temporary.replace(self.path)
+
+
+def as_umask(path: Path) -> None:
+    """Give a file the mode that an ordinary new one has."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def is_foreign(path: str | Path) -> bool:
