@@ -127,6 +127,22 @@ def test_truncated_and_foreign_files_are_told_apart(tmp_path: Path) -> None:
         tables.read(path, "gains")
 
 
+def test_a_flipped_bit_of_a_data_page_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "gains.parquet"
+    data = gains(500, quality_small=[i * 0.37 for i in range(500)])
+    tables.write(data, path, "gains", {})
+    whole, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    ends = [min(c.dictionary_page_offset or c.data_page_offset, c.data_page_offset)
+            + c.total_compressed_size for c in columns]  # fmt: skip
+    for end in ends:  # the last bytes of a chunk are those of its last page, never of a header
+        path.write_bytes(whole[: end - 1] + bytes([whole[end - 1] ^ 1]) + whole[end:])
+        with pytest.raises(UserError, match=r"gains\.parquet: not a readable Parquet"):
+            tables.read(path, "gains")
+    path.write_bytes(whole)
+    assert tables.read(path, "gains").equals(data)
+
+
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=6), st.data())
 def test_content_hash_sees_values_and_nothing_else(texts: list[str], data: st.DataObject) -> None:
     table = pa.table({"text": texts, "number": [float(i) for i in range(len(texts))]})

@@ -81,7 +81,7 @@ class Blocks:
         if path is None or not path.is_file():
             return None
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(path, page_checksum_verification=True)
         except (pa.ArrowException, OSError):
             print(f"{path}: damaged, computed again", file=sys.stderr)
             return None
@@ -95,7 +95,7 @@ class Blocks:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            pq.write_table(pa.table(columns), temporary)
+            pq.write_table(pa.table(columns), temporary, write_page_checksum=True)
 
 
 def _in_order(order: list[int], found: Sequence[Columns]) -> Columns:

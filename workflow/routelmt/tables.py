@@ -1039,7 +1039,7 @@ def write(data: pa.Table, path: str | Path, table: str, provenance: Mapping[str,
     }
     stamped = data.replace_schema_metadata({METADATA_KEY: json.dumps(record, ensure_ascii=False)})
     with atomic_path(path) as temporary:
-        pq.write_table(stamped, temporary, compression="zstd")
+        pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
 
 
 class atomic_path:
@@ -1063,10 +1063,15 @@ class atomic_path:
             return
         with self.temporary.open("rb") as handle:
             os.fsync(handle.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        self.temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; results are shared
+        as_umask(self.temporary)  # mkstemp makes private files; results are shared
         self.temporary.replace(self.path)
+
+
+def as_umask(path: Path) -> None:
+    """Give a file the mode that an ordinary new one has."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def is_foreign(path: str | Path) -> bool:
@@ -1148,7 +1153,9 @@ def read(path: str | Path, table: str, columns: list[str] | None = None) -> pa.T
     with readable(path):
         there = pq.read_schema(path).names
         asked = columns and [name for name in columns if name in there]
-        data = pq.read_table(path, columns=asked, partitioning=None)
+        data = pq.read_table(
+            path, columns=asked, partitioning=None, page_checksum_verification=True
+        )
         data.validate(full=True)  # offsets and UTF-8: a tenth of the reading, and never a crash
         for name, column in spec.columns.items():
             if column.added and name not in there and name in (columns or (name,)):

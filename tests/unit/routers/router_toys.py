@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +23,15 @@ SPEC = {
     "batch_size": 16, "max_length": 64, "warmup_ratio": 0.05, "weight_decay": 0.0,
     "head_init": "zeros", "dropout": 0.0, "scaling": "standard", "dtype": "float32",
 }  # fmt: skip
+
+
+def unsealed(router: Path, copy: Path, **changes: Any) -> Path:
+    """A copy of a router as one of before its files were hashed, with some other fields."""
+    shutil.copytree(router, copy)
+    record = json.loads((copy / "router.json").read_text())
+    del record["files"]
+    (copy / "router.json").write_text(json.dumps(record | changes))
+    return copy
 
 
 def segments(rows: list[tuple[str, str]], dataset: str = "toy") -> pa.Table:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from encoder_toys import save_xlmr
-from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy
+from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy, unsealed
 
 from routelmt.errors import UserError
 from routelmt.routers import embedding_mlp
@@ -219,7 +219,7 @@ def test_bad_input_is_named(frozen, scratch, routers, tmp_path):
             embedding_mlp.train(
                 {**frozen, **changes}, toy(8, 0), toy(8, 1), CONTEXT, tmp_path / "r"
             )
-    cut = shutil.copytree(routers["frozen"][0], tmp_path / "cut")
+    cut = unsealed(routers["frozen"][0], tmp_path / "cut")
     (cut / "mlp.safetensors").write_bytes((cut / "mlp.safetensors").read_bytes()[:100])
     with pytest.raises(UserError, match=r"mlp.safetensors: missing or damaged"):
         embedding_mlp.open_trained(cut, SPEED)

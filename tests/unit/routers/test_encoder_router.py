@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from encoder_toys import POSITIONS, hypotheses, save_xlmr, xlmr_tokenizer
-from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy
+from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy, unsealed
 
 from routelmt.errors import UserError
 from routelmt.routers import encoder
@@ -341,11 +341,9 @@ def test_damaged_weights_are_named(pretrained, tmp_path):
 
 
 def test_a_damaged_router_is_named(trained_encoder, tmp_path):
-    import shutil
 
     def copy(name):
-        shutil.copytree(trained_encoder[0], tmp_path / name)
-        return tmp_path / name
+        return unsealed(trained_encoder[0], tmp_path / name)
 
     cut = copy("cut")
     whole = (cut / "model.safetensors").read_bytes()

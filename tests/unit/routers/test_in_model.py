@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from router_toys import SPEC, SPEED, sampled, toy
+from router_toys import SPEC, SPEED, sampled, toy, unsealed
 
 from routelmt.errors import UserError
 from routelmt.routers import answer, lora
@@ -304,30 +303,24 @@ def test_a_direction_without_training_rows_is_predicted_with_one_warning(
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "head.safetensors"])
 @pytest.mark.parametrize("damage", ["cut", "missing"])
 def test_a_folder_that_is_not_whole_is_refused(trained, context, tmp_path, name, damage):
-    broken = tmp_path / "r"
-    shutil.copytree(trained[0], broken)
+    broken = unsealed(trained[0], tmp_path / "r")
     if damage == "cut":
         whole = (broken / name).read_bytes()
         (broken / name).write_bytes(whole[: len(whole) // 2])
     else:
         (broken / name).unlink()
-    with pytest.raises(UserError, match=rf"{name}: missing or cut short"):
+    with pytest.raises(UserError, match=rf"{name}: missing or damaged"):
         lora.predict_together([trained[0], broken], toy(8, 1), context)
     with pytest.raises(UserError, match="train the router again"):
         lora.open_trained(broken, SPEED)
 
 
 def test_a_router_of_another_base_or_tokenizer_is_named(trained, context, tmp_path):
-    import json
-
     for key, value, message in (
         ("base", {"path": "x", "weights_sha256": "0" * 64}, "not the ones this router was trained"),
         ("prompt_fingerprint", "0" * 64, "tokenizer or chat template"),
     ):
-        other = tmp_path / key
-        shutil.copytree(trained[0], other)
-        record = json.loads((other / "router.json").read_text())
-        (other / "router.json").write_text(json.dumps({**record, key: value}))
+        other = unsealed(trained[0], tmp_path / key, **{key: value})
         with pytest.raises(UserError, match=rf"{key}.*{message}"):
             lora.predict_together([trained[0], other], toy(8, 1), context)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy
+from router_toys import LANGUAGES, SPEED, WORDS, gains, segments, toy, unsealed
 
 from routelmt.errors import UserError
 from routelmt.evaluate.training_curves import training_table
@@ -203,7 +202,7 @@ def broken(trained, folder, change):
     """A copy of a router with other weights."""
     from safetensors.numpy import load_file, save_file
 
-    shutil.copytree(trained[0], folder)
+    unsealed(trained[0], folder)
     weights = load_file(folder / "ngram.safetensors")
     change(weights)
     save_file(weights, folder / "ngram.safetensors")
@@ -219,9 +218,8 @@ def broken(trained, folder, change):
         lambda w: w.update(bias=w["bias"][:1].copy()),
         lambda w: w.pop("bias"),
         lambda w: w.update(more=w["bias"]),
-        lambda w: w["heads"].__setitem__((0, 0), np.nan),
     ],
-    ids=["fewer features", "fewer rarities", "fewer directions", "short bias", "no bias", "one more", "not a number"],
+    ids=["fewer features", "fewer rarities", "fewer directions", "short bias", "no bias", "one more"],
 )  # fmt: skip
 def test_weights_of_another_shape_are_refused(trained, tmp_path, change):
     folder = broken(trained, tmp_path / "broken", change)
@@ -229,8 +227,16 @@ def test_weights_of_another_shape_are_refused(trained, tmp_path, change):
         load_router(folder)
 
 
+def test_weights_that_are_not_numbers_are_refused(trained, tmp_path):
+    folder = broken(trained, tmp_path / "r", lambda w: w["heads"].__setitem__((0, 0), np.nan))
+    with pytest.raises(
+        UserError, match=r"ngram\.safetensors: 'heads' has numbers that are not fin"
+    ):
+        load_router(folder)
+
+
 def test_damaged_folders_are_refused(trained, tmp_path):
-    cut = shutil.copytree(trained[0], tmp_path / "cut")
+    cut = unsealed(trained[0], tmp_path / "cut")
     weights = cut / "ngram.safetensors"
     for data in (weights.read_bytes()[:50], b""):
         weights.write_bytes(data)
@@ -239,10 +245,7 @@ def test_damaged_folders_are_refused(trained, tmp_path):
     weights.unlink()
     with pytest.raises(UserError, match=r"ngram\.safetensors: missing or damaged"):
         load_router(cut)
-    other = shutil.copytree(trained[0], tmp_path / "other")
-    record = json.loads((other / "router.json").read_text())
-    record["features_fingerprint"] = "0" * 64
-    (other / "router.json").write_text(json.dumps(record))
+    other = unsealed(trained[0], tmp_path / "other", features_fingerprint="0" * 64)
     with pytest.raises(UserError, match="scikit-learn hashes texts differently"):
         load_router(other)
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from routelmt.errors import UserError
 from routelmt.evaluate.selection import budget_count, route, tie_keys
-from routelmt.routers.artifact import read_record
+from routelmt.routers.artifact import CURE, RECORD, read_record
 from routelmt.routers.inputs import Priorities
 from routelmt.routers.networks.readout import Answers
-from routelmt.routers.registry import router_module
+from routelmt.routers.registry import ROUTERS
 from routelmt.strict_json import JsonError, cut, parse_object
 
 SPEED: Mapping[str, Any] = {"batch_tokens": 16384, "device": "auto", "threads": 1}
@@ -52,10 +52,22 @@ def load_router(
     or the base model missing or not the one it was trained on.
     """
     record = read_record(Path(path))
-    module = importlib.import_module(router_module(record["type"]))
+    module = _module(Path(path), record["type"])
     moved = {"path": base, "revision": None} if base is not None else None
     router: TrainedRouter = module.open_trained(Path(path), speed, moved)
     return router
+
+
+def _module(path: Path, kind: str) -> Any:
+    """The module of a type of trained routers. UserError for another type."""
+    if kind in ROUTERS:
+        module = importlib.import_module(ROUTERS[kind])
+        if hasattr(module, "open_trained"):
+            return module
+    raise UserError(
+        f"{path / RECORD}: 'type' is {kind[:60]!r}, which is no type of trained router that is "
+        f"installed here; install the package that brings it, or {CURE}."
+    )
 
 
 def score_requests(router: TrainedRouter, requests: Sequence[Request]) -> Priorities:

@@ -21,7 +21,14 @@ import numpy.typing as npt
 
 from routelmt.device import find_device
 from routelmt.errors import UserError
-from routelmt.routers.artifact import atomic_folder, read_record, write_record
+from routelmt.routers.artifact import (
+    CURE,
+    atomic_folder,
+    base_of,
+    open_record,
+    read_tensors,
+    write_record,
+)
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.networks.base_model import weights_hash
 from routelmt.routers.networks.encoder_model import (
@@ -38,6 +45,7 @@ from routelmt.routers.training.card import card
 from routelmt.routers.training.losses import Loss, make_loss
 from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
+from routelmt.strict_json import cut
 
 BEHAVIOUR = 1
 ROUTER = RouterType(
@@ -356,12 +364,12 @@ def open_trained(
     import torch
 
     torch.set_num_threads(speed["threads"])
-    record = read_record(artifact)
+    record = open_record(artifact)
     device = find_device(speed["device"])
     if "from_scratch" in record:
         encoder = read_encoder(artifact / ENCODER, record["dtype"], device)
     else:
-        where = base or record["base"]
+        where = base or base_of(artifact, record)
         encoder, folder = load_encoder(
             where["path"], where.get("revision"), record["dtype"], device
         )
@@ -386,21 +394,17 @@ def _check_same(folder: Path, expected: str) -> None:
 
 
 def _load_mlp(artifact: Path) -> Mlp:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(artifact / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{artifact / WEIGHTS}: missing or damaged ({str(error).splitlines()[0]}); copy the "
-            "router again, or train it again."
-        ) from None
+    tensors = read_tensors(artifact / WEIGHTS)
     layers = {n.removeprefix("layers."): t for n, t in tensors.items() if n.startswith("layers.")}
     names = sorted((n for n in layers if n.endswith(".weight")), key=lambda n: int(n.split(".")[0]))
-    widths = [layers[names[0]].shape[1], *(layers[n].shape[0] for n in names)]
-    mlp = Mlp.new(widths, 0.0, tensors["mean"], tensors["deviation"])
-    mlp.layers.load_state_dict(layers)
+    try:
+        widths = [layers[names[0]].shape[1], *(layers[n].shape[0] for n in names)]
+        mlp = Mlp.new(widths, 0.0, tensors["mean"], tensors["deviation"])
+        mlp.layers.load_state_dict(layers)
+    except (IndexError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{artifact / WEIGHTS}: not the layers of one network ({cut(str(error))}); {CURE}."
+        ) from None
     return mlp
 
 

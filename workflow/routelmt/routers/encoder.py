@@ -21,7 +21,13 @@ import numpy.typing as npt
 
 from routelmt.device import find_device
 from routelmt.errors import UserError
-from routelmt.routers.artifact import atomic_folder, read_record, write_record
+from routelmt.routers.artifact import (
+    CURE,
+    atomic_folder,
+    open_record,
+    read_tensors,
+    write_record,
+)
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.networks.encoder_model import (
     Encoder,
@@ -39,6 +45,7 @@ from routelmt.routers.training.card import card
 from routelmt.routers.training.losses import make_loss
 from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
+from routelmt.strict_json import cut
 
 BEHAVIOUR = 1
 ROUTER = RouterType(
@@ -378,21 +385,18 @@ def open_trained(
     Raises UserError if the folder is not a router, or damaged.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     torch.set_num_threads(speed["threads"])
-    record = read_record(artifact)
+    record = open_record(artifact)
     encoder = read_encoder(artifact, record["dtype"], find_device(speed["device"]))
     readout = Readout.from_record(record)
     loss = make_loss({**record["hyperparameters"], "loss": readout.loss})
     head = fresh_head(encoder.hidden, loss.outputs).to(encoder.device)
     try:
-        head.load_state_dict(load_file(artifact / HEAD))
-    except (OSError, RuntimeError, SafetensorError) as error:
+        head.load_state_dict(read_tensors(artifact / HEAD))
+    except RuntimeError as error:
         raise UserError(
-            f"{artifact / HEAD}: missing or damaged ({str(error).splitlines()[0]}); copy the "
-            "router again, or train it again."
+            f"{artifact / HEAD}: not a head of this encoder ({cut(str(error))}); {CURE}."
         ) from None
     reader = SourceReader(encoder.tokenizer, record["languages"], record["max_length"])
     if reader.fingerprint() != record["tokens_fingerprint"]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt.device import find_device
-from routelmt.routers.artifact import atomic_folder, write_record
+from routelmt.routers.artifact import atomic_folder, base_of, write_record
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.networks import in_model
 from routelmt.routers.networks.base_model import BaseModel, load_base
@@ -248,7 +248,9 @@ def open_trained(
     Raises UserError if the folder is not a whole router, or the base or its tokenizer another one.
     """
     found = Artifact.read(artifact)
-    shared = SharedBase(base or found.record["base"], found, speed, found.record.get("layer"))
+    shared = SharedBase(
+        base or base_of(artifact, found.record), found, speed, found.record.get("layer")
+    )
     return LoraRouter(found, shared, speed["batch_tokens"])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt.errors import UserError
-from routelmt.routers.artifact import atomic_folder, read_record, write_record
+from routelmt.routers.artifact import CURE, atomic_folder, open_record, read_tensors, write_record
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.networks.readout import Answers, Readout
 from routelmt.routers.registry import RouterType
@@ -248,23 +248,15 @@ def _write(folder: Path, weights: Weights, record: dict[str, Any]) -> None:
 
 def _load(artifact: Path, record: Mapping[str, Any]) -> Weights:
     """UserError unless the weights are whole and of the record's shape."""
-    from safetensors.numpy import load_file
-
     path, width = artifact / WEIGHTS, record["hyperparameters"]["features"]
     rows = 1 + len(record["directions"])
-    try:
-        weights = load_file(path)
-    except Exception as error:  # safetensors raises a class of its own for a short file
-        raise UserError(
-            f"{path}: missing or damaged ({str(error).splitlines()[0]}); copy the router again, or "
-            "train it again."
-        ) from None
+    weights = read_tensors(path, "np")
     expected = {"rarity": (width,), "heads": (rows, width), "bias": (rows,)}
     shapes = {name: array.shape for name, array in weights.items()}
-    if shapes != expected or not all(np.isfinite(array).all() for array in weights.values()):
+    if shapes != expected:
         raise UserError(
-            f"{path}: holds {shapes}, router.json speaks of finite numbers in {expected}; they are "
-            "of different routers. Copy the router again, or train it again."
+            f"{path}: holds {shapes}, router.json speaks of {expected}; they are of different "
+            f"routers: {CURE}."
         )
     return Weights(**weights)
 
@@ -298,7 +290,7 @@ def open_trained(
 
     Raises UserError if the folder is not a router or damaged, or if texts are hashed differently.
     """
-    record = read_record(artifact)
+    record = open_record(artifact)
     weights = _load(artifact, record)
     if fingerprint(record["hyperparameters"]) != record["features_fingerprint"]:
         raise UserError(

@@ -28,7 +28,14 @@ import numpy as np
 
 from routelmt.device import find_device
 from routelmt.errors import UserError
-from routelmt.routers.artifact import atomic_folder, read_record, write_record
+from routelmt.routers.artifact import (
+    CURE,
+    atomic_folder,
+    base_of,
+    open_record,
+    read_tensors,
+    write_record,
+)
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.networks.base_model import load_base, model_folder, weights_hash
 from routelmt.routers.networks.prompt_rows import PromptReader
@@ -289,20 +296,16 @@ def _write(folder: Path, folded: FoldedProbe, record: dict[str, Any], fits: Sequ
 
 def _load(artifact: Path) -> tuple[dict[str, Any], FoldedProbe]:
     """(record, probe) of a router's folder; UserError if it is not whole."""
-    from safetensors.torch import load_file
-
     from routelmt.routers.networks.probe_model import FoldedProbe
 
-    record = read_record(artifact)
+    record = open_record(artifact)
     scores = 1 + len(record["directions"]) if record.get("fit") == "ridge" else 1
     shape = record["states"]["layers"], record["states"]["hidden"]
+    tensors = read_tensors(artifact / FILE)
     try:
-        return record, FoldedProbe.of(load_file(artifact / FILE), scores, shape)
-    except Exception as error:  # safetensors raises a class of its own for a short file
-        raise UserError(
-            f"{artifact / FILE}: missing, cut short or of another router ({error}). Copy the "
-            "folder again, or train the router again."
-        ) from None
+        return record, FoldedProbe.of(tensors, scores, shape)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{artifact / FILE}: of another router ({error}); {CURE}.") from None
 
 
 # --- using it ------------------------------------------------------------------------------------
@@ -398,8 +401,8 @@ def open_trained(
     torch.set_num_threads(speed["threads"])
     record, folded = _load(artifact)
     loaded = load_base(
-        base or record["base"], record["dtype"], find_device(speed["device"]), training=False,
-        expected=record["base"]["weights_sha256"],
+        base or base_of(artifact, record), record["dtype"], find_device(speed["device"]),
+        training=False, expected=record["base"]["weights_sha256"],
     )  # fmt: skip
     reader = PromptReader(
         loaded.tokenizer,

@@ -22,12 +22,14 @@ from typing import Any
 
 from routelmt.device import find_device
 from routelmt.errors import UserError
-from routelmt.routers.artifact import read_record
+from routelmt.routers.artifact import CURE, open_record, read_tensors
 from routelmt.routers.inputs import Priorities
 from routelmt.routers.networks.base_model import BaseModel, keep_layers, load_base, other_weights
 from routelmt.routers.networks.prompt_rows import PromptReader, PromptRows
 from routelmt.routers.networks.readout import Answers, Readout
 from routelmt.routers.networks.regressor import PromptRegressor
+from routelmt.routers.training.losses import make_loss
+from routelmt.strict_json import cut
 
 HEAD = "head.safetensors"
 ADAPTER = "adapter_model.safetensors"
@@ -44,22 +46,20 @@ class Artifact:
     @classmethod
     def read(cls, path: Path) -> Artifact:
         """Raises UserError unless record, head and adapter are there and whole."""
-        from safetensors import safe_open
-        from safetensors.torch import load_file
-
-        record = read_record(path)
+        record = open_record(path)
         if record["type"] != "lora":
             raise UserError(f"{path}: a router of type '{record['type']}', expected 'lora'.")
-        for name in (HEAD, ADAPTER):
-            try:
-                with safe_open(path / name, framework="pt") as file:
-                    file.keys()
-            except Exception as error:  # safetensors raises a class of its own for a short file
-                raise UserError(
-                    f"{path / name}: missing or cut short ({error}); the router's folder is not "
-                    "whole. Copy it again, or train the router again."
-                ) from None
-        return cls(path, record, load_file(path / HEAD))
+        head, _ = (read_tensors(path / name) for name in (HEAD, ADAPTER))
+        found = cls(path, record, head)
+        columns = make_loss({**record["hyperparameters"], "loss": found.readout.loss}).outputs
+        shapes = {name: tuple(tensor.shape) for name, tensor in head.items()}
+        weight = shapes.get("weight", ())
+        if len(weight) != 2 or shapes != {"weight": (columns, weight[-1]), "bias": (columns,)}:
+            raise UserError(
+                f"{path / HEAD}: holds {shapes}, router.json speaks of a linear layer with "
+                f"{columns} outputs; {CURE}."
+            )
+        return found
 
     @property
     def readout(self) -> Readout:
@@ -137,7 +137,19 @@ class SharedBase:
         check_base(artifact, self.base, self.model["path"])
         decoder = self.base.causal.get_decoder()
         keep_layers(decoder, artifact.record.get("layer"), self.model["path"])
-        causal = PeftModel.from_pretrained(self.base.causal, artifact.path)
+        width = artifact.head["weight"].shape[1]
+        if width != self.base.hidden_size:
+            raise UserError(
+                f"{artifact.path / HEAD}: reads states of {width} units, base model "
+                f"'{self.model['path']}' has {self.base.hidden_size}; {CURE}."
+            )
+        try:
+            causal = PeftModel.from_pretrained(self.base.causal, artifact.path)
+        except Exception as error:  # whatever peft makes of settings that it does not expect
+            raise UserError(
+                f"{artifact.path}: adapter_config.json and {ADAPTER} are no adapter of base model "
+                f"'{self.model['path']}' ({cut(str(error))}); {CURE}."
+            ) from None
         if self.dtype == "float32":
             causal = causal.merge_and_unload()
         weight = artifact.head["weight"]
