@@ -1,5 +1,5 @@
 # make demo         the whole experiment on this machine's CPU, with the small models that ship
-# make demo-full    every router, two seeds, learning curve and mixes (about an hour)
+# make demo-full    every router, two seeds, a learning curve, transfer (hours on two cores)
 # make demo-seeds   the same with three seeds        make demo-search  learning rates on validation
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
 # make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
