@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from routelmt import tables
+from routelmt.__main__ import main
 from routelmt.errors import UserError
 from routelmt.score.precomputed import scores, text_hash
 from routelmt.score.rating_sheets import Row, scores_of, sheets, write_rows
@@ -140,3 +141,24 @@ def test_a_sheet_is_csv_or_tsv(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sheet\.xlsx: name it \.csv or \.tsv"):
         write_rows([{"a": "b"}], tmp_path / "sheet.xlsx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_the_commands_write_what_spreadsheets_read_and_read_it_back(
+    tmp_path: Path, blind: bool
+) -> None:
+    record = {"stage": "segments", "settings": {}, "parents": []}
+    own, said = tmp_path / "segments.parquet", tmp_path / "hypotheses.parquet"
+    tables.write(segments(), own, "segments", record)
+    tables.write(both(), said, "hypotheses", record)
+    sheet, key, back = (tmp_path / name for name in ("sheet.tsv", "key.tsv", "back.csv"))
+    arguments = ["export", "--segments", str(own), "--hypotheses", str(said), "--out", str(sheet)]
+    assert main([*arguments, *(["--blind", str(key)] if blind else [])]) == 0
+    assert sheet.read_bytes().startswith(b"\xef\xbb\xbf")
+    with sheet.open(encoding="utf-8-sig", newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    write_rows(rated(rows), sheet, mark=True)
+    if blind:
+        files = ["--ratings", str(sheet), "--key", str(key), "--out", str(back)]
+        assert main(["unblind", *files, "--quoting", "csv"]) == 0
+    assert read(back if blind else sheet, "large", LARGE) == list(map(len, LARGE))

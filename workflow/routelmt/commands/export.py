@@ -33,5 +33,5 @@ def run(arguments: argparse.Namespace) -> None:
     made = sheets(segments, hypotheses, arguments.seed, blind=bool(arguments.blind))
     if arguments.blind:
         write_rows(made.key, arguments.blind)
-    write_rows(made.sheet, arguments.out)
+    write_rows(made.sheet, arguments.out, mark=True)
     print(f"{arguments.out}: {len(made.sheet):,} rows for {hypotheses.num_rows:,} translations")

@@ -507,7 +507,7 @@ def _parted(names: Sequence[str]) -> str:
     if ";" in only:
         return (
             "Its columns are parted by semicolons, as Excel writes CSV in many countries: save it "
-            "as 'Unicode text' or with commas, or convert it: "
+            "with commas, or convert it: "
             'python -c "import csv,sys; csv.writer(sys.stdout).writerows('
             "csv.reader(sys.stdin, delimiter=';'))\" < OLD > NEW"
         )

@@ -92,12 +92,16 @@ def scores_of(ratings: Path, key: Path, quoting: str | None = None) -> list[Row]
     ]
 
 
-def write_rows(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    """The rows as CSV or TSV, by suffix, with quotes where a cell needs them; whole or absent."""
+def write_rows(rows: Sequence[Mapping[str, str]], path: Path, mark: bool = False) -> None:
+    """The rows as CSV or TSV, by suffix, with quotes where a cell needs them; whole or absent.
+
+    mark: whether a byte order mark says that it is UTF-8, which Excel takes for another encoding
+    without.
+    """
     delimiter = delimiter_of(path)
     with (
         tables.atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as handle,
+        temporary.open("w", encoding="utf-8-sig" if mark else "utf-8", newline="") as handle,
     ):
         writer = csv.DictWriter(handle, list(rows[0]), delimiter=delimiter, lineterminator="\n")
         writer.writeheader()
