@@ -416,6 +416,14 @@ class Closed(Out):
             raise BrokenPipeError
 
 
+def test_a_stream_without_a_state_says_what_to_give(light):
+    command = [sys.executable, "-m", "routelmt", "route", "--stream", "--router", str(light),
+               "--budget", "0.3"]  # fmt: skip
+    ended = subprocess.run(command, text=True, stderr=subprocess.PIPE)
+    assert ended.returncode == 1
+    assert "Give --state FILE; where it is not there yet, it is made from" in ended.stderr
+
+
 def test_answers_that_nobody_takes_do_not_count(light, calibration, traffic, tmp_path):
     router, state = load_router(light), tmp_path / "s"
     source = tmp_path / "requests.jsonl"

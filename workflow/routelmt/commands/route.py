@@ -102,7 +102,10 @@ def _run_stream(arguments: argparse.Namespace) -> None:
     from routelmt.routers.stream import exclusive, open_stream, serve
 
     if arguments.state is None:
-        raise UserError("--state: a stream needs a file to keep its thresholds and counts in.")
+        raise UserError(
+            "--state: a stream keeps its thresholds and counts in a file. Give --state FILE; where "
+            "it is not there yet, it is made from --calibration FILES, held-out requests."
+        )
     if arguments.out is not None:
         raise UserError("--out: a stream answers on standard output; redirect that instead.")
     if arguments.policy not in POLICIES:
