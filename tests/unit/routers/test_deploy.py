@@ -46,6 +46,21 @@ def test_equal_requests_are_chosen_by_id_not_by_place(trained, tmp_path):
     assert len(chosen[0]) == 6
 
 
+def test_a_budget_that_is_less_than_a_request_is_told(trained, tmp_path, capsys):
+    rows = [{"direction": "en-zh", "source": "save"}] * 3
+    rows += [{"direction": "en-ru", "source": "save"}] * 4
+    path = write(tmp_path / "r.jsonl", rows)
+    found = deploy.route_requests(trained[0], path, 0.3, speed=SPEED)
+    assert [r["direction"] for r in found if r["route"] == "large"] == ["en-ru"]
+    told = [line for line in capsys.readouterr().err.splitlines() if "a share of" in line]
+    assert told == [
+        "direction en-zh: a share of 0.3 of 3 requests is less than one request, so none goes to "
+        "the large model."
+    ]
+    deploy.route_requests(trained[0], path, 0.0, speed=SPEED)
+    assert "a share of" not in capsys.readouterr().err
+
+
 def test_a_request_that_is_too_long_is_routed_and_told(trained, tmp_path, capsys):
     rows = [{"id": i, "direction": "en-zh", "source": "save " * n} for i, n in enumerate((1, 90))]
     found = deploy.route_requests(trained[0], write(tmp_path / "r.jsonl", rows), 0.5, speed=SPEED)
@@ -62,6 +77,8 @@ def test_a_request_that_is_too_long_is_routed_and_told(trained, tmp_path, capsys
         ('{"direction": "en-zh"}', "'source' is missing"),
         ('{"source": "a"}', "'direction' is missing"),
         ('{"direction": "en-zh", "source": "  "}', "'source' must be a text"),
+        (r'{"direction": "en-zh", "source": "\u200b \ufeff"}', "'source' must be a text with some"),
+        (r'{"direction": "en-zh", "source": "a\u0000b"}', "'source' has a NUL character"),
         ('{"direction": "en-zh", "source": 5}', "'source' must be a text"),
         ('{"direction": "en-fr", "source": "a"}', "direction 'en-fr' is not one of"),
         ('{"id": 1.5, "direction": "en-zh", "source": "a"}', "'id' must be"),

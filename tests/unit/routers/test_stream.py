@@ -13,20 +13,23 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from router_toys import SPEED, segments, toy
+from router_toys import LANGUAGES, SPEED, segments, toy
 
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate.streaming import POLICIES, Settings, uniform
+from routelmt.routers import ngram
 from routelmt.routers import stream as module
 from routelmt.routers.deploy import Request, load_router, score_requests
-from routelmt.routers.inputs import RouterInputs
+from routelmt.routers.inputs import RouterContext, RouterInputs
 from routelmt.routers.predictions import predictions
 from routelmt.routers.stream import (
     RequestStream,
+    exclusive,
     open_stream,
     read_calibration,
     serve,
+    write_journal,
     write_state,
 )
 
@@ -310,7 +313,7 @@ def test_the_state_is_saved_on_the_way(
     monkeypatch.setattr(module, "write_state", lambda *a: (saved.append(a), real(*a)))
     stream = opened(trained, router, tmp_path / "s", calibration)
     served(stream, traffic[:40], tmp_path / "s", save_every=10, batch=5)
-    assert len(saved) == 5  # four times ten, and at the end
+    assert len(saved) == 6  # at the start, four times ten, and at the end
 
 
 def test_a_signal_ends_the_stream_with_everything_answered_and_saved(
@@ -334,6 +337,123 @@ def test_a_signal_ends_the_stream_with_everything_answered_and_saved(
         assert process.stdout.read() == ""
     kept = json.loads((tmp_path / "s").read_text())
     assert sum(d["served"] for d in kept["directions"].values()) == 3
+
+
+NGRAM = {"type": "ngram", "target": "gain", "ngrams": [1, 2], "features": 2**10, "alpha": 1.0}
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory):
+    """Folder of a router that loads in a second."""
+    out = tmp_path_factory.mktemp("light") / "seed0"
+    ngram.train(NGRAM, toy(200, 0), toy(40, 1), RouterContext({}, LANGUAGES, SPEED, 0), out)
+    return out
+
+
+def start(router, state, calibration=None):
+    command = [sys.executable, "-m", "routelmt", "route", "--stream", "--router", str(router),
+               "--budget", "0.3", "--policy", "rolling", "--window", "40", "--state", str(state),
+               *(["--calibration", str(calibration)] if calibration else [])]  # fmt: skip
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, text=True, **pipes)
+
+
+def ask(process, lines):
+    """One answer after the other."""
+    answers = []
+    for line in lines:
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        answers.append(json.loads(process.stdout.readline()))
+    return answers
+
+
+def test_after_kill_9_the_next_stream_goes_on_exactly(light, calibration, traffic, tmp_path):
+    state = tmp_path / "s"
+    loaded = load_router(light)
+    own = Settings(0.3, window=40)
+    whole = served(open_stream(light, loaded, "rolling", own, tmp_path / "w", [calibration]),
+                   traffic, tmp_path / "w", batch=1)  # fmt: skip
+    places, place = {json.loads(line)["id"]: i for i, line in enumerate(traffic)}, 0
+    for stop in (35, 80, len(traffic)):
+        with start(light, state, None if place else calibration) as process:
+            answers = ask(process, traffic[place:stop])
+            assert answers == whole[place:stop]
+            process.kill()
+        with exclusive(state):
+            reached = open_stream(light, loaded, "rolling", own, state)
+        # Answers come before the journal: of the last line, one may be without the other.
+        assert stop - 1 <= reached.requests <= stop
+        assert reached.last is not None and places[reached.last] == reached.requests - 1
+        place = reached.requests
+
+
+def test_a_second_stream_on_a_state_is_refused(light, calibration, traffic, tmp_path):
+    with start(light, tmp_path / "s", calibration) as first:
+        ask(first, traffic[:1])
+        with start(light, tmp_path / "s") as second:
+            _, said = second.communicate()
+        assert second.returncode == 1
+        assert f"{tmp_path / 's'}: another stream is running on this state. Stop it" in said
+        ask(first, traffic[1:2])
+        first.stdin.close()
+        assert first.wait(60) == 0
+    assert json.loads((tmp_path / "s").read_text())["requests"] == 2
+    with start(light, tmp_path / "s") as third:
+        assert "s: going on after request 2, id '71-1'." in third.communicate("")[1]
+
+
+class Closed(Out):
+    """A pipe that nobody reads after so many flushes."""
+
+    def __init__(self, flushes: int) -> None:
+        super().__init__()
+        self.left = flushes
+
+    def flush(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise BrokenPipeError
+
+
+def test_a_stream_without_a_state_says_what_to_give(light):
+    command = [sys.executable, "-m", "routelmt", "route", "--stream", "--router", str(light),
+               "--budget", "0.3"]  # fmt: skip
+    ended = subprocess.run(command, text=True, stderr=subprocess.PIPE)
+    assert ended.returncode == 1
+    assert "Give --state FILE; where it is not there yet, it is made from" in ended.stderr
+
+
+def test_answers_that_nobody_takes_do_not_count(light, calibration, traffic, tmp_path):
+    router, state = load_router(light), tmp_path / "s"
+    source = tmp_path / "requests.jsonl"
+    source.write_text("\n".join(traffic) + "\n")
+    stream = open_stream(light, router, "fixed", OWN, state, [calibration])
+    with source.open("rb") as lines, pytest.raises(BrokenPipeError):
+        serve(stream, lines.fileno(), Closed(3), state, batch=10)
+    again = open_stream(light, router, "fixed", OWN, state)
+    assert (again.requests, again.last) == (30, "71-29")
+
+
+def test_a_journal_is_read_once_and_without_its_torn_end(light, calibration, traffic, tmp_path):
+    router, state = load_router(light), tmp_path / "s"
+    lines = [(i, line.encode()) for i, line in enumerate(traffic[:20], start=1)]
+    stream = open_stream(light, router, "rolling", OWN, state, [calibration])
+    write_state(state, stream)
+    write_journal(state, 10, list(stream.answer(lines[:10])))
+    between = stream.state()
+    journal = module.journal_of(state)
+    kept = journal.read_bytes()
+    journal.write_bytes(kept + b'[11, "71-10", "en-')
+    assert open_stream(light, router, "rolling", OWN, state).state() == between
+    write_state(state, stream)
+    assert journal.read_bytes() == b""
+    journal.write_bytes(kept)  # killed between the two
+    assert open_stream(light, router, "rolling", OWN, state).state() == between
+    for text in (b"{}\n", b'[12, "a", "en-zh", 1.0]\n', b"[\n"):
+        journal.write_bytes(text)
+        with pytest.raises(UserError, match=r"s\.journal: does not go on from .*/s "):
+            open_stream(light, router, "rolling", OWN, state)
 
 
 def test_draws_of_equal_priorities_depend_on_the_id(router, tmp_path):

@@ -6,6 +6,11 @@ lines are read from standard input (or --input) and answered one by one, against
 --calibration data; what has been decided is kept in --state, and the next start goes on from it.
 Lines that have arrived together are scored together. A broken line is answered with {line, error}.
 
+One stream at a time has a state. Beside it lies STATE.journal with what was decided since it was
+written. Answers are written first, then the journal: a request that counts was answered. After
+kill -9 the next start goes on from there and says after which request; send it those that follow.
+If some of them had been answered (at most the 64 lines of one reading), they get the same answers.
+
 An alarm (on standard error, and in the answers) says that the share that was sent, or that is above
 the calibrated threshold, is further from the budget than chance makes likely. If calibration data
 and traffic are exchangeable (requests of the same kind, in random order, not alike in clusters such
@@ -56,7 +61,12 @@ def _configure_stream(parser: "argparse._ArgumentGroup") -> None:
         "--correction", type=float, help="of --policy controller: how fast it follows"
     )
     parser.add_argument("--seed", type=int, default=0, help="of decisions at the threshold")
-    parser.add_argument("--save-every", type=int, default=1000, help="answers between two saves")
+    parser.add_argument(
+        "--save-every",
+        type=int,
+        default=1000,
+        help="answers after which the journal goes into the state",
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first broken line")
 
 
@@ -89,10 +99,13 @@ def _run_stream(arguments: argparse.Namespace) -> None:
     from routelmt.errors import UserError
     from routelmt.evaluate.streaming import POLICIES, Settings
     from routelmt.routers.deploy import load_router
-    from routelmt.routers.stream import open_stream, serve
+    from routelmt.routers.stream import exclusive, open_stream, serve
 
     if arguments.state is None:
-        raise UserError("--state: a stream needs a file to keep its thresholds and counts in.")
+        raise UserError(
+            "--state: a stream keeps its thresholds and counts in a file. Give --state FILE; where "
+            "it is not there yet, it is made from --calibration FILES, held-out requests."
+        )
     if arguments.out is not None:
         raise UserError("--out: a stream answers on standard output; redirect that instead.")
     if arguments.policy not in POLICIES:
@@ -103,14 +116,15 @@ def _run_stream(arguments: argparse.Namespace) -> None:
         settings = Settings(arguments.budget, arguments.seed, **given)
     except ValueError as error:
         raise UserError(f"--budget, --window or --correction: {error}.") from None
-    router = load_router(arguments.router, arguments.base, speed(arguments))
-    stream = open_stream(
-        arguments.router, router, arguments.policy, settings, arguments.state,
-        arguments.calibration, arguments.calibration_router,
-    )  # fmt: skip
     options = {"strict": arguments.strict, "save_every": arguments.save_every}
-    if arguments.input is None:
-        serve(stream, sys.stdin.fileno(), sys.stdout, arguments.state, **options)
-        return
-    with arguments.input.open("rb") as source:
-        serve(stream, source.fileno(), sys.stdout, arguments.state, **options)
+    with exclusive(arguments.state):
+        router = load_router(arguments.router, arguments.base, speed(arguments))
+        stream = open_stream(
+            arguments.router, router, arguments.policy, settings, arguments.state,
+            arguments.calibration, arguments.calibration_router,
+        )  # fmt: skip
+        if arguments.input is None:
+            serve(stream, sys.stdin.fileno(), sys.stdout, arguments.state, **options)
+            return
+        with arguments.input.open("rb") as source:
+            serve(stream, source.fileno(), sys.stdout, arguments.state, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from routelmt.data.rows import flaw, is_blank
 from routelmt.errors import UserError
 from routelmt.evaluate.selection import budget_count, route, tie_keys
 from routelmt.routers.artifact import CURE, RECORD, read_record
@@ -126,7 +128,14 @@ def _choose(requests: Sequence[Request], priority: Any, budget: float) -> Any:
     large = np.zeros(len(requests), dtype=np.bool_)
     for direction in np.unique(directions):
         rows = np.flatnonzero(directions == direction)
-        large[rows] = route(priority[rows], keys[rows], budget_count(budget, len(rows)))
+        count = budget_count(budget, len(rows))
+        if not count and budget:
+            print(
+                f"direction {direction}: a share of {budget:g} of {len(rows)} requests is less "
+                "than one request, so none goes to the large model.",
+                file=sys.stderr,
+            )
+        large[rows] = route(priority[rows], keys[rows], count)
     return large
 
 
@@ -176,8 +185,10 @@ def parse_request(line: bytes, number: int, directions: Collection[str]) -> Requ
     for name in ("direction", "source"):
         if name not in row:
             return f"'{name}' is missing"
-        if not isinstance(row[name], str) or not row[name].strip():
-            return cut(f"'{name}' must be a text that is not empty, found {row[name]!r}")
+        if not isinstance(row[name], str) or is_blank(row[name]):
+            return cut(f"'{name}' must be a text with something to see, found {row[name]!r}")
+        if why := flaw(row[name]):
+            return f"'{name}' has {why}"
     if row["direction"] not in directions:
         known = ", ".join(directions)
         return cut(f"direction {row['direction'][:60]!r} is not one of this router's: {known}")

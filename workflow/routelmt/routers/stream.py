@@ -6,13 +6,14 @@ Thresholds are quantiles of held-out traffic, per direction (RouteLMT §4); the 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import select
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -59,6 +60,7 @@ class RequestStream:
         self._router, self._policy, self._settings = router, policy, settings
         self._calibration = calibration
         kept = (state or {}).get("directions", {})
+        self.last: str | None = (state or {}).get("last")  # id of the last request decided
         # The promise of few false alarms holds for all directions together (Bonferroni).
         each = replace(settings, false_alarms=settings.false_alarms / len(calibration))
         self.streams = {
@@ -71,9 +73,22 @@ class RequestStream:
         return {
             "format": STATE_FORMAT,
             **identity(self._router.record, self._policy, self._settings),
+            "requests": self.requests,
+            "last": self.last,
             "calibration": {d: list(values) for d, values in self._calibration.items()},
             "directions": {d: stream.state() for d, stream in self.streams.items()},
         }
+
+    @property
+    def requests(self) -> int:
+        """How many were decided, since the calibration."""
+        return sum(stream.served for stream in self.streams.values())
+
+    def replay(self, decided: Iterable[tuple[str, str, float]]) -> None:
+        """Decide again, as before, for (id, direction, priority)."""
+        for identifier, direction, priority in decided:
+            self.streams[direction].decide(identifier, priority)
+            self.last = identifier
 
     def answer(self, lines: Sequence[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
         """For each (number, line) a decision, or {line, error}; blank lines have no answer.
@@ -110,6 +125,7 @@ class RequestStream:
             decision = stream.decide(str(request.id), priority)
         except ValueError as error:
             return {"line": number, "error": str(error)}
+        self.last = str(request.id)
         if before != (stream.rate_alarm, stream.traffic_alarm):
             print(alarm_text(request.direction, stream), file=sys.stderr, flush=True)
         return {
@@ -227,9 +243,66 @@ def read_state(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_state(path: Path, stream: RequestStream) -> None:
-    """Put the stream's state in place, whole or not at all."""
+    """Put the stream's state in place, whole or not at all; then its journal is empty."""
     with tables.atomic_path(path) as temporary:
         temporary.write_text(json.dumps(stream.state()), encoding="utf-8")
+    journal_of(path).write_bytes(b"")
+
+
+def journal_of(path: Path) -> Path:
+    """Beside a state: the requests decided after it, one JSON list a line (see `write_journal`)."""
+    return path.with_name(f"{path.name}.journal")
+
+
+def write_journal(path: Path, requests: int, answers: Sequence[Mapping[str, Any]]) -> None:
+    """Append the decisions among `answers`: [number, id, direction, priority].
+
+    requests: number of the last of them, counted since the calibration.
+    """
+    decided = [answer for answer in answers if "error" not in answer]
+    first = requests - len(decided) + 1
+    rows = [[n, str(a["id"]), a["direction"], a["priority"]] for n, a in enumerate(decided, first)]
+    with journal_of(path).open("ab") as journal:
+        journal.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def read_journal(path: Path, requests: int) -> Iterator[tuple[str, str, float]]:
+    """(id, direction, priority) of what was decided after a state of so many requests, in order.
+
+    Lines that the state has already (the process was killed before the journal was emptied) are
+    skipped, and a torn last line. Raises UserError if the journal does not follow on the state.
+    """
+    journal = journal_of(path)
+    lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
+    for line in lines:
+        try:
+            number, identifier, direction, priority = json.loads(line)
+            if number > requests + 1:
+                raise ValueError(f"request {number} after request {requests}")
+            if number <= requests:
+                continue
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{journal}: does not go on from {path} ({error}). Put back the state it belongs "
+                "to, or delete it: the requests in it then do not count."
+            ) from None
+        requests = number
+        yield identifier, direction, priority
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a state, so that no other stream takes it. Raises UserError if one has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with journal_of(path).open("ab") as journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{path}: another stream is running on this state. Stop it first, or give this one "
+                "a --state of its own."
+            ) from None
+        yield
 
 
 def open_stream(
@@ -255,7 +328,11 @@ def open_stream(
             f"{state_path}: was calibrated on other data than --calibration has now. To go on, "
             "leave --calibration out; to calibrate anew, give another --state."
         )
-    return RequestStream(router, policy, settings, kept, state)
+    stream = RequestStream(router, policy, settings, kept, state)
+    stream.replay(read_journal(state_path, stream.requests))
+    after = f" after request {stream.requests:,}, id {stream.last!r}" if stream.last else ""
+    print(f"{state_path}: going on{after}.", file=sys.stderr, flush=True)
+    return stream
 
 
 def _same(kept: Values, given: Values) -> bool:
@@ -278,25 +355,32 @@ def serve(
     """Answer the lines of a file descriptor until it ends, or SIGTERM or SIGINT comes.
 
     Whatever has arrived, at most `batch` lines, is scored in one go; its answers are written and
-    flushed before more is read. The state is saved after every `save_every` answers and at the
-    end, whatever ends it; after a signal the lines read before it are answered first. strict:
+    flushed before more is read. After a signal the lines read before it are answered first. strict:
     a broken line ends the stream with a UserError, after the answers to those before it.
+
+    Answers first, then the journal: what counts was answered. Of a killed process, or where nobody
+    reads on (OSError), the last batch may be answered and not count; asked again, it gets the same
+    decisions. The state is written at the start, after every `save_every` answers and at the end.
     """
+    write_state(state_path, stream)
     unsaved = 0
-    try:
-        for lines in _batches(source, batch):
-            for answer in stream.answer(lines):
-                if strict and "error" in answer:
-                    raise UserError(f"line {answer['line']}: {answer['error']}.")
-                out.write(json.dumps(answer, ensure_ascii=False) + "\n")
-                unsaved += 1
-            out.flush()
-            if unsaved >= save_every:
-                write_state(state_path, stream)
-                unsaved = 0
-    finally:
-        write_state(state_path, stream)
+    for lines in _batches(source, batch):
+        answers, broken = [], None
+        for answer in stream.answer(lines):
+            if strict and "error" in answer:
+                broken = UserError(f"line {answer['line']}: {answer['error']}.")
+                break
+            out.write(json.dumps(answer, ensure_ascii=False) + "\n")
+            answers.append(answer)
         out.flush()
+        write_journal(state_path, stream.requests, answers)
+        unsaved += len(answers)
+        if broken or unsaved >= save_every:
+            write_state(state_path, stream)
+            unsaved = 0
+        if broken:
+            raise broken
+    write_state(state_path, stream)
 
 
 def _batches(source: int, batch: int) -> Iterator[list[tuple[int, bytes]]]:
