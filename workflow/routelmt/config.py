@@ -19,8 +19,9 @@ import yaml
 
 from routelmt import plugins
 from routelmt.data.registry import READERS
-from routelmt.derived import TRANSFER, derived_name, sweep_points, transfer_points
+from routelmt.derived import derived_name, sweep_points, transfer_points
 from routelmt.errors import UserError
+from routelmt.evaluate.registry import TRANSFER
 from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
 from routelmt.routers.registry import (
     RouterType,

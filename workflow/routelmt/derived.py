@@ -6,9 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# The group of routers that are derived for transfer (see config.groups).
-TRANSFER = "transfer"
-
 
 class TransferPoint(NamedTuple):
     """A router trained on one part of a split, and the name of the router it derives from."""

@@ -23,13 +23,13 @@ from routelmt.config import (
     type_of,
 )
 from routelmt.data.registry import READERS
-from routelmt.derived import TRANSFER
 from routelmt.evaluate.registry import (
     FLAGGED,
     OWN,
     SWEEP,
     SWEEP_TABLES,
     TABLES,
+    TRANSFER,
     TableType,
 )
 from routelmt.figures.registry import FIGURES

@@ -22,8 +22,8 @@ from routelmt.config import (
     sources_of,
     type_of,
 )
-from routelmt.derived import TRANSFER, sweep_points, transfer_points
-from routelmt.evaluate.registry import OWN, TABLES
+from routelmt.derived import sweep_points, transfer_points
+from routelmt.evaluate.registry import OWN, TABLES, TRANSFER
 from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
 from routelmt.routers.registry import needs_of, router_type
 

@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from routelmt import plugins
-from routelmt.derived import TRANSFER
 
 # What a table can be made of, as options of `routelmt table`: the kind of file, and what of.
 INPUTS: dict[str, tuple[str, str]] = {
@@ -47,6 +46,7 @@ _SPLITS = ("train", "valid", "test")
 _STREAMED = ("budgets", "gain_routers", "chosen_on_validation", "stream", "drift", "within",
              "confidence", "bins")  # fmt: skip
 
+TRANSFER = "transfer"  # group of the routers trained on parts of the domains
 OWN = "routers"  # a table judges the experiment's own routers, or those of TRANSFER, or
 SWEEP = "sweep"  # those of a sweep
 
