@@ -153,6 +153,22 @@ def test_translations_are_planned_before_there_are_ratings(project: Path) -> Non
     assert job_counts(planned.stdout + planned.stderr) == {"read_segments": 1, "translate": 2}
 
 
+def test_unscored_segments_are_dropped_from_the_dataset(project: Path) -> None:
+    ratings = project / "docs/example/ratings.tsv"
+    head, *rows = ratings.read_text().splitlines()
+    ratings.write_text("\n".join([head, *rows[1:-1], rows[-1].rpartition("\t")[0] + "\t"]) + "\n")
+    config = yaml.safe_load((project / EXAMPLE).read_text())
+    config["datasets"]["phrases"] |= {"unscored": "drop", "rows": 14}
+    (project / "mine.yaml").write_text(yaml.safe_dump(config))
+    result = run(project, "--configfile", "mine.yaml", "--cores", "1", "gains")
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    for metric in ("ratings", "chrf"):
+        path = project / f"results/gains/{metric}/system-a--system-b/phrases/en-de.parquet"
+        assert tables.read(path, "gains").num_rows == 14
+    log = (project / "logs/read_segments/phrases/en-de.log").read_text()
+    assert "2 of 16 segments dropped" in log
+
+
 def test_a_wrong_file_stops_the_job_and_leaves_no_table(project: Path) -> None:
     path = project / "docs/example/system-a.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
