@@ -9,6 +9,9 @@
 #   results/scores/{metric}/{model}/{dataset}/{direction}.parquet
 #   results/gains/{metric}/{small}--{large}/{dataset}/{direction}.parquet
 #   results/runs/{experiment}/{routers,predictions,tables,figures}/...
+import shutil
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -32,8 +35,19 @@ include: "workflow/rules/views.smk"
 
 # Of every job before the first one starts: what is asked for must be there.
 onstart:
+    if workflow.executor_plugin.name == "slurm" and not shutil.which("sbatch"):
+        raise WorkflowError(
+            "--profile slurm: found no 'sbatch', so Slurm is not installed here. Run it on a login "
+            "node of the cluster, or take --profile local."
+        )
     for job in workflow.dag.needrun_jobs():
         job.resources
+
+
+onsuccess:
+    for experiment in config["experiments"]:
+        if (run := Path("results/runs") / experiment).joinpath("page.html").is_file():
+            logger.info(f"{run}/page.html    python -m routelmt summary {run}")
 
 
 # What a profile sets itself (set-resources) is no function of the rules above.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import job_counts, run
+from tests.workflow.conftest import EXAMPLE, job_counts, run
 
 DIRECTIONS, TEST_SETS, DATASETS = 4, 3, 7  # of config.yaml
 JUDGES = 2  # other metrics, on the test sets
@@ -138,6 +141,16 @@ def test_the_cluster_profile_plans_the_same(project: Path) -> None:
     plain, cluster = run(project, "--dry-run"), run(project, "--profile", "slurm", "--dry-run")
     assert cluster.returncode == 0, cluster.stderr
     assert job_counts(cluster.stdout + cluster.stderr) == job_counts(plain.stdout + plain.stderr)
+
+
+def test_the_cluster_profile_without_slurm_is_one_sentence(project: Path, tmp_path: Path) -> None:
+    for tool in ("bash", "timeout", "which"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    options = ("--profile", "slurm", "--configfile", EXAMPLE, "--", "segments")
+    result = run(project, *options, PATH=f"{Path(sys.executable).parent}{os.pathsep}{tmp_path}")
+    assert result.returncode == 1
+    assert "found no 'sbatch', so Slurm is not installed here. Run it on a login" in result.stderr
+    assert "Traceback" not in result.stderr and len(result.stderr.splitlines()) < 60
 
 
 def test_the_demos_translators_can_be_made_again(project: Path) -> None:

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.routers.inputs import RouterContext
     from routelmt.routers.registry import router_module
     from routelmt.routers.training.rows import training_rows, validation_rows
+    from routelmt.trail.labelled import labelled
 
     spec = arguments.settings
     model, languages = split_languages(arguments.model)
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     module = router_module(spec["type"])
     parents = [*_files(arguments), *local_files(model)]
     record = provenance.describe("routers", spec, parents, module)
+    record["labels"] = labelled(arguments.train_gains, arguments.out)
     importlib.import_module(module).train(
         spec,
         training_rows(spec, rows["train"]),

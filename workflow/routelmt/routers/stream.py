@@ -13,7 +13,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -266,7 +266,9 @@ def write_journal(path: Path, requests: int, answers: Sequence[Mapping[str, Any]
         journal.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def read_journal(path: Path, requests: int) -> Iterator[tuple[str, str, float]]:
+def read_journal(
+    path: Path, requests: int, directions: Collection[str]
+) -> Iterator[tuple[str, str, float]]:
     """(id, direction, priority) of what was decided after a state of so many requests, in order.
 
     Lines that the state has already (the process was killed before the journal was emptied) are
@@ -279,6 +281,8 @@ def read_journal(path: Path, requests: int) -> Iterator[tuple[str, str, float]]:
             number, identifier, direction, priority = json.loads(line)
             if number > requests + 1:
                 raise ValueError(f"request {number} after request {requests}")
+            if direction not in directions:
+                raise ValueError(f"direction {direction!r}")
             if number <= requests:
                 continue
         except (ValueError, TypeError) as error:
@@ -329,7 +333,7 @@ def open_stream(
             "leave --calibration out; to calibrate anew, give another --state."
         )
     stream = RequestStream(router, policy, settings, kept, state)
-    stream.replay(read_journal(state_path, stream.requests))
+    stream.replay(read_journal(state_path, stream.requests, stream.streams))
     after = f" after request {stream.requests:,}, id {stream.last!r}" if stream.last else ""
     print(f"{state_path}: going on{after}.", file=sys.stderr, flush=True)
     return stream

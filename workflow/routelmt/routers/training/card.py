@@ -5,6 +5,9 @@ Fields of a record (router.json); all but the first group may be absent:
 type, target, directions, seed, rows {training: {count, by_direction: {dataset/direction: count}},
 validation: {count}, truncated}, hyperparameters (the router's settings).
 
+provenance: {labels: {experiment, metric, signature, small and large: {name, path, ...}}}, all of
+them where they are known: see `trail.labelled`.
+
 about: {title, reads (what it reads, a sentence), method (name and source, a sentence), loading
 (Markdown: how its files fit together), limits: [sentences]} - what only the type's module knows.
 loss, shift, scale, quantiles, rank_by, rank_by_deviations, also, margin, samples: see `readout` and
@@ -16,7 +19,10 @@ milliseconds (a request, on the validation rows), device, batches}.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _PREDICTS = {
@@ -30,6 +36,8 @@ _FIRST = {
     "gain": "largest predicted gain",
     "quality_small": "lowest predicted quality",
 }
+_LIBRARIES = {"lora": "peft", "encoder": "transformers", "xlmr": "transformers"}
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _COSTS = {
     "prefill": "one pass of its own over the prompt through the small model",
     "shared_prefill": "nothing beyond the prefill of the small model's own translation",
@@ -45,16 +53,52 @@ def card(record: Mapping[str, Any]) -> str:
     """Markdown from a router's record; see the module for its fields."""
     about = record.get("about", {})
     parts = [
+        _front_matter(record),
         f"# {about.get('title', record['type'] + ' router')}",
         _what(record, about),
         _use(record, about),
         _base(record),
+        _models(record),
         _training(record),
         _results(record),
         _cost(record),
         _limits(record, about),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(record: Mapping[str, Any]) -> str:
+    """What the Hugging Face Hub reads of a card: YAML, its values written as JSON.
+
+    Of a base model in a folder nothing is said: the Hub refuses what is no name of its own.
+    """
+    languages = {code for direction in record["directions"] for code in direction.split("-")}
+    path = record.get("base", {}).get("path", "")
+    fields = {
+        "base_model": path if _HUB_NAME.fullmatch(path) and not Path(path).is_dir() else None,
+        "library_name": _LIBRARIES.get(record["type"]),
+        "language": sorted(languages),
+        "tags": ["routelmt", "translation", "model-routing", record["type"]],
+    }
+    lines = (f"{name}: {json.dumps(value)}" for name, value in fields.items() if value)
+    return "\n".join(["---", *lines, "---"])
+
+
+def _models(record: Mapping[str, Any]) -> str:
+    """Between which models it routes, and by which metric it learned."""
+    labels = record.get("provenance", {}).get("labels", {})
+    lines = [
+        f"- {role} model: {model['name']}"
+        + "".join(f", {name.replace('_', ' ')} `{model[name]}`" for name in model if name != "name")
+        for role in ("small", "large")
+        if (model := labels.get(role))
+    ]
+    if "metric" in labels:
+        signature = f", `{labels['signature']}`" if "signature" in labels else ""
+        lines.append(f"- metric of the labels: {labels['metric']}{signature}")
+    if "experiment" in labels:
+        lines.append(f"- experiment: {labels['experiment']}")
+    return "\n".join(["## Models and metric", "", *lines]) if lines else ""
 
 
 def _what(record: Mapping[str, Any], about: Mapping[str, Any]) -> str:
