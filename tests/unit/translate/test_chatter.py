@@ -82,7 +82,10 @@ def test_counts_are_said(capsys: Any) -> None:
 
 def test_nothing_but_blank_answers_is_an_error() -> None:
     blank, long = Decoded("", 3, "reasoning", math.nan), Decoded("", 0, "too_long", math.nan)
-    with pytest.raises(UserError, match=r"all 2 answers are blank \(finish_reason reasoning: 2\)"):
-        chatter.refuse_blank("m", ["x", "y", "z", ""], [blank, blank, long, blank], "f")
-    chatter.refuse_blank("m", ["x", ""], [long, blank], "f")
-    chatter.refuse_blank("m", ["x", "y"], [blank, Decoded("z", 1, "stop", 0)], "f")
+    several = chatter.SEVERAL
+    with pytest.raises(UserError, match=r"all 5 answers are blank \(finish_reason reasoning: 5\)"):
+        chatter.refuse_blank("m", [*"x" * several, "z", ""], [*[blank] * several, long, blank], "f")
+    chatter.refuse_blank("m", [*"x" * several, ""], [*[long] * several, blank], "f")
+    chatter.refuse_blank("m", ["x", "y"], [blank, blank], "f")  # a shard's few, which are flagged
+    answers = [*[blank] * several, Decoded("z", 1, "stop", 0)]
+    chatter.refuse_blank("m", [*"x" * several, "y"], answers, "f")

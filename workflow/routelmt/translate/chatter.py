@@ -17,6 +17,7 @@ from routelmt.errors import UserError
 from routelmt.translate.engines import Decoded
 
 REASONING = "reasoning"  # the finish_reason of an answer that is, or holds, reasoning
+SEVERAL = 5  # a blank answer to one or two texts may be meant; it is flagged
 REFUSED = ("too_long", "content_filter")  # finish reasons of prompts that were never answered
 _TAGS = "think|thinking|reasoning"
 _TAG = re.compile(rf"</?(?:{_TAGS})>", re.IGNORECASE)
@@ -88,7 +89,7 @@ def tell(
 def refuse_blank(
     name: str, sources: Sequence[str], answers: Sequence[Decoded], kept: object
 ) -> None:
-    """Raise UserError if every text that was answered has a blank answer.
+    """Raise UserError if every text that was answered, SEVERAL at least, has a blank answer.
 
     kept: the folder where answers are kept for another try, or None.
     """
@@ -97,7 +98,7 @@ def refuse_blank(
         for source, answer in zip(sources, answers, strict=True)
         if source.strip() and answer.finish_reason not in REFUSED
     ]
-    if not answered or any(answer.text.strip() for answer in answered):
+    if len(answered) < SEVERAL or any(answer.text.strip() for answer in answered):
         return
     reasons = ", ".join(
         f"{reason}: {n:,}" for reason, n in Counter(a.finish_reason for a in answered).items()
