@@ -174,7 +174,8 @@ class VllmEngine:
             max_logprobs=max(logprobs, 1),
             logprobs_mode="raw_logprobs",  # at temperature 1, whatever the samples' is
             generation_config="vllm",
-            **({"block_size": CPU_BLOCK} if self._on_cpu else {}),
+            # Without a GPU, vLLM cannot draw with a seed after a prompt that it read in two parts.
+            **({"block_size": CPU_BLOCK, "enable_chunked_prefill": False} if self._on_cpu else {}),
         )
 
     def _decoded(self, ids: Sequence[int], logprob: float) -> Decoded:
