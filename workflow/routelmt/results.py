@@ -14,7 +14,7 @@ from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
 from routelmt.trail.artifacts import below, open_table
 from routelmt.trail.audit import Audit, audit
 from routelmt.trail.chain import nearest, of_kind
-from routelmt.trail.explain import RUN_TABLE, Explanation, explain
+from routelmt.trail.explain import Explanation, explain, run_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,11 +32,7 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not (self.folder / RUN_TABLE).is_file():
-            raise UserError(
-                f"{folder}: not a run that was evaluated, it has no {RUN_TABLE}. Give the folder "
-                "of an experiment, such as results/runs/demo, after `snakemake tables`."
-            )
+        run_table(self.folder)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -104,11 +100,11 @@ class Run:
         declared = load_schema()["properties"]["figures"]["properties"]
         if unknown := set(style) - set(declared):
             raise UserError(f"style {', '.join(unknown)}: allowed are {', '.join(declared)}.")
-        metric = tables.record_of(self.folder / RUN_TABLE)["settings"].get("about", {})
+        about = run_table(self.folder).settings.get("about", {})
         given = {key: entry["default"] for key, entry in declared.items()} | style
         draw: Callable[..., Figure] = import_module(kind.module).draw
         read = {table: tables.read(path, table) for table, path in files.items()}
-        return draw(read, given | {"metric": metric.get("metric", "")})
+        return draw(read, given | {"metric": about.get("metric", "")})
 
     def _read(self, folder: str, name: str, there: list[str]) -> pd.DataFrame:
         path = self._path(folder, name, there)
@@ -124,7 +120,7 @@ class Run:
 
     def _made_of(self, table: str) -> list[Path]:
         """Files of one kind that the table of routers was made of."""
-        return [parent.path for parent in of_kind(open_table(self.folder / RUN_TABLE), table)]
+        return [parent.path for parent in of_kind(run_table(self.folder), table)]
 
     def _before_gains(self, table: str) -> list[Path]:
         """Files of one kind that the gains were made of."""

@@ -112,7 +112,7 @@ def explain(
     default the deployable one with the highest MeanΔ. Raises UserError for a folder that is no
     run, an id that is unknown or stands for several requests, or tables that are missing.
     """
-    table = _run_table(run)
+    table = run_table(run)
     settings = dict(table.settings)
     gains = [parent.path for parent in of_kind(table, "gains")]
     key = _find(run, gains, segment_id, dataset, direction)
@@ -157,7 +157,8 @@ def explain(
     )
 
 
-def _run_table(run: Path) -> Artifact:
+def run_table(run: Path) -> Artifact:
+    """The table of routers of a run. UserError for a folder that is no run that was evaluated."""
     path = run / RUN_TABLE
     if not path.is_file():
         raise UserError(
