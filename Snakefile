@@ -46,7 +46,8 @@ onstart:
 
 onsuccess:
     for experiment in config["experiments"]:
-        if (run := Path("results/runs") / experiment).joinpath("page.html").is_file():
+        run = Path("results/runs", experiment)
+        if Path(run, "page.html").is_file():
             logger.info(f"{run}/page.html    python -m routelmt summary {run}")
 
 
