@@ -281,6 +281,20 @@ def test_guards_are_compared_with_none_on_the_same_replicates(built: dict[str, p
     assert (paired < apart)[frame["quantile"] >= 0.6].mean() >= 0.9
 
 
+def test_without_severe_losses_their_difference_is_within_what_either_may_have(
+    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
+) -> None:
+    none_severe = settings | {"risk_edges": [-1000, -0.5, 0.5]}
+    frame = build_table("guards", none_severe, predictions, gains).to_pandas()
+    assert (frame.severe_loss == 0).all()
+    low, high = frame.severe_loss_difference_low, frame.severe_loss_difference_high
+    same = (frame.guard == "none") | (frame["quantile"] == 1)  # the very same requests
+    assert (low[same] == 0).all()
+    assert (high[same] == 0).all()
+    assert low[~same].tolist() == pytest.approx((-frame.severe_loss_high[~same]).tolist())
+    assert high[~same].tolist() == pytest.approx(frame.severe_loss_high[~same].tolist())
+
+
 def test_without_guards_the_table_is_empty_and_valid(
     settings: dict[str, Any], predictions: pa.Table, gains: pa.Table
 ) -> None:

@@ -129,6 +129,23 @@ def test_independent_requests_have_wilsons_interval(events: int, n: int) -> None
         assert 0.1 < high[0] < 0.16  # 24 routed, none severe: not [0, 0]
 
 
+@pytest.mark.parametrize(("events", "others"), [((0, 40), (0, 40)), ((3, 50), (9, 60))])
+def test_differences_of_independent_shares_have_newcombes_interval(
+    events: tuple[int, int], others: tuple[int, int]
+) -> None:
+    shares = [one / n for one, n in (events, others)]
+    ends = [stats.binomtest(*one).proportion_ci(0.95, method="wilson") for one in (events, others)]
+    low, high = inference.share_difference_limits(
+        np.array(shares), np.array([e.low for e in ends]), np.array([e.high for e in ends]), [1, 1]
+    )
+    squares = [(s - e.low, e.high - s) for s, e in zip(shares, ends, strict=True)]
+    difference = shares[0] - shares[1]
+    assert low[0] == pytest.approx(difference - (squares[0][0] ** 2 + squares[1][1] ** 2) ** 0.5)
+    assert high[0] == pytest.approx(difference + (squares[0][1] ** 2 + squares[1][0] ** 2) ** 0.5)
+    if events[0] == 0:  # none on either side: not [0, 0]
+        assert (-low[0], high[0]) == pytest.approx((ends[1].high, ends[0].high))
+
+
 @given(share=st.floats(0, 1), error=st.floats(0, 0.3), n=st.integers(1, 1000))
 @settings(deadline=None)
 def test_limits_of_a_share_hold_it_and_stay_within_0_and_1(

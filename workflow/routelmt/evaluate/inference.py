@@ -218,6 +218,22 @@ def _variances(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
     return found, 1 - count / size
 
 
+def share_difference_limits(
+    value: FloatArray, low: FloatArray, high: FloatArray, others: Sequence[int]
+) -> tuple[FloatArray, FloatArray]:
+    """Limits of the shares minus the shares at `others` of the last axis (Newcombe 1998, 10).
+
+    value, low, high: shares and their own limits. The shares count as independent, so those of
+    requests that both have make the interval too wide, never too narrow.
+    """
+    down, up = value - low, high - value
+    difference = value - value[..., others]
+    return (
+        difference - np.hypot(down, up[..., others]),
+        difference + np.hypot(up, down[..., others]),
+    )
+
+
 def percentile_limits(samples: npt.ArrayLike, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
     """The central level (a fraction) of the replicates along the last axis, shapes (...).
 

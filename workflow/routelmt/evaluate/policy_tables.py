@@ -20,6 +20,7 @@ from routelmt.evaluate.bootstrap import (
     Policy,
     bootstrap_policies,
 )
+from routelmt.evaluate.inference import NO_DIFFERENCE
 from routelmt.evaluate.metrics import NO_REQUEST
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.requests import Evaluation, clusters_of, effective_counts
@@ -98,9 +99,10 @@ class _Sweep(NamedTuple):
 def guards(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """Severe loss and MeanΔ of every ranking router under every guard and quantile.
 
-    Differences are to the same router without a guard, paired on every replicate.
-    Every ranking router also stands there unguarded, and every guard at quantile = budget, where
-    the ranking no longer matters and the guard routes alone.
+    Differences are to the same router without a guard, paired on every replicate. Without severe
+    losses on either side that of their shares is within what either may have all the same, see
+    inference.share_difference_limits. Every ranking router also stands there unguarded, and every
+    guard at quantile = budget, where the ranking no longer matters and the guard routes alone.
     """
     guard_columns = [c for g in settings["guards"]["signals"] for c in evaluation.columns[g]]
     directions = [
@@ -135,20 +137,27 @@ def _guards_at(
         "quantile": [sweep.quantile for sweep in sweeps] * len(places),
     }
     clusters, level = clusters_of(evaluation.directions), settings["bootstrap"]["level"]
-    undefined = np.zeros(len(places) * len(sweeps))
     routed_counts = effective_counts(evaluation.directions, budget)[:, np.newaxis]
-    for name, estimates in (("severe_loss", severe), ("mean_delta", routed.mean_delta)):
-        found = _over_sweeps(estimates, policies, sweeps)
-        difference = _over_sweeps(estimates, policies, sweeps, to_unguarded=True)
-        reference = found.reference(clusters)
-        if name == "severe_loss":
-            ends = reference.share_limits(found.value, routed_counts, level)
-        else:
-            ends = reference.limits(found.value, level)
-        columns |= _with_interval(name, found.value, ends)
-        ends = difference.reference(clusters).limits(difference.value, level)
-        columns |= _with_interval(f"{name}_difference", difference.value, ends)
-        undefined = np.maximum(undefined, reference.undefined.ravel())
+    shares, deltas = (_over_sweeps(e, policies, sweeps) for e in (severe, routed.mean_delta))
+    fewer, more = (_over_sweeps(e, policies, sweeps, True) for e in (severe, routed.mean_delta))
+    of_shares, of_deltas, of_fewer, of_more = (
+        figures.reference(clusters) for figures in (shares, deltas, fewer, more)
+    )
+    ends = of_shares.share_limits(shares.value, routed_counts, level)
+    columns |= _with_interval("severe_loss", shares.value, ends)
+    columns |= _with_interval("mean_delta", deltas.value, of_deltas.limits(deltas.value, level))
+    # Other requests were sent, yet no replicate has another share: none or all are severe losses.
+    silent = (of_fewer.error <= NO_DIFFERENCE) & (of_more.error > NO_DIFFERENCE)
+    alone = [next(i for i, s in enumerate(sweeps) if s[:2] == (x[0], UNGUARDED)) for x in sweeps]
+    ends = np.where(
+        silent,
+        inference.share_difference_limits(shares.value, *ends, alone),
+        of_fewer.limits(fewer.value, level),
+    )
+    columns |= _with_interval("severe_loss_difference", fewer.value, (ends[0], ends[1]))
+    ends = of_more.limits(more.value, level)
+    columns |= _with_interval("mean_delta_difference", more.value, ends)
+    undefined = np.maximum(of_shares.undefined, of_deltas.undefined).ravel()
     columns |= {
         "clusters": np.repeat(clusters.counts, len(sweeps)),
         "undefined": undefined,
