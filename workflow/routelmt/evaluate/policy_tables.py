@@ -149,12 +149,9 @@ def _guards_at(
     # Other requests were sent, yet no replicate has another share: none or all are severe losses.
     silent = (of_fewer.error <= NO_DIFFERENCE) & (of_more.error > NO_DIFFERENCE)
     alone = [next(i for i, s in enumerate(sweeps) if s[:2] == (x[0], UNGUARDED)) for x in sweeps]
-    ends = np.where(
-        silent,
-        inference.share_difference_limits(shares.value, *ends, alone),
-        of_fewer.limits(fewer.value, level),
-    )
-    columns |= _with_interval("severe_loss_difference", fewer.value, (ends[0], ends[1]))
+    apart = inference.share_difference_limits(shares.value, *ends, alone)
+    low, high = np.where(silent, apart, of_fewer.limits(fewer.value, level))
+    columns |= _with_interval("severe_loss_difference", fewer.value, (low, high))
     ends = of_more.limits(more.value, level)
     columns |= _with_interval("mean_delta_difference", more.value, ends)
     undefined = np.maximum(of_shares.undefined, of_deltas.undefined).ravel()
