@@ -45,7 +45,9 @@ PROMPT = "Translate the following text from {src} into {tgt}:\n{src}: {text}\n{t
 LANGUAGES = {"en": "English", "zh": "Chinese", "ru": "Russian"}
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 OURS, THEIRS, STOCK = "routelmt", "transformers.Trainer, our warm-up", "transformers.Trainer"
-TOLERANCE = 0.01  # between mean validation errors over seeds; one seed's spread is about as much
+# Between mean validation errors over three seeds: two standard errors, as the differences of single
+# seeds vary by 0.009 (640 rows, 8 seeds; ours is 0.008 lower there) to 0.017 (2,560 rows).
+TOLERANCE = 0.02
 Measured = tuple[float, float, float]  # wall seconds, CPU seconds of the epochs, validation MSE
 
 
