@@ -10,16 +10,30 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from routelmt.environments import python_of
+from tests.hub.server import Hub
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("djangorestframework", "keystone", "glance")  # small wheels with long strings
 EXAMPLE = "docs/example/experiment.yaml"
-TIMEOUT = 900  # seconds for the one real run; a dry run takes three
+WARM = ROOT / "tests/shipped/warm.py"
+TOKEN = "hf_accepted"
+# What commands import first, by environment; all else is imported by each.
+IMPORTS = {
+    "": ["torch", "transformers.models.qwen3", "transformers.models.xlm_roberta", "peft",
+         "matplotlib.pyplot", "numba", "pyarrow.parquet", "jsonschema", "sacrebleu", "yaml"],
+    "vllm": ["vllm.entrypoints.llm", "pyarrow.parquet", "jsonschema", "yaml"],
+    "comet": ["comet.models", "pyarrow.parquet", "jsonschema", "yaml"],
+}  # fmt: skip
+TIMEOUT = 1800  # seconds for the one real run; a dry run takes three
 Jobs = dict[str, int]
 TARGETS = {"all", "segments", "hypotheses", "gains", "predictions", "tables", "figures", "total"}
 
@@ -99,11 +113,52 @@ def small_experiment(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hub() -> Iterator[Hub]:
+    with Hub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def warm(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """`warm("vllm")`: what to change in the environment so that commands start at once."""
+    sockets = Path(tempfile.mkdtemp(prefix="warm-"))  # a socket's path is short
+    places = tmp_path_factory.mktemp("warm")
+    started: dict[str, subprocess.Popen[str]] = {}
+    changed = {
+        "PATH": os.pathsep.join([str(places / "core/bin"), str(Path(sys.executable).parent),
+                                 os.environ["PATH"]]),
+        "ROUTELMT_VENVS": str(places),
+        "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HOME": str(places / "hf"),
+        "HF_HUB_OFFLINE": "0", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_NO_USAGE_STATS": "1",
+    }  # fmt: skip
+
+    def start(*environments: str) -> dict[str, str]:
+        fresh = [name for name in ("", *environments) if name not in started]
+        for name in fresh:
+            python = str(ROOT / python_of(name)) if name else sys.executable
+            address, file = sockets / (name or "core"), places / (name or "core") / "bin/python"
+            subprocess.run([python, WARM, "install", address, file], check=True)
+            started[name] = subprocess.Popen(
+                [python, WARM, "serve", address, *IMPORTS[name]],
+                env=os.environ | changed, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        for name in fresh:
+            assert "ready\n" in (started[name].stdout or ()), f"'{name or 'core'}' did not start"
+        return changed
+
+    yield start
+    for process in started.values():
+        process.terminate()
+    shutil.rmtree(sockets)
+
+
+@pytest.fixture(scope="session")
+def finished(warm: Callable[..., dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose small experiment is done."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     small_experiment(folder)
-    done = run(folder, "--profile", "profiles/demo", timeout=TIMEOUT)
+    done = run(folder, "--profile", "profiles/demo", timeout=TIMEOUT, **warm())
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return folder
 

@@ -7,9 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +25,7 @@ from tests.shipped import miniature
 from tests.shipped.miniature import DEMO, FULL, SHIPPED, Shipped
 from tests.workflow.conftest import PACKAGES, ROOT, copy_project, run
 
-WARM = ROOT / "tests/shipped/warm.py"
 BUILD = ROOT / "tests/comet/build_checkpoints.py"
-TOKEN = "hf_accepted"
-# What commands import first, by environment; all else is imported by each.
-IMPORTS = {
-    "": ["torch", "transformers.models.qwen3", "transformers.models.xlm_roberta", "peft",
-         "matplotlib.pyplot", "numba", "pyarrow.parquet", "jsonschema", "sacrebleu", "yaml"],
-    "vllm": ["vllm.entrypoints.llm", "pyarrow.parquet", "jsonschema", "yaml"],
-    "comet": ["comet.models", "pyarrow.parquet", "jsonschema", "yaml"],
-}  # fmt: skip
 # What stand-ins may change: where things are, how much there is of them, and the device.
 REPLACED = {
     "directions", "sources", "path", "revision", "device", "rows", "part", "limits",
@@ -51,47 +40,6 @@ def require(environment: str) -> None:
     python = ROOT / python_of(environment)
     if not python.is_file():
         pytest.skip(f"{python} is not there: `make setup-{environment}` makes it")
-
-
-@pytest.fixture(scope="session")
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
-        yield hub
-
-
-@pytest.fixture(scope="session")
-def warm(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """`warm("vllm")`: what to change in the environment so that commands start at once."""
-    sockets = Path(tempfile.mkdtemp(prefix="warm-"))  # a socket's path is short
-    places = tmp_path_factory.mktemp("warm")
-    started: dict[str, subprocess.Popen[str]] = {}
-    changed = {
-        "PATH": os.pathsep.join([str(places / "core/bin"), str(Path(sys.executable).parent),
-                                 os.environ["PATH"]]),
-        "ROUTELMT_VENVS": str(places),
-        "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HOME": str(places / "hf"),
-        "HF_HUB_OFFLINE": "0", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-        "VLLM_NO_USAGE_STATS": "1",
-    }  # fmt: skip
-
-    def start(*environments: str) -> dict[str, str]:
-        fresh = [name for name in ("", *environments) if name not in started]
-        for name in fresh:
-            python = str(ROOT / python_of(name)) if name else sys.executable
-            address, file = sockets / (name or "core"), places / (name or "core") / "bin/python"
-            subprocess.run([python, WARM, "install", address, file], check=True)
-            started[name] = subprocess.Popen(
-                [python, WARM, "serve", address, *IMPORTS[name]],
-                env=os.environ | changed, stdout=subprocess.PIPE, text=True,
-            )  # fmt: skip
-        for name in fresh:
-            assert "ready\n" in (started[name].stdout or ()), f"'{name or 'core'}' did not start"
-        return changed
-
-    yield start
-    for process in started.values():
-        process.terminate()
-    shutil.rmtree(sockets)
 
 
 @pytest.fixture(scope="session")
