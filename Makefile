@@ -88,8 +88,7 @@ smoke-gpu: install setup-vllm
 SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test: install
-	-@$(MAKE) --no-print-directory setup-comet
-	-@$(MAKE) --no-print-directory setup-vllm
+	-@$(MAKE) --no-print-directory --jobs 2 --keep-going setup-comet setup-vllm
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest $(SIDE_BY_SIDE)
 
 .PHONY: test-slurm

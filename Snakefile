@@ -64,7 +64,9 @@ report: "workflow/report/workflow.rst"
 localrules:
     all,
     fetch,  # a compute node may have no internet
-    render,  # takes a second
+    page,  # as the next two, takes seconds
+    plot,
+    render,
     segments,
     hypotheses,
     gains,
