@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,20 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_project(folder: Path, shards: int) -> None:
-    """A copy of the workflow with one dataset of `shards` segments and ready translations."""
-    for name in PROJECT:
+def copy_workflow(folder: Path, names: Sequence[str]) -> None:
+    """Copy these files and folders of the project."""
+    for name in names:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir() and not (ROOT / name).is_symlink():
             shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(ROOT / name, target, follow_symlinks=False)
+
+
+def make_project(folder: Path, shards: int) -> None:
+    """A copy of the workflow with one dataset of `shards` segments and ready translations."""
+    copy_workflow(folder, PROJECT)
     rows = [(f"row-{i}", f"Sentence number {i}.", f"Satz Nummer {i}.") for i in range(shards)]
     segments = [
         {"segment_id": i, "direction": "en-de", "source": s, "reference": r} for i, s, r in rows
