@@ -383,7 +383,11 @@ _BUILT_IN: dict[str, Table] = {
         {
             **_RUN,
             "role": _ROLE,
-            "metric": Column(_TEXT, "spearman, hit_rate (0-100), mean_delta or headroom (0-1)"),
+            "metric": Column(
+                _TEXT,
+                "spearman, hit_rate (0-100), mean_delta, headroom (0-1; of the gain oracle's) or "
+                "headroom_attainable (of what true gains leave of it; may be above 1)",
+            ),
             "value": _number("mean over the seeds", nan=True),
             **_INTERVAL,
             "seeds": _count("number of seeds; 0 where all draws are averaged exactly"),

@@ -305,13 +305,17 @@ def test_without_guards_the_table_is_empty_and_valid(
 
 
 def test_the_order_of_rows_changes_nothing(
-    settings: dict[str, Any], predictions: pa.Table, gains: pa.Table, built: dict[str, pa.Table]
+    settings: dict[str, Any],
+    predictions: pa.Table,
+    gains: pa.Table,
+    other_gains: dict[str, pa.Table],
+    built: dict[str, pa.Table],
 ) -> None:
     shuffled = [
         table.take(np.random.default_rng(0).permutation(table.num_rows))
         for table in (predictions, gains)
     ]
-    found = build_table("routers", settings, *shuffled).to_pandas()
+    found = build_table("routers", settings, *shuffled, None, other_gains).to_pandas()
     key = ["router", "direction", "budget", "metric"]
     expected = built["routers"].to_pandas().set_index(key).sort_index()
     found = found.set_index(key).sort_index()

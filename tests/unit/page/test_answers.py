@@ -250,6 +250,23 @@ def test_what_is_undefined_says_why(tables: dict[str, pa.Table]) -> None:
     assert (answer.headline, said(answer)) == ("undefined", "Undefined: no headroom.")
 
 
+def test_headroom_is_said_of_the_raw_and_of_the_attainable_oracle(
+    tables: dict[str, pa.Table],
+) -> None:
+    attainable = {"router": "routelmt", "metric": "headroom_attainable"}
+    routers = changed(tables["routers"], {"value": 0.9, "low": 0.6, "high": 1.2}, **attainable)
+    found = said(asked(tables | {"routers": routers})["How much of what is possible?"])
+    assert "true gain would gain" in found and "recovers 90.0 % [60.0, 120.0]" in found
+    no = {"value": np.nan, "reason": "no reliability"}
+    routers = changed(tables["routers"], no, **attainable)
+    found = said(asked(tables | {"routers": routers})["How much of what is possible?"])
+    assert found.endswith("Of what is attainable: undefined, no reliability.")
+    raw = without(tables["routers"], "metric", {"headroom_attainable"})
+    assert "true gain" not in said(
+        asked(tables | {"routers": raw})["How much of what is possible?"]
+    )
+
+
 def test_drift_names_every_policy_and_the_alarm(tables: dict[str, pa.Table]) -> None:
     answer = asked(tables)["How does it drift?"]
     assert answer.headline == "45.0 % instead of 30 %" and answer.tables == ("streaming", "drift")

@@ -37,6 +37,8 @@ _NO_WAY = "Q_L is not above Q_S"
 UNDEFINED = {
     "spearman": "priority or gain is constant",
     "headroom": "the gain oracle gains no more than a random router",
+    "headroom_attainable": "the attainable oracle gains no more than a random router, or "
+    "correlations of the gains fit no reliability between 0 and 1 in a direction",
     "auroc": "all gains have one sign",
     **dict.fromkeys(("pgr", "apgr", "cpt_50", "cpt_80", "hcr"), _NO_WAY),
     "mpm": f"{_NO_WAY}, or the band is empty",

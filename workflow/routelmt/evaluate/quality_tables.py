@@ -25,6 +25,7 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_pareto,
     bootstrap_table,
 )
+from routelmt.evaluate.label_noise import attainable_share
 from routelmt.evaluate.metrics import (
     ANYWHERE,
     NO_REQUEST,
@@ -47,14 +48,17 @@ class _Metrics(NamedTuple):
     hit_rate: RouterFigures  # 0-100
     mean_delta: RouterFigures  # points
     headroom: RouterFigures  # 0-1
+    headroom_attainable: RouterFigures | None = None  # above 1 where a router knows the noise too
 
 
 def routers(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     """Spearman, HitRate, MeanΔ and headroom of every router, direction and budget.
 
-    Headroom on the average is that of the averaged MeanΔ: it can be read off the same row.
+    Headroom on the average is that of the averaged MeanΔ: it can be read off the same row. Where
+    other gains tell how noisy the label is (judge_metrics, raters), headroom_attainable is the same
+    against what a perfect predictor of the true gain would reach, see `label_noise`.
     """
-    metrics = _metrics(settings, evaluation)
+    metrics = _metrics(settings, evaluation, attainable_share(settings, evaluation))
     spearman_reasons = _spearman_reasons(settings, evaluation)
     clusters = clusters_of(evaluation.directions)
     places, budgets = place_names(evaluation), settings["budgets"]
@@ -63,6 +67,8 @@ def routers(settings: dict[str, Any], evaluation: Evaluation) -> pa.Table:
     names, requests = evaluation.routers, _requests(evaluation)
     parts = []
     for metric, figures in metrics._asdict().items():
+        if figures is None:
+            continue
         reference = figures.reference(clusters)
         within = RANGES.get(metric, ANYWHERE)
         low, high = reference.limits(figures.value, settings["bootstrap"]["level"], within)
@@ -184,8 +190,13 @@ def role_of(router: str, settings: dict[str, Any]) -> str:
     return next((r for r, key in _ROLES.items() if router in settings[key]), ROUTER)
 
 
-def _metrics(settings: dict[str, Any], evaluation: Evaluation) -> _Metrics:
-    """All metrics by direction, router and budget, means over the seeds."""
+def _metrics(
+    settings: dict[str, Any], evaluation: Evaluation, attainable: Estimates | None = None
+) -> _Metrics:
+    """All metrics by direction, router and budget, means over the seeds.
+
+    attainable: of the raw headroom, the share that is no noise, by direction.
+    """
     bootstrap = settings["bootstrap"]
     table = bootstrap_table(
         evaluation.directions, settings["budgets"], bootstrap["replicates"], bootstrap["seed"]
@@ -193,17 +204,35 @@ def _metrics(settings: dict[str, Any], evaluation: Evaluation) -> _Metrics:
     delta = with_average(table.mean_delta)
     random, oracle = with_average(table.random_mean_delta), with_average(table.oracle_mean_delta)
     random = Estimates(random.point[:, None], random.samples[:, None])  # the same at every budget
-    headroom = Estimates(
-        headroom_recovered(delta.point, random.point[:, None], oracle.point[:, None]),
-        headroom_recovered(delta.samples, random.samples[:, None], oracle.samples[:, None]),
-    )
-    found = (_at_every_budget(table), _percent(with_average(table.hit_rate)), delta, headroom)
+    headroom = _headroom(delta, random, oracle)
+    found = [_at_every_budget(table), _percent(with_average(table.hit_rate)), delta, headroom]
+    if attainable:
+        reached = with_average(_attainable_oracle(table, attainable))
+        found.append(_headroom(delta, random, reached))
     metrics = _Metrics(*(over_seeds(e, table.routers, evaluation.columns) for e in found))
     expected = _percent(with_average(table.random_hit_rate))
     for index, router in enumerate(evaluation.routers):
         if router in settings["random"]:
             _expect_random(metrics, index, random, expected)
     return metrics
+
+
+def _headroom(delta: Estimates, random: Estimates, oracle: Estimates) -> Estimates:
+    """Of what an oracle, (places, budgets), gains over random, (places, 1), the routers' share."""
+    return Estimates(
+        headroom_recovered(delta.point, random.point[:, None], oracle.point[:, None]),
+        headroom_recovered(delta.samples, random.samples[:, None], oracle.samples[:, None]),
+    )
+
+
+def _attainable_oracle(table: BootstrapTable, share: Estimates) -> Estimates:
+    """MeanΔ of a perfect predictor of the true gain, (directions, budgets)."""
+    oracle, random = table.oracle_mean_delta, table.random_mean_delta
+    return Estimates(
+        random.point[:, None] + share.point[:, None] * (oracle.point - random.point[:, None]),
+        random.samples[:, None]
+        + share.samples[:, None] * (oracle.samples - random.samples[:, None]),
+    )
 
 
 def _at_every_budget(table: BootstrapTable) -> Estimates:
@@ -222,7 +251,7 @@ def _percent(share: Estimates) -> Estimates:
 def _expect_random(metrics: _Metrics, router: int, delta: Estimates, hits: Estimates) -> None:
     metrics.mean_delta.set_expectation(router, delta.point, delta.samples)
     metrics.hit_rate.set_expectation(router, hits.point, hits.samples)
-    for figures in (metrics.spearman, metrics.headroom):
+    for figures in filter(None, (metrics.spearman, *metrics[3:])):
         # 0 where the draws have a value; constant gains leave theirs undefined, and this too.
         value, samples = 0 * figures.value[:, router], 0 * figures.samples[:, router]
         figures.set_expectation(router, value, samples)
@@ -244,8 +273,8 @@ def _spearman_reasons(
 
 
 def _reason(metric: str, spearman: str | None) -> str:
-    if metric == "headroom":
-        return "the gain oracle gains no more than a random router"
+    if metric in UNDEFINED and metric != "spearman":
+        return UNDEFINED[metric]
     return spearman or "undefined in a direction"
 
 

@@ -106,7 +106,10 @@ _BUILT_IN: dict[str, TableType] = {
     "training": TableType(
         f"{_HERE}.training_curves:training", ("routers",), when=("trained",)
     ),
-    "routers": _evaluation("quality_tables:routers", "budgets"),
+    "routers": _evaluation(
+        "quality_tables:routers", "budgets", "metric", "judge_metrics", "raters",
+        more=("other_gains",),
+    ),
     "comparisons": _evaluation("quality_tables:comparisons", "budgets"),
     "pareto": _evaluation("quality_tables:pareto"),
     "risk_buckets": _evaluation("policy_tables:risk_buckets", "budgets", "risk_edges"),

@@ -34,7 +34,7 @@ from routelmt.page.wording import (
     ranking,
     value,
 )
-from routelmt.views.layouts import number
+from routelmt.views.layouts import ATTAINABLE, number
 
 SEVERE_LOSS = RISK_BUCKETS[0]
 
@@ -115,7 +115,20 @@ def _headroom(case: Case) -> Answer | None:
         "The gain oracle, which knows the outcome, gains as much as a choice can. Of what it gains "
         f"over a random choice, {case.best} recovers {recovered}."
     )
-    return Answer(question, percent(row["value"], 0), (text,), ("routers",))
+    return Answer(question, percent(row["value"], 0), (text, *_attainable(case)), ("routers",))
+
+
+def _attainable(case: Case) -> list[str]:
+    """What is left of the oracle's gain without the noise of the label, where that is known."""
+    of = {"metric": ATTAINABLE, "budget": case.budget}
+    rows = case.rows("routers", router=case.best, **of)
+    if not rows or math.isnan(rows[0]["value"]):
+        return [f"Of what is attainable: undefined, {row['reason']}." for row in rows]
+    return [
+        "Part of that gain is noise of the metric. Of what a perfect predictor of the true gain "
+        "would gain (if gains and errors are jointly normal, and metrics or raters err "
+        f"independently), it recovers {value(rows[0], scale=100, digits=1, unit=' %')}."
+    ]
 
 
 def _quality(case: Case) -> Answer | None:

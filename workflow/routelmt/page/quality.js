@@ -10,7 +10,12 @@ const MEANINGS = {
     "mean gain, in points of the metric, of the requests that the router sends to the large model",
   hit_rate: "share, in %, of the requests sent that are in some set of the largest gains",
   spearman: "rank correlation of what the router says with the gain",
-  headroom: "share, in %, of the oracle's advantage over a random choice",
+  headroom:
+    "share, in %, of the advantage over a random choice that the gain oracle has, which picks by " +
+    "the very noise it is judged by",
+  headroom_attainable:
+    "the same of what a perfect predictor of the true gain would have, by the reliability of the " +
+    "gains, if gains and errors are jointly normal and errors independent",
 };
 
 /** Questions and answers at one of the experiment's budgets. */
@@ -77,6 +82,9 @@ function routersSection() {
     metric("hit_rate"),
     metric("spearman"),
     metric("headroom"),
+    ...(where(rows, { metric: "headroom_attainable" }).length
+      ? [metric("headroom_attainable")]
+      : []),
     whole("seeds", "Seeds", "0: all draws averaged exactly"),
     numeric("spread", "Seed spread", { title: "standard deviation of MeanΔ over the seeds" }),
     whole("requests", "Requests"),
