@@ -32,6 +32,9 @@ LARGEST_AREA = 75.0
 UNKNOWN_AREA = 20.0
 # Room for a marker at no severe loss, as a share of the axis.
 BELOW_ZERO = 0.06
+# Of a panel, in multiples of its largest share; intervals that go on beyond it are cut. Few seeds
+# can leave them ten times as wide as what there is to see.
+TALLEST = 4.0
 EMPTY = "This experiment has no guards (config key experiments.<name>.guards)."
 
 Row = dict[str, Any]
@@ -100,7 +103,7 @@ def _panel(
             panel.scatter(*_at(row), **_RANDOM, s=_area(row, dearest))
             _label(panel, row, above=True)
     panel.margins(0.12)
-    highest = panel.get_ylim()[1]
+    highest = min(panel.get_ylim()[1], TALLEST * max(_at(row)[1] for row in own) or np.inf)
     panel.set_ylim(-BELOW_ZERO * highest, highest)
 
 
@@ -174,7 +177,8 @@ def _handles(guards: list[tuple[str, str]], look: dict[str, Look]) -> list[Any]:
     marks = (("no guard", "s", "black", 5), ("random", "o", RANDOM_COLOUR, 5),
              ("quantile = budget", "o", "black", 10),
              ("area, label: s for 1,000 requests", "", "black", 0))  # fmt: skip
-    return handles + [
+    interval = Line2D([], [], color="black", linewidth=0.5, label="interval, cut at the edge")
+    return handles + [interval] + [
         Line2D([], [], linestyle="", marker=marker, markersize=size, markeredgecolor=colour,
                markerfacecolor="white", markeredgewidth=0.8, label=label)
         for label, marker, colour, size in marks

@@ -65,7 +65,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
             pairs = _pairs([row for row in differences if row["budget"] == budget])
             _matrix(panel, list(names), pairs, number if number > SMALLEST_NUMBER else None)
             _name_axes(panel, list(names.values()), size)
-            panel.set_title(f"p = {budget:g}")
+            panel.set_xlabel(f"p = {budget:g}")  # below, where no name is
         shown = f"MeanΔ of the row minus that of the column ({unit(style)})"
         add_legend(figure, style, _handles(), below=shown)
     return figure
