@@ -44,7 +44,9 @@ def test_every_table_is_made_on_the_cluster(undisturbed: Path) -> None:
         assert (undisturbed / f"results/runs/demo/tables/{table}.parquet").stat().st_size
     done = jobs(undisturbed, "sacct")
     assert {job.state for job in done} == {"COMPLETED"}
-    assert {"translate", "translate_shard", "gather_hypotheses", "evaluate"} <= {j.rule for j in done}
+    assert {"translate", "translate_shard", "gather_hypotheses", "evaluate"} <= {
+        j.rule for j in done
+    }
 
 
 def test_gpu_jobs_go_to_the_gpus_and_the_others_do_not(undisturbed: Path) -> None:

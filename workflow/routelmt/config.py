@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from routelmt import plugins
+from routelmt.data import published
 from routelmt.data.registry import READERS
 from routelmt.derived import derived_name, sweep_points, transfer_points
 from routelmt.errors import UserError
@@ -88,6 +89,11 @@ def resolve(config: Mapping[str, Any]) -> Config:
     schema = load_schema()
     _check_values(config)
     found = copy.deepcopy(dict(config))
+    if any("/" in name for name in found.get("models") or {}):
+        listed = load_sources() | (found.get("sources") or {})
+        found["models"] = published.expand(
+            found["models"], lambda name: Path(source_folder(found, name)), listed
+        )
     _validate(found, {k: v for k, v in schema.items() if k != "kinds"}, "")
     _fill_defaults(found, schema)
     for section, kinds in schema["kinds"].items():
@@ -319,6 +325,7 @@ def _check_references(config: Config) -> None:
     for name, metric in config["metrics"].items():
         _check_metric(config, name, metric)
     sources = load_sources() | config["sources"]
+    _settle_published(config, sources)
     for name, corpus in config["corpora"].items():
         _check_names([corpus["source"]], sources, f"corpora.{name}.source", "sources")
     for name, dataset in config["datasets"].items():
@@ -384,6 +391,25 @@ def _check_dataset(config: Config, sources: Config, name: str, dataset: Config) 
         raise UserError(
             f"config key '{key}.part': found {[low, high]}, needs low below high, such as [0, 0.8]."
         )
+
+
+def _settle_published(config: Config, sources: Config) -> None:
+    """What is published has the folder of its source as its `path`."""
+    known = [name for name, reader in READERS.items() if reader.published]
+    for section in ("models", "metrics"):
+        for name, entry in config[section].items():
+            if published.TYPE in (entry.get("engine"), entry.get("type")):
+                key = f"{section}.{name}"
+                _check_names([entry["source"]], known, f"{key}.source", "sources that publish")
+                entry.setdefault("origin", entry["source"])
+                _check_names([entry["origin"]], sources, f"{key}.origin", "sources")
+                entry["path"] = source_folder(config, entry["origin"])
+
+
+def source_folder(config: Mapping[str, Any], name: str) -> str:
+    """Folder of a source in upstream's layout: the user's own, or where it is fetched to."""
+    local = ((config.get("sources") or {}).get(name) or {}).get("local")
+    return str(local or f"data/raw/{name}")
 
 
 def _check_names(names: list[str], known: Any, key: str, section: str) -> None:
@@ -496,8 +522,8 @@ def _check_router(config: Config, experiment: Config, router: str) -> None:
     if "estimates" in needs and not reference_free(config, spec["metric"]):
         raise UserError(
             f"config key '{key}.metric': '{spec['metric']}' reads the reference, which nobody has "
-            "when a request comes. Name a reference-free metric: type comet with 'reference: "
-            "false', or precomputed."
+            "when a request comes. Name a reference-free metric: type comet or published with "
+            "'reference: false', or precomputed."
         )
     sampled = {"samples": ["small"], "sample_scores": ["small", "large"]}
     for need in needs & sampled.keys():
@@ -534,10 +560,22 @@ def scores_files(config: Config, dataset: str) -> dict[str, Config]:
                     sizes = {experiment["small"], experiment["large"]}
                     models.setdefault(metric, set()).update(sizes)
     return {
-        metric: {key: config["metrics"][metric][key] for key in ("path", "quoting")}
-        | {"models": sorted(models[metric])}
-        for metric in sorted(models)
+        metric: _scored_models(config, metric, sorted(models[metric])) for metric in sorted(models)
     }
+
+
+def _scored_models(config: Config, metric: str, models: list[str]) -> Config:
+    spec = config["metrics"][metric]
+    if not published.reader_of(spec):
+        return {"path": spec["path"], "quoting": spec["quoting"], "models": models}
+    systems = {m: config["models"][m].get("system") for m in models}
+    if strangers := [model for model, system in systems.items() if system is None]:
+        raise UserError(
+            f"config key 'metrics.{metric}': it has the scores of a source's systems, and "
+            f"{_list(strangers)} are no such models (engine {published.TYPE})."
+        )
+    own = {key: value for key, value in spec.items() if key != "speed"}
+    return own | {"models": models, "systems": systems}
 
 
 def _check_tokenisers(config: Config, experiment: Config) -> None:
@@ -557,7 +595,7 @@ def reference_free(config: Config, metric: str) -> bool:
     spec = config["metrics"][metric]
     if spec["type"] == "mean":
         return all(reference_free(config, part) for part in spec["of"])
-    return bool(METRICS[spec["type"]].precomputed or spec.get("reference") is False)
+    return spec.get("reference", not METRICS[spec["type"]].precomputed) is False
 
 
 def _check_roles(config: Config, key: str, experiment: Config) -> None:

@@ -20,8 +20,10 @@ from routelmt.config import (
     router_seeds,
     scored_metrics,
     scores_files,
+    source_folder,
     type_of,
 )
+from routelmt.data.published import reader_of
 from routelmt.data.registry import READERS
 from routelmt.evaluate.registry import (
     FLAGGED,
@@ -54,12 +56,14 @@ class Plan:
         return READERS[self.config["datasets"][dataset]["source"]].module
 
     def engine(self, model: str) -> str:
-        """Module that decodes with a model."""
-        return ENGINES[self.config["models"][model]["engine"]].module
+        """Module that decodes with a model, or reads what it has published."""
+        spec = self.config["models"][model]
+        return reader_of(spec) or ENGINES[spec["engine"]].module
 
     def scorer(self, metric: str) -> str:
-        """Module that computes a metric."""
-        return METRICS[self.config["metrics"][metric]["type"]].module
+        """Module that computes a metric, or reads what is published."""
+        spec = self.config["metrics"][metric]
+        return reader_of(spec) or METRICS[spec["type"]].module
 
     def engine_environment(self, model: str) -> str:
         """Environment that decoding with a model needs (see routelmt.environments)."""
@@ -102,8 +106,7 @@ class Plan:
 
     def source(self, name: str) -> str:
         """Folder of a source in upstream's layout: the user's own, or where it is fetched to."""
-        local: str | None = self.config["sources"].get(name, {}).get("local")
-        return local or f"data/raw/{name}"
+        return source_folder(self.config, name)
 
     def wheels(self, corpus: str) -> str:
         """Folder of the wheels that a gettext corpus is read from."""
@@ -126,6 +129,12 @@ class Plan:
                 names.append(self.config["corpora"][spec["corpus"]]["source"])
             elif name in used and READERS[spec["source"]].origin == "source":
                 names.append(spec["origin"])
+        names += [
+            entry["origin"]
+            for section in ("models", "metrics")
+            for entry in self.config[section].values()
+            if reader_of(entry)
+        ]
         return [name for name in _distinct(names) if self.source(name) == f"data/raw/{name}"]
 
     def datasets(self, sharded: bool) -> str:

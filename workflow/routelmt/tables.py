@@ -270,7 +270,11 @@ _BUILT_IN: dict[str, Table] = {
         {
             **_KEY,
             "model": Column(_TEXT, "model name from the config"),
-            "hypothesis": Column(_TEXT, "decoded translation; may be blank, see degenerate"),
+            "hypothesis": Column(
+                _TEXT,
+                "decoded translation; may be blank, see degenerate; null if not published",
+                nullable=True,
+            ),
             "prompt_tokens": _count("tokens of the prompt; null if precomputed", nullable=True),
             "output_tokens": _count(
                 "tokens decoded, end of sequence included; null if precomputed", nullable=True
@@ -573,8 +577,8 @@ _BUILT_IN: dict[str, Table] = {
             "found": Column(pa.int64(), "requests of this kind there, before any limit", low=1),
             "source": Column(_TEXT, "text to translate"),
             "reference": Column(_TEXT, "human translation"),
-            "hypothesis_small": Column(_TEXT, "the small model's translation"),
-            "hypothesis_large": Column(_TEXT, "the large model's translation"),
+            "hypothesis_small": Column(_TEXT, "the small model's translation", nullable=True),
+            "hypothesis_large": Column(_TEXT, "the large model's translation", nullable=True),
             "quality_small": _number("score of the small model's"),
             "quality_large": _number("score of the large model's"),
             "gain": _number("quality_large - quality_small"),

@@ -699,7 +699,7 @@ def test_a_file_or_a_link_where_the_folder_goes(texts: Repository, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "ftp"}, "'kind' is 'ftp'; allowed: archive, hub, wheels"),
+        ({"kind": "ftp"}, "'kind' is 'ftp'; allowed: archive, github, hub, wheels"),
         ({"kind": "archive"}, "needs 'url'"),
         ({"files": []}, "needs 'files'"),
         ({"files": ["../x"]}, "'../x' leads out of its folder"),

@@ -120,6 +120,11 @@ def router_inputs(segments: Sequence[Path], files: Mapping[str, Sequence[Path] |
             found[need] = tuple(tables.read_all(half, need) for half in halves)
         else:
             found[need] = tables.read_all(paths, "scores" if need == "estimates" else need)
+            if need == "hypotheses" and found[need].column("hypothesis").null_count:
+                raise UserError(
+                    "a router reads the small model's translations, and they are not published, "
+                    "their scores alone. Leave it out, or take a source with the texts."
+                )
     return RouterInputs.aligned(rows, **found)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from routelmt.commands import add_out, add_settings, add_shard, add_speed, speed
+from routelmt.errors import UserError
 from routelmt.score.registry import METRICS
 
 
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Score and write; finished blocks are kept until the table is whole."""
     from routelmt import provenance, tables
     from routelmt.blocks import Blocks
+    from routelmt.data import published
     from routelmt.data.rows import say
     from routelmt.data.segments import leaves_out
     from routelmt.evaluate.remarks import KEY, negated_twice
@@ -51,14 +53,17 @@ def run(arguments: argparse.Namespace) -> None:
     hypotheses = rows_of(whole, segments)
     parents = [arguments.segments, arguments.hypotheses, *arguments.known_scores]
     if metric.precomputed:
-        parents.append(Path(settings["path"]))
-        record = provenance.describe("scores", settings, parents, metric.module)
+        direction = whole.column("direction")[0].as_py()
+        if reader := published.reader_of(settings):
+            settings = settings | {"system": system_of(arguments.hypotheses)}
+        parents.append(published.file_of("score", settings, direction))
+        record = provenance.describe("scores", settings, parents, reader or metric.module)
         # The file has all scores, and none of them may be without its hypothesis.
         spare = leaves_out(tables.record_of(arguments.segments)["settings"])
         read = importlib.import_module(metric.module).scores(
             whole, arguments.metric, settings, spare
         )
-        record[KEY] = negated_twice(read, settings)
+        record[KEY] = negated_twice(read, settings) + published.remarks(settings, direction)
         for remark in record[KEY]:
             say(remark)
         tables.write(rows_of(read, hypotheses), arguments.out, "scores", record)
@@ -73,6 +78,22 @@ def run(arguments: argparse.Namespace) -> None:
     scores = score_hypotheses(scorer, segments, hypotheses, arguments.metric, have, rows, blocks)
     tables.write(scores, arguments.out, "scores", record)
     blocks.done()
+
+
+def system_of(hypotheses: Path) -> str:
+    """Which of a source's systems a table of translations is of.
+
+    Raises UserError if they are of another model: a source has no scores of it.
+    """
+    from routelmt import tables
+
+    settings = tables.record_of(hypotheses)["settings"]
+    if "system" not in settings:
+        raise UserError(
+            f"{hypotheses}: its model is none of a source's systems (engine published), so a "
+            "metric of type published has no scores of it. Choose another metric."
+        )
+    return str(settings["system"])
 
 
 def known(outputs: list[Path], scores: list[Path], segments: Any, signature: Any) -> Any:

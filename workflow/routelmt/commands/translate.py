@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Translate and write; finished blocks are kept until the table is whole."""
     from routelmt import provenance, tables
     from routelmt.blocks import Blocks
+    from routelmt.data.published import file_of, reader_of
     from routelmt.data.segments import leaves_out
     from routelmt.shards import rows_of, shard_of
     from routelmt.translate.hypotheses import translate_segments
@@ -57,8 +58,13 @@ def run(arguments: argparse.Namespace) -> None:
     name, engine = arguments.model, ENGINES[model["engine"]]
     whole = tables.read(arguments.segments, "segments")
     segments = shard_of(whole, arguments.shard)
-    parents = [arguments.segments, *local_files(model)]
-    record = provenance.describe("hypotheses", arguments.settings, parents, engine.module)
+    if reader := reader_of(model):
+        file = file_of("text", model, whole.column("direction")[0].as_py())
+        parents = [arguments.segments, *([file] if file.is_file() else [])]
+    else:
+        parents = [arguments.segments, *local_files(model)]
+    module = reader or engine.module
+    record = provenance.describe("hypotheses", arguments.settings, parents, module)
     blocks = Blocks(arguments.out, record)
     if engine.precomputed:
         # The file has all segments' translations, and none of them may be without its segment.

@@ -21,11 +21,13 @@ __all__ = ["check_file", "difference", "fetch", "pin"]
 # or one below it. Those that can also look up an entry's checksums have `pin(source, settings)`.
 DOWNLOADERS = {
     "archive": "routelmt.data.downloads.archive",
+    "github": "routelmt.data.downloads.github",
     "hub": "routelmt.data.downloads.hub",
     "wheels": "routelmt.data.downloads.wheels",
 }
 _REQUIRED = {
     "archive": ("url",),
+    "github": ("repository", "revision", "files"),
     "hub": ("repository", "revision", "files"),
     "wheels": ("files",),
 }

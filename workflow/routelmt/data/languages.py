@@ -5,7 +5,8 @@ A dataset's `codes` in the config add to or replace these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from routelmt.errors import UserError
@@ -58,3 +59,25 @@ def upstream_code(language: str, dataset: str, codes: Mapping[str, str]) -> str:
             f"{getattr(LANGUAGES['de'], dataset)}}}."
         )
     return str(getattr(LANGUAGES[language], dataset))
+
+
+def upstream_pair(direction: str, pairs: Collection[str], path: Path) -> str:
+    """Which of upstream's language pairs (en-zh_CN) a direction (en-zh) is, as `path` has them.
+
+    A code is also that of upstream's with a region or script behind it, if there is but one:
+    sr_Cyrl of sr_Cyrl_RS. Raises UserError for none and for several.
+    """
+
+    def is_of(pair: str) -> bool:
+        sides = zip(direction.split("-"), pair.split("-"), strict=False)
+        return all(found == code or found.startswith(f"{code}_") for code, found in sides)
+
+    found = [pair for pair in pairs if pair == direction] or sorted(filter(is_of, pairs))
+    if len(found) == 1:
+        return found[0]
+    what = f"is any of {', '.join(found)}" if found else "is not in it"
+    raise UserError(
+        f"{path}: direction '{direction}' {what}; there: {', '.join(sorted(pairs)) or 'none'}. "
+        "Spell its languages in the config as upstream does, as far as they must be told apart, or "
+        "leave the direction out."
+    )

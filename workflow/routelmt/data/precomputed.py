@@ -19,7 +19,7 @@ _SHOWN = 5  # other names listed in an error
 
 
 def in_segment_order(
-    path: Path,
+    found: Path | Rows,
     fields: Sequence[Field],
     segments: pa.Table,
     wanted: Mapping[str, str],
@@ -27,7 +27,9 @@ def in_segment_order(
     quoting: str | None = None,
     cures: Mapping[str, str] | None = None,
 ) -> dict[str, list[Any]]:
-    """Columns `fields` of the file's rows for these segments, one row each, in their order.
+    """Columns `fields` of a file's rows for these segments, one row each, in their order.
+
+    found: the file, or what has been read already.
 
     wanted: the values (dataset, direction, and perhaps model) of the rows that are meant; rows of
     others are for other tables. A file without a column `dataset` serves all datasets. spare:
@@ -36,7 +38,8 @@ def in_segment_order(
     UserError with counts and the first ids where rows are missing, twice, or, unless spare, of
     segments that are not there.
     """
-    rows = read_rows(path, [*key_fields([*wanted, "segment_id"]), *fields], quoting=quoting)
+    keys = key_fields([*wanted, "segment_id"])
+    rows = found if isinstance(found, Rows) else read_rows(found, [*keys, *fields], quoting=quoting)
     shared = "dataset" not in rows.columns
     if shared:
         rows.columns["dataset"] = [wanted["dataset"]] * len(rows)
@@ -44,7 +47,7 @@ def in_segment_order(
     if spare or shared:
         mine = _without_spare(rows, mine, segments, wanted)
     columns = {f.name: rows.columns.get(f.name) or [None] * len(rows.lines) for f in fields}
-    found = pa.table(
+    place = pa.table(
         {
             **{
                 name: pa.array([rows.columns[name][i] for i in mine], pa.string())
@@ -54,7 +57,7 @@ def in_segment_order(
         }
     )
     try:
-        order = align(segments, found, "segments", f"rows of {path}").column("row").to_pylist()
+        order = align(segments, place, "segments", f"rows of {rows.path}").column("row").to_pylist()
     except UserError as error:
         ids = [rows.columns["segment_id"][i] for i in mine]
         raise UserError(" ".join([str(error), *_cures(segments, ids, cures or {})])) from None

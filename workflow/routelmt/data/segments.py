@@ -26,17 +26,20 @@ def read_segments(
 ) -> pa.Table:
     """The `segments` table of one dataset and direction, read by the module `reader`.
 
-    Blank texts are dropped if `drop_blank`; of what remains, `part` keeps the groups whose hash
-    lies in it, and `scored` the segments that have all scores; then there must be `rows` (a number,
-    or one for each direction). Raises UserError.
+    Segments of the domains in `exclude` are left out, and blank texts dropped if `drop_blank`; of
+    what remains, `part` keeps the groups whose hash lies in it, and `scored` the segments that have
+    all scores; then there must be `rows` (a number, or one for each direction). A reference that
+    is None was never published: it stays, as an empty text. Raises UserError.
     """
     columns: Columns = importlib.import_module(reader).read(origin, settings, direction)
     if "where" not in columns:
         columns["where"] = [f"{origin}, segment {i}" for i in columns["segment_id"]]
     if "split" not in columns:
         columns["split"] = [settings.get("split", "test")] * len(columns["where"])
+    columns = _included(columns, settings, dataset, direction)
     _check_characters(columns)
     columns = _without_blanks(columns, settings, dataset, direction)
+    columns["reference"] = [text or "" for text in columns["reference"]]
     _check_ids(columns, dataset, direction)
     _check_languages(columns, dataset, direction)
     columns = _cut(columns, settings, dataset)
@@ -54,6 +57,7 @@ def leaves_out(settings: Mapping[str, Any]) -> bool:
     return bool(
         settings.get("part")
         or settings.get("drop_blank")
+        or settings.get("exclude")
         or settings.get("scored")
         or settings.get("keep_bad_source") is False
     )
@@ -63,12 +67,29 @@ def _selected(columns: Columns, kept: Sequence[int]) -> Columns:
     return {name: [values[i] for i in kept] for name, values in columns.items()}
 
 
+def _included(
+    columns: Columns, settings: Mapping[str, Any], dataset: str, direction: str
+) -> Columns:
+    """The rows that are of none of the domains in `exclude`; said how many they are."""
+    domains = settings.get("exclude", {}).get("domains", [])
+    if not domains:
+        return columns
+    kept = [i for i, domain in enumerate(columns["domain"]) if domain not in domains]
+    there = sorted({domain for domain in columns["domain"] if domain is not None})
+    say(
+        f"dataset '{dataset}', direction {direction}: {len(columns['domain']) - len(kept):,} of "
+        f"{len(columns['domain']):,} rows excluded, of domain {', '.join(domains)}; there are: "
+        f"{', '.join(there) or 'none'}"
+    )
+    return _selected(columns, kept)
+
+
 def _check_characters(columns: Columns) -> None:
     """For readers that do not read rows: texts that Parquet or a tokenizer cannot take."""
     complaints = Complaints()
     for name in TEXTS:
         for text, where in zip(columns[name], columns["where"], strict=True):
-            if found := flaw(text):
+            if found := flaw(text or ""):
                 complaints.add(where, f"'{name}' has {found}", "Repair or drop the row")
     complaints.tell()
 
@@ -77,7 +98,7 @@ def _without_blanks(
     columns: Columns, settings: Mapping[str, Any], dataset: str, direction: str
 ) -> Columns:
     pairs = zip(*(columns[name] for name in TEXTS), strict=True)
-    blank = [[is_blank(text) for text in pair] for pair in pairs]
+    blank = [[text is not None and is_blank(text) for text in pair] for pair in pairs]
     kept = [i for i, pair in enumerate(blank) if not any(pair)]
     if len(kept) == len(blank):
         return columns

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routelmt.data import published
 from routelmt.data.rows import Field, read_rows, say
 from routelmt.errors import UserError
 
@@ -24,12 +25,17 @@ def scored_everywhere(
 ) -> list[bool]:
     """For each segment whether every metric has scored every model's translation of it.
 
-    scored: {metric: {path, quoting, models}} of the metrics that are files. How many segments each
-    file leaves out is said on standard error; UserError if none is left.
+    scored: {metric: {path, quoting, models}} of the metrics that are files, or the settings of a
+    published one with `systems` by model. How many segments each file leaves out is said on
+    standard error; UserError if none is left.
     """
     kept = set(ids)
     for metric, spec in scored.items():
-        own = _scored(Path(spec["path"]), spec.get("quoting"), spec["models"], dataset, direction)
+        own = (
+            _published(spec, dataset, direction)
+            if "systems" in spec
+            else _scored(Path(spec["path"]), spec["quoting"], spec["models"], dataset, direction)
+        )
         without = len(set(ids) - own)
         if without:
             say(
@@ -61,3 +67,14 @@ def _scored(
         if own == dataset and way == direction and model in found and score is not None:
             found[model].add(identifier)
     return set.intersection(*found.values())
+
+
+def _published(spec: Mapping[str, Any], dataset: str, direction: str) -> set[str]:
+    """The same of scores that a source publishes."""
+    found = []
+    for system in spec["systems"].values():
+        wanted = {"dataset": dataset, "direction": direction}
+        columns = published.rows_of("scores", {**spec, "system": system}, wanted).columns
+        pairs = zip(columns["segment_id"], columns["score"], strict=True)
+        found.append({identifier for identifier, score in pairs if score is not None})
+    return set.intersection(*found)

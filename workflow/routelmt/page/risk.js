@@ -333,7 +333,7 @@ function casesSection() {
 function caseCard(row) {
   const said = (label, words, flags) => [
     h("dt", {}, label, flags.length ? h("em", {}, ` ${flags.join(", ")}`) : null),
-    h("dd", {}, h("bdi", { dir: "auto" }, words === "" ? "(empty)" : String(words))),
+    h("dd", {}, h("bdi", { dir: "auto" }, words === "" ? "(empty)" : (words ?? "(not published)"))),
   ];
   const flags = (size) => ["degenerate", "truncated"].filter((flag) => row[`${flag}_${size}`]);
   const spans = ["small", "large"].filter((size) => row[`error_spans_${size}`]);

@@ -37,6 +37,7 @@ def score_hypotheses(
     if len(models) != 1:
         raise UserError(f"hypotheses of one model expected, found {sorted(models)}.")
     triples = triples_of(segments, hypotheses)
+    _check_known(triples, scorer, metric, str(next(iter(models))))
     found = dict(known or {})
     new = [t for t in dict.fromkeys(triples) if t not in found]
 
@@ -62,6 +63,21 @@ def score_hypotheses(
             **{name: [row[i] for row in rows] for i, name in enumerate(_COLUMNS)},
         },
     )
+
+
+def _check_known(triples: list[Triple], scorer: Scorer, metric: str, model: str) -> None:
+    """Raise UserError for what a source has not published and the metric reads."""
+    if None in {hypothesis for _, hypothesis, _ in triples}:
+        raise UserError(
+            f"metric '{metric}': the texts of model '{model}' are not published, its scores alone. "
+            "Take a metric of type published, or a source with the system's texts."
+        )
+    without = sum(reference == "" for _, _, reference in triples)
+    if without and scorer.signature().get("reference", True):
+        raise UserError(
+            f"metric '{metric}': {without:,} of {len(triples):,} segments have no reference. Take "
+            "a metric that reads none, or leave their direction out."
+        )
 
 
 def triples_of(segments: pa.Table, hypotheses: pa.Table) -> list[Triple]:

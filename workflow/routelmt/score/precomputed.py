@@ -1,4 +1,4 @@
-"""Scores that the user brings: human ratings, or a metric that was run elsewhere."""
+"""Scores that the user brings, or a source: human ratings, or a metric that was run elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from routelmt import tables
+from routelmt.data import published
 from routelmt.data.precomputed import in_segment_order
 from routelmt.data.rows import Field, say
 from routelmt.data.unscored import FIELD
@@ -32,24 +33,31 @@ def text_hash(text: str) -> str:
 def scores(
     hypotheses: pa.Table, metric: str, settings: Mapping[str, Any], spare: bool = False
 ) -> pa.Table:
-    """Table `scores` of the hypotheses' model, in their order, from the file settings["path"].
+    """Table `scores` of the hypotheses' model, in their order, from settings["path"] or a source.
 
-    settings: `range` (optional, [lowest, highest]), `quoting` and `higher_is_better`; scores that
-    count errors are negated. spare: whether scores of segments that are not there are ignored and
-    counted. Raises UserError if a hypothesis has no score or several, a score, unless spare, no
+    settings: `scale` (optional, a factor), `range` (optional, [lowest, highest] when scaled),
+    `quoting` and `higher_is_better`; scores that count errors are negated; of published scores
+    `system` too, see published. spare: whether scores of segments that are not there are ignored
+    and counted. Raises UserError if a hypothesis has no score or several, a score, unless spare, no
     hypothesis, or a score is of another text or outside the range.
     """
     wanted = {k: hypotheses.column(k)[0].as_py() for k in ("dataset", "direction", "model")}
-    path, quoting = Path(settings["path"]), settings.get("quoting")
+    brought = (
+        published.rows_of("scores", settings, wanted) if published.reader_of(settings) else None
+    )
+    path, quoting = brought.path if brought else Path(settings["path"]), settings.get("quoting")
     cures = {
         "missing": _drop(wanted["dataset"]),
         "twice": "Of several raters give each a file and a metric of its own, and average them "
         "with a metric of type mean ('raters' of the experiment then tells how noisy they are).",
     }
-    found = in_segment_order(path, _FIELDS, hypotheses, wanted, spare, quoting, cures)
+    found = in_segment_order(brought or path, _FIELDS, hypotheses, wanted, spare, quoting, cures)
     ids, values = hypotheses.column("segment_id").to_pylist(), found["score"]
     _check_scored(path, values, ids, wanted)
-    _check_texts(path, found, hypotheses, wanted["model"])
+    if brought is None:  # a source's texts and scores are of one another
+        _check_texts(path, found, hypotheses, wanted["model"])
+    scale = settings.get("scale", 1)
+    values = [scale * value for value in values]
     if settings.get("range"):
         _check_range(path, values, ids, wanted["model"], settings["range"])
     sign = 1.0 if settings["higher_is_better"] else -1.0

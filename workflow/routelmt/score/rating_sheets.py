@@ -119,6 +119,8 @@ def delimiter_of(path: str | os.PathLike[str]) -> str:
 def _rows(segments: pa.Table, hypotheses: pa.Table) -> Iterable[Row]:
     for model in hypotheses.column("model").unique().to_pylist():
         own = hypotheses.filter(pc.equal(hypotheses.column("model"), model))
+        if own.column("hypothesis").null_count:
+            raise UserError(f"model '{model}': its translations are not published; leave it out.")
         placed = align(own, segments, f"translations of '{model}'", "segments")
         texts = {name: placed.column(name).to_pylist() for name in TEXTS[:2]}
         columns = {name: own.column(name).to_pylist() for name in (*PLACE, TEXTS[2])} | texts

@@ -26,6 +26,7 @@ _BUILT_IN: dict[str, MetricType] = {
     "ter": MetricType("routelmt.score.sacrebleu_metrics"),
     "comet": MetricType("routelmt.score.comet_metric", environment="comet"),
     "precomputed": MetricType("routelmt.score.precomputed", precomputed=True),
+    "published": MetricType("routelmt.score.precomputed", precomputed=True),
     "mean": MetricType("routelmt.score.mean_metric", composite=True),
 }
 METRICS = plugins.Registry("metrics", _BUILT_IN)

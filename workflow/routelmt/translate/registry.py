@@ -25,5 +25,6 @@ _BUILT_IN: dict[str, EngineType] = {
     "vllm": EngineType("routelmt.translate.vllm_engine", environment="vllm"),
     "openai": EngineType("routelmt.translate.openai_engine", weights=False),
     "precomputed": EngineType("routelmt.translate.precomputed", precomputed=True, weights=False),
+    "published": EngineType("routelmt.translate.precomputed", precomputed=True, weights=False),
 }
 ENGINES = plugins.Registry("engines", _BUILT_IN)

@@ -832,7 +832,9 @@ def _case_lines(row: Row) -> list[tuple[tuple[str, ...], tuple[Cell, ...]]]:
     for size in ("small", "large"):
         flags = [flag for flag in ("truncated", "degenerate") if row[f"{flag}_{size}"]]
         label = ", ".join([size, *flags])
-        lines.append((label, row[f"hypothesis_{size}"], number(row[f"quality_{size}"], 1)))
+        text = row[f"hypothesis_{size}"]
+        said = "(not published)" if text is None else text
+        lines.append((label, said, number(row[f"quality_{size}"], 1)))
         if errors := _errors(row[f"error_spans_{size}"]):
             lines.append(("errors", errors, ""))
     senders = [

@@ -40,7 +40,7 @@ def download(source: str, settings: Mapping[str, Any], folder: Path) -> Path:
         )
     archive = folder / _file_name(source, settings)
     if not (archive.is_file() and measure(archive).sha256 == settings["sha256"]):
-        _fetch(source, settings, archive)
+        fetch_file(source, settings, archive)
     unpacked = folder / "files"
     shutil.rmtree(unpacked, ignore_errors=True)
     members = settings.get("members") or ["*"]
@@ -59,7 +59,7 @@ def pin(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     loose = {k: v for k, v in settings.items() if k not in ("size", "sha256")}
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / _file_name(source, settings)
-        found = _fetch(source, loose, archive)
+        found = fetch_file(source, loose, archive)
     return {**settings, "size": found.size, "sha256": found.sha256}
 
 
@@ -71,8 +71,8 @@ def _file_name(source: str, settings: Mapping[str, Any]) -> str:
         raise UserError(f"source '{source}', 'file': {error}.") from None
 
 
-def _fetch(source: str, settings: Mapping[str, Any], archive: Path) -> Measured:
-    """Download the archive to its place, checked against `size` and `sha256` if they are given."""
+def fetch_file(source: str, settings: Mapping[str, Any], archive: Path) -> Measured:
+    """Download `url` to its place, checked against `size` and `sha256` if they are given."""
     part = archive.with_name(f"{archive.name}.part")
     resumed = part.exists()
     _continue(source, settings, part)
@@ -82,7 +82,7 @@ def _fetch(source: str, settings: Mapping[str, Any], archive: Path) -> Measured:
     except UserError as error:
         part.unlink()
         if resumed:  # the older part may have been damaged on disk
-            return _fetch(source, settings, archive)
+            return fetch_file(source, settings, archive)
         raise UserError(f"{error} What was downloaded is not kept. {elsewhere(source)}") from None
     part.replace(archive)
     return found

@@ -11,7 +11,7 @@ import difflib
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,13 +37,18 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORT = re.compile(r"[0-9a-f]{4,39}")
 
 
-def file_entries(source: str, settings: Mapping[str, Any]) -> list[Entry]:
+KEYS = frozenset(("path", "size", "sha256"))
+
+
+def file_entries(
+    source: str, settings: Mapping[str, Any], keys: Collection[str] = KEYS
+) -> list[Entry]:
     """`files` of a source as {path, size?, sha256?}; UserError for what cannot be a file in it."""
     entries: list[Entry] = [
         {"path": file} if isinstance(file, str) else dict(file) for file in settings["files"]
     ]
     for entry in entries:
-        unknown = set(entry) - {"path", "size", "sha256"}
+        unknown = set(entry) - set(keys)
         if "path" not in entry or unknown:
             raise UserError(
                 f"source '{source}', 'files': {entry} is not a file; it needs 'path' and may have "

@@ -1,0 +1,1 @@
+"""Published test sets in upstream's layouts, small and with invented text."""
