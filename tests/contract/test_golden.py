@@ -43,6 +43,8 @@ STATED_ELSEWHERE = {
     "routelmt.translate.precomputed": "takes what a file has",
     "routelmt.score.precomputed": "takes what a file has",
     "routelmt.score.comet_metric": "tests/comet compares it with COMET's own predict",
+    "routelmt.score.metricx": "tests/unit/score compares it with a forward pass in numpy",
+    "routelmt.score.command_metric": "takes what a program says",
     "routelmt.routers.sentinel": "tests/unit/routers compares it with the checkpoint's own pass",
     "rates": "is a measurement",
     "catalogs": "tests/unit/data/test_catalogs.py has every row",

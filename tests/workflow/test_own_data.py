@@ -178,3 +178,42 @@ def test_a_wrong_file_stops_the_job_and_leaves_no_table(project: Path) -> None:
     log = (project / "logs/translate/system-a/phrases/en-de.log").read_text()
     assert "lack rows (1, first: phrases/en-de/manuals-4)" in log
     assert "lack rows" in result.stdout + result.stderr  # shown where people look
+
+
+JUDGE = """
+import json, sys
+for line in sys.stdin:
+    row = json.loads(line)
+    print(100 - abs(len(row["hypothesis"]) - 2 * len(row["source"])))
+"""
+
+
+def test_a_program_judges_and_defers_and_an_edit_of_it_scores_again(example: Path) -> None:
+    """What it says is what a router defers by; of a reference it never sees one."""
+    config = yaml.safe_load((example / EXAMPLE).read_text())
+    (example / "judge.py").write_text(JUDGE)
+    config["metrics"]["judge"] = {
+        "type": "command",
+        "command": ["python", "judge.py"],
+        "reference": False,
+    }
+    config["routers"]["defer"] = {"type": "qe-deferral", "metric": "judge"}
+    config["experiments"]["by-ratings"]["routers"] += ["defer"]
+    config["experiments"] = {
+        "judged": config["experiments"]["by-ratings"] | {"judge_metrics": ["judge"]}
+    }
+    (example / "judged.yaml").write_text(yaml.safe_dump(config))
+    wanted = [f"results/runs/judged/tables/{name}.parquet" for name in ("routers", "cross_metric")]
+    done = run(example, "--configfile", "judged.yaml", "--cores", "2", *wanted, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    scores = tables.read(example / "results/scores/judge/system-a/phrases/en-de.parquet", "scores")
+    place = "results/runs/judged/predictions/defer/seed0/test.parquet"
+    deferred = tables.read(example / place, "predictions")
+    assert deferred.column("priority").to_pylist() == [
+        -s for s in scores.column("score").to_pylist()
+    ]
+    assert len(set(scores.column("score").to_pylist())) > 5
+    (example / "judge.py").write_text(f"{JUDGE}# another judge\n")
+    again = run(example, "--configfile", "judged.yaml", "--dry-run", *wanted)
+    counts = job_counts(again.stdout + again.stderr)
+    assert counts["score"] == 2 and counts["label_gains"] == 1 and counts["predict"] == 1

@@ -37,6 +37,8 @@ def _of_entry(key: str, entry: dict[str, Any]) -> Iterator[str]:
     path = entry.get("path")
     if "revision" in entry and _on_the_hub(path) and not entry["revision"]:
         yield f"{key} ({path})"
+    if _on_the_hub(entry.get("tokenizer")) and not entry["tokenizer_revision"]:
+        yield f"{key}.tokenizer ({entry['tokenizer']})"
     if kind in _WITH_ENCODER and not entry["encoder_revision"]:
         named = entry["encoder"]
         if named is None or _on_the_hub(named):

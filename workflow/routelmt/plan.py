@@ -37,7 +37,7 @@ from routelmt.evaluate.registry import (
 from routelmt.figures.registry import FIGURES
 from routelmt.page.registry import PAGE_TABLES
 from routelmt.routers.registry import RouterType, needs_of, router_module
-from routelmt.score.registry import METRICS
+from routelmt.score.registry import METRICS, command_files
 from routelmt.settings import gain_routers
 from routelmt.translate.registry import ENGINES
 
@@ -175,10 +175,12 @@ class Plan:
             return [str(path)]
         return sorted(str(f) for f in path.glob("*.*")) if path.is_dir() else []
 
-    def scores_file(self, metric: str) -> list[str]:
-        """File of precomputed scores; nothing for a metric that is computed."""
+    def metric_files(self, metric: str) -> list[str]:
+        """Local files that shape a metric's scores: of precomputed ones, of a command."""
         spec = self.config["metrics"][metric]
-        return [spec["path"]] if METRICS[spec["type"]].precomputed else []
+        if METRICS[spec["type"]].precomputed:
+            return [spec["path"]]
+        return list(map(str, command_files(spec)))
 
     def segments(self, experiment: str, role: str) -> list[str]:
         """Segments of an experiment's train, valid or test sets."""

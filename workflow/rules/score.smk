@@ -15,8 +15,8 @@ def scorer_container(wildcards):
     return container_image(plan.scorer_environment(wildcards.metric))
 
 
-def scores_file(wildcards):
-    return there(plan.scores_file(wildcards.metric))
+def metric_files(wildcards):
+    return there(plan.metric_files(wildcards.metric))
 
 
 def rival_hypotheses(wildcards):
@@ -39,7 +39,7 @@ rule score:
         hypotheses="results/hypotheses/{model}/{dataset}/{direction}.parquet",
         known_hypotheses=rival_hypotheses,
         known_scores=rival_scores,
-        scores=scores_file,
+        scores=metric_files,
     output:
         ensure(
             "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -174,6 +174,7 @@ rule score_samples:
         samples="results/samples/{model}/{dataset}/{direction}.parquet",
         known_outputs=known_outputs,
         known_scores=known_outputs_scores,
+        scores=metric_files,
     output:
         ensure(
             "results/sample_scores/{metric}/{model}/{dataset}/{direction}.parquet",

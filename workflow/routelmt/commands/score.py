@@ -7,7 +7,7 @@ from typing import Any
 
 from routelmt.commands import add_out, add_settings, add_shard, add_speed, speed
 from routelmt.errors import UserError
-from routelmt.score.registry import METRICS
+from routelmt.score.registry import METRICS, command_files
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     segments, whole = shard_of(segments, arguments.shard), hypotheses
     hypotheses = rows_of(whole, segments)
     parents = [arguments.segments, arguments.hypotheses, *arguments.known_scores]
+    parents += command_files(settings)
     if metric.precomputed:
         direction = whole.column("direction")[0].as_py()
         if reader := published.reader_of(settings):

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt.blocks import Blocks
     from routelmt.errors import UserError
     from routelmt.score.hypotheses import BLOCK_ROWS
-    from routelmt.score.registry import METRICS
+    from routelmt.score.registry import METRICS, command_files
     from routelmt.score.samples import score_samples
     from routelmt.score.scorers import open_scorer, target_language
     from routelmt.shards import rows_of, shard_of
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     language = target_language(segments)
     scorer = open_scorer(metric.module, settings | {"language": language}, speed(arguments))
     parents = [arguments.segments, arguments.samples, *arguments.known_scores]
+    parents += command_files(settings)
     record = provenance.describe("sample_scores", settings, parents, metric.module)
     record["signature"] = scorer.signature()
     known = score.known(

@@ -26,7 +26,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def find_checkpoint(path: str, revision: str | None) -> Path:
     """Folder with hparams.yaml and checkpoints/model.ckpt (COMET's layout); UserError if none."""
     files = [HPARAMS.as_posix(), WEIGHTS.as_posix()]
-    root = _find(path, revision, files, f"checkpoint '{path}'", "path")
+    root = find_snapshot(path, revision, files, f"checkpoint '{path}'", "path")
     for file in (HPARAMS, WEIGHTS):
         if not (root / file).is_file():
             raise UserError(
@@ -42,7 +42,7 @@ def find_encoder(name: str, revision: str | None, chosen: bool) -> Path:
     chosen: whether the config names it, not the checkpoint.
     """
     who = "'encoder' in the config" if chosen else "what the checkpoint was trained from"
-    folder = _find(name, revision, _ENCODER_FILES, f"encoder '{name}' ({who})", "encoder")
+    folder = find_snapshot(name, revision, _ENCODER_FILES, f"encoder '{name}' ({who})", "encoder")
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{folder}/config.json: no such file. An encoder is a folder with config.json and the "
@@ -51,8 +51,12 @@ def find_encoder(name: str, revision: str | None, chosen: bool) -> Path:
     return folder
 
 
-def _find(name: str, revision: str | None, files: list[str], what: str, key: str) -> Path:
-    """The folder that `name` is, or a snapshot of `files` of the hub repository that it names."""
+def find_snapshot(name: str, revision: str | None, files: list[str], what: str, key: str) -> Path:
+    """The folder that `name` is, or a snapshot of `files` of the hub repository that it names.
+
+    what: how errors call it. key: the metric's setting that names it. Raises UserError if there is
+    neither.
+    """
     if Path(name).is_dir():
         return Path(name)
     if not _HUB_NAME.fullmatch(name):
