@@ -95,7 +95,7 @@ def settings(world: Path) -> dict[str, dict[str, Any]]:
             "type": "ngram",
             "target": "gain",
             "ngrams": [1, 5],
-            "features": 2**16,
+            "columns": 2**16,
             "alpha": [0.1, 1, 10],
         },
         "frozen-ridge": {

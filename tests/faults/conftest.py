@@ -15,7 +15,7 @@ from router_toys import LANGUAGES, SPEED, toy
 from routelmt.routers import ngram
 from routelmt.routers.inputs import RouterContext
 
-SPEC = {"type": "ngram", "target": "gain", "ngrams": [1, 2], "features": 2**10, "alpha": 1.0}
+SPEC = {"type": "ngram", "target": "gain", "ngrams": [1, 2], "columns": 2**10, "alpha": 1.0}
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def unpinned(config: Config) -> list[str]:
     models = {e[size] for e in experiments for size in ("small", "large")}
     metrics = {m for e in experiments for m in scored_metrics(config, e)}
     routers = {r for e in experiments for r in experiment_routers(e)}
-    metrics |= {config["routers"][r]["metric"] for r in routers if "metric" in config["routers"][r]}
+    metrics |= {m for r in routers if (m := config["routers"][r].get("metric"))}
     used = (("models", models), ("metrics", metrics), ("routers", routers))
     return [
         line

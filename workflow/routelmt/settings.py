@@ -25,7 +25,7 @@ from routelmt.config import (
 from routelmt.derived import sweep_points, transfer_points
 from routelmt.evaluate.registry import OWN, TABLES, TRANSFER
 from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
-from routelmt.routers.registry import needs_of, router_type
+from routelmt.routers.registry import costs_of, needs_of
 
 
 def stage_settings(config: Config) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _bases(config: Config, experiment: Config, models: Config) -> dict[str, Any]
     found = {}
     for router, spec in config["routers"].items():
         reads = needs_of(spec) & {"model", "states"}
-        prompted = "encoder" in router_type(spec["type"]).costs
+        prompted = "encoder" in costs_of(spec)
         named = {"languages": config["languages"]} if prompted else {}
         found[router] = models[experiment["small"]] if reads else named
     return found
@@ -205,12 +205,11 @@ def _cost(config: Config, experiment: Config) -> Config:
     routers = {}
     for router in experiment["routers"]:
         spec = config["routers"][router]
-        terms = {*type_of(config, router).costs, *(["decode"] if spec.get("hypothesis") else [])}
         routers[router] = {
-            "terms": sorted(terms),
+            "terms": costs_of(spec),
             "of": spec.get("of"),
             "metric": spec.get("metric"),
-            "samples": drawn.get("count") if "samples" in terms else None,
+            "samples": drawn.get("count") if "samples" in costs_of(spec) else None,
         }
     sizes = {size: experiment[size] for size in ("small", "large")}
     return {**sizes, "routers": routers, "prices": config["prices"]}
@@ -275,7 +274,7 @@ def speeds_of(config: Config) -> dict[str, Any]:
     routers = {
         name: {
             router: models[e["small"]]
-            if _RUNS_A_NETWORK & set(router_type(spec["type"]).costs)
+            if _RUNS_A_NETWORK.intersection(costs_of(spec))
             else models[e["small"]] | {"device": "cpu", "gpu": 0, "mem_mb": 2000}
             for router, spec in config["routers"].items()
         }

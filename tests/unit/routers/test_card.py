@@ -50,7 +50,7 @@ def test_norwegian_stays_a_language(trained):
 
 
 def test_models_metric_and_experiment_are_named(tmp_path):
-    spec = {"type": "ngram", "target": "gain", "ngrams": [1, 2], "features": 2**10, "alpha": 1.0}
+    spec = {"type": "ngram", "target": "gain", "ngrams": [1, 2], "columns": 2**10, "alpha": 1.0}
     context = RouterContext({}, LANGUAGES, SPEED, 0, provenance={"labels": LABELS})
     record = ngram.train(spec, toy(60, 0), toy(20, 1), context, tmp_path / "r")
     assert record["provenance"]["labels"] == LABELS

@@ -22,7 +22,7 @@ from routelmt.routers.inputs import RouterContext, RouterInputs
 
 CONTEXT = RouterContext({}, LANGUAGES, SPEED, seed=1)
 SPEC = {
-    "type": "ngram", "target": "gain", "ngrams": [1, 4], "features": 2**14,
+    "type": "ngram", "target": "gain", "ngrams": [1, 4], "columns": 2**14,
     "alpha": [0.001, 0.1, 10.0],
 }  # fmt: skip
 
@@ -40,7 +40,7 @@ def explicit(inputs: RouterInputs, spec=SPEC) -> np.ndarray:
     from sklearn.pipeline import make_pipeline
 
     hashing = HashingVectorizer(
-        analyzer="char", ngram_range=tuple(spec["ngrams"]), n_features=spec["features"],
+        analyzer="char", ngram_range=tuple(spec["ngrams"]), n_features=spec["columns"],
         lowercase=False, norm=None, alternate_sign=False,
     )  # fmt: skip
     weighing = make_pipeline(hashing, TfidfTransformer()).fit(toy(150, 0).sources)
@@ -66,7 +66,7 @@ def test_predictions_are_those_of_scikit_learns_ridge(target, tmp_path):
     """Free intercepts as columns whose penalty is nothing: their weights count a million times."""
     from sklearn.linear_model import Ridge
 
-    spec = {**SPEC, "target": target, "features": 1024, "alpha": 0.3}
+    spec = {**SPEC, "target": target, "columns": 1024, "alpha": 0.3}
     training, unseen = toy(150, 0), toy(50, 3)
     record = ngram.train(spec, training, toy(40, 1), CONTEXT, tmp_path / "r")
     free = np.array([1.0] * 3 * 1024 + [1e4] * 2)

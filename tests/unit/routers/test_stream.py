@@ -339,7 +339,7 @@ def test_a_signal_ends_the_stream_with_everything_answered_and_saved(
     assert sum(d["served"] for d in kept["directions"].values()) == 3
 
 
-NGRAM = {"type": "ngram", "target": "gain", "ngrams": [1, 2], "features": 2**10, "alpha": 1.0}
+NGRAM = {"type": "ngram", "target": "gain", "ngrams": [1, 2], "columns": 2**10, "alpha": 1.0}
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from routelmt.commands import (
 
 ROLES = {"train": "training", "valid": "validation"}
 NEEDS = ("states", "hypotheses", "sample-scores")
+# What --train-hypotheses takes beside them, told apart by their records.
+TABLES = {"hypotheses": "hypotheses", "signals": "signals", "scores": "estimates"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +86,10 @@ def _files(arguments: argparse.Namespace) -> list[Path]:
 
 def _inputs(arguments: argparse.Namespace, role: str) -> Any:
     """The rows of one role with all that the router was given for them."""
+    from routelmt import tables
+
     names = ("gains", *(need.replace("-", "_") for need in NEEDS))
     files = {name: getattr(arguments, f"{role}_{name}") for name in names}
+    for path in files.pop("hypotheses"):
+        files.setdefault(TABLES[tables.record_of(path)["table"]], []).append(path)
     return router_inputs(getattr(arguments, f"{role}_segments"), files)

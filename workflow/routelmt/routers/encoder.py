@@ -38,7 +38,7 @@ from routelmt.routers.networks.encoder_model import (
 )
 from routelmt.routers.networks.readout import Readout
 from routelmt.routers.networks.regressor import fresh_head
-from routelmt.routers.registry import RouterType
+from routelmt.routers.registry import RouterType, costs_of
 from routelmt.routers.training import fitting, run
 from routelmt.routers.training.accelerated import launch, worker_device, workers
 from routelmt.routers.training.card import card
@@ -53,7 +53,8 @@ ROUTER = RouterType(
     needs=frozenset({"gains"}),
     needs_if={("hypothesis", True): frozenset({"hypotheses"}), **SAMPLED_LABELS},
     seeded=True,
-    costs=("encoder",),  # and "decode" with `hypothesis`, in the router's record
+    costs=("encoder",),
+    costs_if={("hypothesis", True): ("decode",)},
 )
 
 HEAD = "head.safetensors"
@@ -149,10 +150,8 @@ def train(
         seconds = fits[rate].predict_seconds * workers().count / validation.rows
         budget = regressor.batch_tokens(context.speed["batch_tokens"])
         record["cost"] = run.measured(
-            ROUTER.costs, seconds, regressor.device, context.speed, budget
+            costs_of(spec), seconds, regressor.device, context.speed, budget
         )
-        if record["hypothesis"]:
-            record["cost"]["terms"].insert(0, "decode")
         record["about"] = _about(record)
         with atomic_folder(out) as folder:
             _write(folder, regressor, record, fits)

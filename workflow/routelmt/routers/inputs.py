@@ -135,6 +135,17 @@ class RouterInputs:
         """A column of the gains, shape (rows,); UserError if `router` was not given any."""
         return _column(self.gains, column, router, "gains")
 
+    def estimate(self, metric: str, router: str) -> npt.NDArray[np.float64]:
+        """Scores of the small model's hypotheses by a metric, (rows,); UserError without them."""
+        values = _column(self.estimates, "score", router, "estimates")
+        found = set(self.estimates.column("metric").to_pylist()) if self.estimates else set()
+        if found - {metric}:
+            raise UserError(
+                f"router '{router}': estimates by {sorted(found)}, but its setting 'metric' is "
+                f"'{metric}'."
+            )
+        return values
+
 
 def _column(table: pa.Table | None, column: str, router: str, name: str) -> npt.NDArray[np.float64]:
     if table is None:

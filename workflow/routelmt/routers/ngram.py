@@ -1,8 +1,9 @@
 """Hashed character n-grams of the source, crossed with the direction: a linear router in seconds.
 
 It sees the text and nothing of either model, so it is what a router that reads the small model has
-to beat. Features are scikit-learn's hashed counts, weighed by rarity as in tf-idf, each row of
-length 1; see `training.ridge` for the regression.
+to beat; with `features` it sees what else is known of a request. N-grams are scikit-learn's hashed
+counts, weighed by rarity as in tf-idf, each row of length 1; beside them stand the other features,
+standardised (see `features`). See `training.ridge` for the regression.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from routelmt.errors import UserError
 from routelmt.routers.artifact import CURE, atomic_folder, open_record, read_tensors, write_record
+from routelmt.routers.features import COSTS_IF, NEEDS_IF, OF_TEXT, Features
+from routelmt.routers.features import check as check  # its settings
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.networks.readout import Answers, Readout
-from routelmt.routers.registry import RouterType
+from routelmt.routers.registry import RouterType, costs_of
 from routelmt.routers.training import ridge
 from routelmt.routers.training.card import card
 from routelmt.routers.training.run import rows_record
 from routelmt.routers.training.targets import FloatArray, labels
 from routelmt.routers.training.validation import routing_metrics
 
-ROUTER = RouterType(trained=True, needs=frozenset({"gains"}))
+ROUTER = RouterType(trained=True, needs=frozenset({"gains"}), needs_if=NEEDS_IF, costs_if=COSTS_IF)
 
 WEIGHTS = "ngram.safetensors"
 PACKAGES = ("numpy", "scipy", "scikit-learn")
@@ -40,25 +44,25 @@ SAMPLE = "Открыть file №2: «打开文件»?\n\tÀ la fin…"  # its fe
 
 
 def counted(spec: Mapping[str, Any], sources: Sequence[str]) -> Any:
-    """How often each n-gram is in a text: sparse (rows, features), float64.
+    """How often each n-gram is in a text: sparse (rows, columns), float64.
 
-    spec: `ngrams` [shortest, longest] and `features`, how many columns they are hashed into.
+    spec: `ngrams` [shortest, longest] and `columns`, how many they are hashed into.
     """
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import HashingVectorizer
 
     if not sources:  # scikit-learn wants one at least
-        return csr_matrix((0, spec["features"]))
+        return csr_matrix((0, spec["columns"]))
     shortest, longest = spec["ngrams"]
     hashing = HashingVectorizer(
-        analyzer="char", ngram_range=(shortest, longest), n_features=spec["features"],
+        analyzer="char", ngram_range=(shortest, longest), n_features=spec["columns"],
         lowercase=False, norm=None, alternate_sign=False, dtype=np.float64,
     )  # fmt: skip
     return hashing.transform(sources)
 
 
 def rarities(parts: Sequence[Any]) -> npt.NDArray[np.float32]:
-    """ln((1 + rows) / (1 + rows with the n-gram)) + 1 of each column of counts, (features,)."""
+    """ln((1 + rows) / (1 + rows with the n-gram)) + 1 of each column of counts, (columns,)."""
     rows = sum(part.shape[0] for part in parts)
     having = sum(np.bincount(part.indices, minlength=part.shape[1]) for part in parts)
     rarity: npt.NDArray[np.float32] = (np.log((1 + rows) / (1 + having)) + 1).astype(np.float32)
@@ -72,6 +76,13 @@ def weighed(counts: Any, rarity: npt.NDArray[np.float32]) -> Any:
     counts.data *= rarity[counts.indices]
     counts.data /= np.repeat(norm(counts, axis=1), np.diff(counts.indptr))
     return counts
+
+
+def beside(texts: Any, features: FloatArray) -> Any:
+    """Sparse (rows, columns + features): n-grams, and then what else is known of each row."""
+    from scipy.sparse import csr_matrix, hstack
+
+    return hstack([texts, csr_matrix(features)], format="csr") if features.shape[1] else texts
 
 
 def fingerprint(spec: Mapping[str, Any]) -> str:
@@ -88,7 +99,7 @@ class CrossedRows:
     """Features of the training rows, centred in each direction without filling their zeros.
 
     rows, parts: places (n_d,) and features (n_d, features) of each direction's rows. means:
-    (directions, features). rarity: what the features were weighed with.
+    (directions, features). rarity: what the n-grams were weighed with, (columns,).
     """
 
     rows: list[npt.NDArray[np.int64]]
@@ -97,13 +108,17 @@ class CrossedRows:
     rarity: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any], inputs: RouterInputs, known: Sequence[str]) -> CrossedRows:
-        """Of rows whose directions are `known`."""
+    def of(
+        cls, spec: Mapping[str, Any], inputs: RouterInputs, known: Sequence[str], more: FloatArray
+    ) -> CrossedRows:
+        """Of rows whose directions are `known`; more: their other features, (rows, features)."""
         names, sources = np.array(inputs.directions), inputs.sources
         rows = [np.flatnonzero(names == direction) for direction in known]
         parts = [counted(spec, [sources[i] for i in of_direction]) for of_direction in rows]
         rarity = rarities(parts)
-        parts = [weighed(part, rarity) for part in parts]
+        parts = [
+            beside(weighed(part, rarity), more[i]) for i, part in zip(rows, parts, strict=True)
+        ]
         means = np.concatenate([np.asarray(part.mean(axis=0)) for part in parts])
         return cls(rows, parts, means, rarity)
 
@@ -125,7 +140,7 @@ class CrossedRows:
 
 @dataclass(frozen=True)
 class Weights:
-    """What is kept: rarity (features,), heads (1 + directions, features), bias (1 + directions,).
+    """What is kept: rarity (columns,), heads (1 + directions, features), bias (1 + directions,).
 
     The first two are float32, the bias is float64. Row 0 is what all directions share.
     """
@@ -135,7 +150,7 @@ class Weights:
     bias: FloatArray
 
     def outputs(self, features: Any, places: npt.NDArray[np.int64]) -> FloatArray:
-        """Scores (rows, 1) of weighed features; places: row of the heads for each."""
+        """Scores (rows, 1) of features; places: row of the heads for each."""
         found = np.empty((len(places), 1))
         for place in np.unique(places):
             rows = np.flatnonzero(places == place)
@@ -164,11 +179,13 @@ def train(
     found = labels(spec, training, validation)
     readout = Readout.of(spec, found.training)
     known = sorted(set(training.directions))
-    alphas, crossed = ridge.alphas_of(spec), CrossedRows.of(spec, training, known)
+    alphas, more = ridge.alphas_of(spec), Features.of(spec, training)
+    crossed = CrossedRows.of(spec, training, known, more.read(training))
     fits, solutions = fit(crossed, readout.scaled(found.training)[:, 0].astype(np.float64), alphas)
     places = ridge.places(validation.directions, known)
     read = time.monotonic()
-    features = weighed(counted(spec, validation.sources), crossed.rarity)
+    texts = weighed(counted(spec, validation.sources), crossed.rarity)
+    features = beside(texts, more.read(validation))
     outputs = fits[0].outputs(features, places)
     milliseconds = 1000 * (time.monotonic() - read) / validation.rows
     held_out = readout.scaled(found.validation)
@@ -179,6 +196,7 @@ def train(
     record = {
         "type": spec["type"],
         **readout.as_record(),
+        **more.as_record(),
         "directions": known,
         "features_fingerprint": fingerprint(spec),
         "hyperparameters": dict(spec),
@@ -191,8 +209,8 @@ def train(
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "result": result | {"training_seconds": read - start},
         "validation": routing_metrics(validation, priority),
-        "cost": {"terms": list(ROUTER.costs), "milliseconds": milliseconds, "device": "cpu"},
-        "about": ABOUT,
+        "cost": {"terms": costs_of(spec), "milliseconds": milliseconds, "device": "cpu"},
+        "about": about(more.names),
     }
     with atomic_folder(out) as folder:
         _write(folder, fits[best], record)
@@ -221,20 +239,30 @@ def fit(
 
 # --- the artifact --------------------------------------------------------------------------------
 
-ABOUT = {
-    "title": "Character n-grams",
-    "reads": "Reads the source text and the direction, nothing of either model.",
-    "method": "ridge regression on hashed character n-grams, shared and crossed with the "
-    "direction; alpha chosen on the validation rows.",
-    "loading": f"`{WEIGHTS}` holds `heads` and `bias`, one row for all directions, then one for "
-    "each of `directions` in `router.json`. With x the counts of scikit-learn's HashingVectorizer "
-    "(analyzer char, the record's `ngrams` and `features`, lowercase, norm and alternate_sign off) "
-    "times `rarity`, divided by its length, the output is `heads[d] @ x + bias[d]`; the prediction "
-    "is `shift + scale * output`.",
-    "limits": [
-        "It knows words, not their difficulty: on text with other words expect it near chance."
-    ],
-}
+
+def about(features: Sequence[str]) -> dict[str, Any]:
+    """What the card says of this type; features: those beside the text."""
+    reads, known = "Reads the source text and the direction, nothing of either model.", ""
+    if features:
+        reads = f"Reads the source text and the direction, and beside them: {', '.join(features)}."
+        known = (
+            ", followed by the values that `features` of the record says, less `means` and divided "
+            "by `deviations`,"
+        )
+    return {
+        "title": "Character n-grams",
+        "reads": reads,
+        "method": "ridge regression on hashed character n-grams, shared and crossed with the "
+        "direction; alpha chosen on the validation rows.",
+        "loading": f"`{WEIGHTS}` holds `heads` and `bias`, one row for all directions, then one "
+        "for each of `directions` in `router.json`. With x the counts of scikit-learn's "
+        "HashingVectorizer (analyzer char, the record's `ngrams` and `columns`, lowercase, norm "
+        f"and alternate_sign off) times `rarity`, divided by its length{known} the output is "
+        "`heads[d] @ x + bias[d]`; the prediction is `shift + scale * output`.",
+        "limits": [
+            "It knows words, not their difficulty: on text with other words expect it near chance."
+        ],
+    }
 
 
 def _write(folder: Path, weights: Weights, record: dict[str, Any]) -> None:
@@ -248,10 +276,13 @@ def _write(folder: Path, weights: Weights, record: dict[str, Any]) -> None:
 
 def _load(artifact: Path, record: Mapping[str, Any]) -> Weights:
     """UserError unless the weights are whole and of the record's shape."""
-    path, width = artifact / WEIGHTS, record["hyperparameters"]["features"]
-    rows = 1 + len(record["directions"])
+    path = artifact / WEIGHTS
+    if "columns" not in record["hyperparameters"]:
+        raise UserError(f"{artifact}: an n-gram router of an earlier version; train it again.")
+    width, rows = record["hyperparameters"]["columns"], 1 + len(record["directions"])
     weights = read_tensors(path, "np")
-    expected = {"rarity": (width,), "heads": (rows, width), "bias": (rows,)}
+    more = len(record["features"]["means"])
+    expected = {"rarity": (width,), "heads": (rows, width + more), "bias": (rows,)}
     shapes = {name: array.shape for name, array in weights.items()}
     if shapes != expected:
         raise UserError(
@@ -276,11 +307,24 @@ class NgramRouter:
         return Readout.from_record(self.record).priorities(self.answers(directions, sources))
 
     def answers(self, directions: Sequence[str], sources: Sequence[str]) -> Answers:
-        """What the router predicts, by name, (n,)."""
-        places = ridge.places(directions, self.record["directions"])
-        counts = counted(self.record["hyperparameters"], sources)
-        outputs = self.weights.outputs(weighed(counts, self.weights.rarity), places)
-        return Readout.from_record(self.record).answers(outputs)
+        """What the router predicts, by name, (n,). UserError if it reads more than texts."""
+        unknown = sorted(set(self.record["features"]["names"]).difference(OF_TEXT))
+        if unknown:
+            raise UserError(
+                f"router of type ngram: it reads {', '.join(unknown)} of each request, and these "
+                "have a direction and a source alone. Ask it in the workflow, or train one without."
+            )
+        columns = {"direction": list(directions), "source": list(sources)}
+        text = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+        return self.read(RouterInputs(pa.table(text)))
+
+    def read(self, inputs: RouterInputs) -> Answers:
+        """The same of rows with all that the router reads."""
+        places = ridge.places(inputs.directions, self.record["directions"])
+        counts = counted(self.record["hyperparameters"], inputs.sources)
+        more = Features.from_record(self.record).read(inputs)
+        features = beside(weighed(counts, self.weights.rarity), more)
+        return Readout.from_record(self.record).answers(self.weights.outputs(features, places))
 
 
 def open_trained(
@@ -302,4 +346,5 @@ def open_trained(
 
 def predict_trained(artifact: Path, inputs: RouterInputs, context: RouterContext) -> Priorities:
     """(prediction, priority) of each row; see `open_trained`."""
-    return open_trained(artifact, context.speed).score(inputs.directions, inputs.sources)
+    router = open_trained(artifact, context.speed)
+    return Readout.from_record(router.record).priorities(router.read(inputs))

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from routelmt.errors import UserError
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.registry import RouterType
 
@@ -23,15 +20,5 @@ def predict(spec: Mapping[str, Any], inputs: RouterInputs, context: RouterContex
 
     Raises UserError for scores of another metric than the setting `metric`.
     """
-    if inputs.estimates is None:
-        raise UserError(
-            f"router '{spec['type']}' reads scores by '{spec['metric']}': give it --estimates."
-        )
-    metrics = set(inputs.estimates.column("metric").to_pylist())
-    if metrics - {spec["metric"]}:
-        raise UserError(
-            f"router '{spec['type']}': estimates by {sorted(metrics)}, but its setting 'metric' is "
-            f"'{spec['metric']}'."
-        )
-    scores = inputs.estimates.column("score").to_numpy().astype(np.float64)
+    scores = inputs.estimate(spec["metric"], spec["type"])
     return scores, -scores

@@ -47,7 +47,8 @@ class RouterType(NamedTuple):
     needs: of "signals", "states", "hypotheses", "samples", "sample_scores", "estimates", "gains"
         and "model" (the small model's weights), beside the segments. A trained router's gains are
         for training: it never sees those of a test set.
-    needs_if: what is needed more where a setting has a value, as {(setting, value): needs}.
+    needs_if: what is needed more where a setting has a value, or lists it, as
+        {(setting, value): needs}. costs_if: what it costs more, alike.
     seeded: whether the seed changes what it says. unseeded_if: settings with which it does not.
     deployable: whether it can decide without references.
     in_model: whether it is an adapter of the small model, asked together with all others of it.
@@ -67,6 +68,7 @@ class RouterType(NamedTuple):
     in_model: bool = False
     decodes: bool = False
     costs: tuple[str, ...] = ()
+    costs_if: Mapping[tuple[str, Any], tuple[str, ...]] = {}
 
 
 def router_module(kind: str) -> str:
@@ -83,8 +85,22 @@ def router_type(kind: str) -> RouterType:
 def needs_of(spec: Mapping[str, Any]) -> frozenset[str]:
     """All that a router of the config needs, with its settings."""
     kind = router_type(spec["type"])
-    more = (n for (key, value), n in kind.needs_if.items() if spec.get(key) == value)
-    return kind.needs.union(*more)
+    return kind.needs.union(*(n for key, n in kind.needs_if.items() if _has(spec, *key)))
+
+
+def costs_of(spec: Mapping[str, Any]) -> list[str]:
+    """The terms of what a router of the config costs a request, with its settings."""
+    kind = router_type(spec["type"])
+    more = (costs for key, costs in kind.costs_if.items() if _has(spec, *key))
+    terms = set(kind.costs).union(*more)
+    if "decode" in terms:  # which its prefill is part of
+        terms.discard("shared_prefill")
+    return sorted(terms)
+
+
+def _has(spec: Mapping[str, Any], setting: str, value: Any) -> bool:
+    found = spec.get(setting)
+    return value in found if isinstance(found, list) else bool(found == value)
 
 
 def is_seeded(spec: Mapping[str, Any]) -> bool:
