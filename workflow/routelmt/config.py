@@ -474,14 +474,9 @@ def experiment_routers(experiment: Config) -> list[str]:
 
 
 def _settle_routers(config: Config, key: str, experiment: Config) -> None:
-    """Leave out, or refuse, the routers that read a small model that is not there to be read."""
-    small = experiment["small"]
-    engine = ENGINES[config["models"][small]["engine"]]
-    out_of_reach = frozenset({"signals", "states", "model"}) if not engine.weights else frozenset()
-    if engine.precomputed:
-        out_of_reach |= {"samples", "sample_scores"}
-    routers = experiment_routers(experiment)
-    reading = [r for r in routers if needs_of(config["routers"][r]) & out_of_reach]
+    """Leave out, or refuse, the routers that read a model that is not there to be read."""
+    small, routers = experiment["small"], experiment_routers(experiment)
+    reading = [r for r in routers if _out_of_reach(config, experiment, r)]
     if reading and experiment["without_model"] == "error":
         raise UserError(
             f"config key '{key}.routers': {_list(reading)} read the small model, but '{small}' "
@@ -501,6 +496,23 @@ def _settle_routers(config: Config, key: str, experiment: Config) -> None:
         spec[field] = [r for r in spec[field] if r not in gone]
     if not experiment["routers"]:
         raise UserError(f"config key '{key}.routers': none is left that needs no model.")
+
+
+def _out_of_reach(config: Config, experiment: Config, router: str) -> frozenset[str]:
+    """What a router needs and its models cannot give: those of another base must have weights."""
+    of = config["routers"][router].get("of", router)
+    _check_names([of], config["routers"], f"routers.{router}.of", "routers")
+    base, small = base_of(config, experiment, router), experiment["small"]
+    _check_names([base], config["models"], f"routers.{of}.base", "models")
+    engine = config["models"][base]["engine"]
+    if base != small and not ENGINES[engine].weights:
+        raise UserError(
+            f"config key 'routers.{of}.base': '{base}' (engine {engine}) has no weights here."
+        )
+    gone = frozenset() if ENGINES[engine].weights else frozenset({"signals", "states", "model"})
+    if ENGINES[config["models"][small]["engine"]].precomputed:
+        gone |= {"samples", "sample_scores"}
+    return needs_of(config["routers"][router]) & gone
 
 
 def _check_router(config: Config, experiment: Config, router: str) -> None:
@@ -702,15 +714,26 @@ def groups(experiment: Config) -> dict[str, list[str]]:
     return {ROUTERS_GROUP: experiment["routers"], **sweeps, **({TRANSFER: moved} if moved else {})}
 
 
-def in_model(config: Config, experiment: str, group: str) -> list[tuple[str, int]]:
-    """(router, seed) of a group that are adapters of the small model: asked in one pass."""
-    names = groups(config["experiments"][experiment])[group]
-    return [
-        (router, seed)
-        for router in names
-        if type_of(config, router).in_model
-        for seed in router_seeds(config, experiment, router)
-    ]
+def base_of(config: Config, experiment: Config, router: str) -> str:
+    """The model that a router reads, if it reads one: its `base`, else the small model."""
+    spec = config["routers"][router]
+    return str(config["routers"][spec.get("of", router)].get("base") or experiment["small"])
+
+
+def in_model(config: Config, experiment: str, group: str) -> dict[str, list[tuple[str, int]]]:
+    """(router, seed) of a group's adapters by what is asked in one pass: those of one model.
+
+    Of the small model's the name is the group's, of another base's GROUP--BASE.
+    """
+    spec = config["experiments"][experiment]
+    found: dict[str, list[tuple[str, int]]] = {}
+    for router in groups(spec)[group]:
+        if type_of(config, router).in_model:
+            base = base_of(config, spec, router)
+            name = group if base == spec["small"] else f"{group}--{base}"
+            seeds = router_seeds(config, experiment, router)
+            found.setdefault(name, []).extend((router, seed) for seed in seeds)
+    return found
 
 
 def artifact(config: Config, experiment: str, router: str, seed: str | int) -> str:

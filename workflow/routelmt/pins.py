@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from routelmt.config import Config, experiment_routers, scored_metrics
+from routelmt.config import Config, base_of, experiment_routers, scored_metrics
 
 _WITH_ENCODER = ("comet", "sentinel-src")  # kinds whose checkpoint has an encoder to find
 
@@ -19,6 +19,7 @@ def unpinned(config: Config) -> list[str]:
     """
     experiments = [config["experiments"][name] for name in config["run"]]
     models = {e[size] for e in experiments for size in ("small", "large")}
+    models |= {base_of(config, e, r) for e in experiments for r in experiment_routers(e)}
     metrics = {m for e in experiments for m in scored_metrics(config, e)}
     routers = {r for e in experiments for r in experiment_routers(e)}
     metrics |= {m for r in routers if (m := config["routers"][r].get("metric"))}

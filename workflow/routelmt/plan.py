@@ -12,6 +12,7 @@ from routelmt.config import (
     ROLES,
     Config,
     artifact,
+    base_of,
     dataset_directions,
     experiment_routers,
     groups,
@@ -75,8 +76,12 @@ class Plan:
 
     def router_environment(self, experiment: str, router: str) -> str:
         """Environment that asking a router needs: its engine's if it decodes."""
-        small = self.config["experiments"][experiment]["small"]
-        return self.engine_environment(small) if self.router(router).decodes else ""
+        decodes = self.router(router).decodes
+        return self.engine_environment(self.base(experiment, router)) if decodes else ""
+
+    def base(self, experiment: str, router: str) -> str:
+        """The model that a router reads, if it reads one."""
+        return base_of(self.config, self.config["experiments"][experiment], router)
 
     def router(self, router: str) -> RouterType:
         """What the type of a router declares."""
@@ -98,8 +103,8 @@ class Plan:
         """The same of a router's predictions: of one that decodes, the engine's too."""
         code = [self.code("predictions", self.router_module(router))]
         if self.router(router).decodes:
-            small = self.config["experiments"][experiment]["small"]
-            code.append(self.code("hypotheses", self.engine(small)))
+            engine = self.engine(self.base(experiment, router))
+            code.append(self.code("hypotheses", engine))
         return code
 
     # --- data ----------------------------------------------------------------------------------
@@ -226,11 +231,10 @@ class Plan:
         return self.gains(experiment, role, self.config["routers"][router].get("label_metric"))
 
     def keeps_states(self, model: str) -> bool:
-        """Whether a router of any experiment reads this small model's states of every layer."""
+        """Whether a router of any experiment reads this model's states of every layer."""
         return any(
-            "states" in self.needs(router)
-            for e in self.config["experiments"].values()
-            if e["small"] == model
+            "states" in self.needs(router) and self.base(name, router) == model
+            for name, e in self.config["experiments"].items()
             for router in experiment_routers(e)
         )
 
@@ -259,13 +263,13 @@ class Plan:
         if need not in self.needs(router):
             return []
         spec = self.config["experiments"][experiment]
-        small, metric = spec["small"], spec["metric"]
+        small, metric, base = spec["small"], spec["metric"], self.base(experiment, router)
         own = self.config["routers"][router]
         metric = own["metric"] if need == "estimates" else own.get("label_metric") or metric
         place = "{}/{}.parquet"
         patterns = {
-            "signals": [f"results/signals/{small}/{place}"],
-            "states": [f"results/states/{small}/{{}}/{{}}.arrow"],
+            "signals": [f"results/signals/{base}/{place}"],
+            "states": [f"results/states/{base}/{{}}/{{}}.arrow"],
             "hypotheses": [f"results/hypotheses/{small}/{place}"],
             "estimates": [f"results/scores/{metric}/{small}/{place}"],
             "samples": [f"results/samples/{small}/{place}"],
@@ -282,10 +286,10 @@ class Plan:
         return self.gains(experiment, role) if oracle else []
 
     def base_weights(self, experiment: str, router: str) -> list[str]:
-        """Local files of the small model, if the router reads them."""
+        """Local files of the model that a router reads, if it does."""
         if "model" not in self.needs(router):
             return []
-        return self.weights(self.config["experiments"][experiment]["small"])
+        return self.weights(self.base(experiment, router))
 
     def own_weights(self, router: str) -> list[str]:
         """Local files of an encoder that the router brings with it."""
@@ -304,10 +308,15 @@ class Plan:
             return []
         return [artifact(self.config, experiment, router, seed)]
 
-    def in_model_artifacts(self, experiment: str, group: str) -> list[str]:
+    def in_model_artifacts(self, experiment: str, job: str) -> list[str]:
         """Folders of the routers that are asked in one pass, each once."""
-        asked = in_model(self.config, experiment, group)
+        asked = in_model(self.config, experiment, job.partition("--")[0])[job]
         return _distinct(artifact(self.config, experiment, *pair) for pair in asked)
+
+    def in_model_weights(self, experiment: str, job: str) -> list[str]:
+        """Local files of the model that is read in a pass of adapters."""
+        base = job.partition("--")[2] or self.config["experiments"][experiment]["small"]
+        return self.weights(base)
 
     def trained_routers(self, experiment: str) -> list[str]:
         """Folders of all trained routers, without those that are trained for transfer alone."""
@@ -331,7 +340,7 @@ class Plan:
         folder = f"results/runs/{experiment}/predictions"
         alone = [r for r in names if not self.router(r).in_model]
         return [
-            *([f"{folder}/in_model/{group}/{role}.parquet"] if together else []),
+            *(f"{folder}/in_model/{job}/{role}.parquet" for job in together),
             *(path for r in alone for path in self.router_predictions(experiment, r, role)),
         ]
 
@@ -442,8 +451,9 @@ class Plan:
         """Files with the rates of an experiment; none unless those of both models are to be had."""
         spec = self.config["experiments"][experiment]
         models = [spec["small"], spec["large"]]
-        timed = [m for m in models if self.is_timed(m)]
-        given = {spec["small"], spec["large"], *spec["routers"]} & set(self.config["rates"])
+        bases = [self.base(experiment, r) for r in spec["routers"]]
+        timed = [m for m in _distinct([*models, *bases]) if self.is_timed(m)]
+        given = {*models, *bases, *spec["routers"]} & set(self.config["rates"])
         if any(m not in timed and m not in given for m in models):
             return []
         own = given or self.trained_routers(experiment)
@@ -460,7 +470,8 @@ class Plan:
     def timing_segments(self, model: str) -> list[str]:
         """Test segments of the first experiment that a model belongs to: what it is timed on."""
         for name, spec in self.config["experiments"].items():
-            if model in (spec["small"], spec["large"]):
+            bases = (self.base(name, router) for router in spec["routers"])
+            if model in (spec["small"], spec["large"], *bases):
                 return self.segments(name, "test")
         return []
 

@@ -15,6 +15,7 @@ from routelmt.config import (
     ROLES,
     Config,
     artifact,
+    base_of,
     groups,
     in_model,
     references,
@@ -59,8 +60,11 @@ def stage_settings(config: Config) -> dict[str, Any]:
         "models": models,
         "samples": samples,
         "bases": {name: _bases(config, e, models) for name, e in config["experiments"].items()},
-        "small": {name: models[e["small"]] for name, e in config["experiments"].items()},
         "in_model": {name: _in_model(config, name) for name in config["experiments"]},
+        "adapted": {
+            name: {job: models[base] for job, base in _adapted(config, name).items()}
+            for name in config["experiments"]
+        },
         "metrics": {
             name: {k: v for k, v in metric.items() if k != "speed"}
             for name, metric in config["metrics"].items()
@@ -80,7 +84,7 @@ def stage_settings(config: Config) -> dict[str, Any]:
 
 
 def _dump(value: Any, section: str) -> Any:
-    if section in ("tables", "bases", "in_model", "sweeps", "figures"):
+    if section in ("tables", "bases", "in_model", "adapted", "sweeps", "figures"):
         return {name: json.dumps(v, ensure_ascii=False) for name, v in value.items()}
     return json.dumps(value, ensure_ascii=False)
 
@@ -103,21 +107,21 @@ def _page_settings(config: Config, experiment: str) -> dict[str, Any]:
 
 
 def _bases(config: Config, experiment: Config, models: Config) -> dict[str, Any]:
-    """The small model for each router that reads it; the languages' names for an encoder."""
+    """The model that each router reads, if it does; the languages' names for an encoder."""
     # A router on frozen states runs the model itself where it is used outside the workflow.
     found = {}
     for router, spec in config["routers"].items():
         reads = needs_of(spec) & {"model", "states"}
         prompted = "encoder" in costs_of(spec)
         named = {"languages": config["languages"]} if prompted else {}
-        found[router] = models[experiment["small"]] if reads else named
+        found[router] = models[base_of(config, experiment, router)] if reads else named
     return found
 
 
 def _in_model(config: Config, experiment: str) -> dict[str, Any]:
-    """For each group, the routers that are asked together: name, seed, folder, settings."""
+    """For each pass, the routers that are asked in it: name, seed, folder, settings."""
     return {
-        group: {
+        job: {
             "ask": [
                 {
                     "router": router,
@@ -125,10 +129,21 @@ def _in_model(config: Config, experiment: str) -> dict[str, Any]:
                     "artifact": artifact(config, experiment, router, seed),
                     "settings": config["routers"][router],
                 }
-                for router, seed in in_model(config, experiment, group)
+                for router, seed in asked
             ]
         }
         for group in groups(config["experiments"][experiment])
+        for job, asked in in_model(config, experiment, group).items()
+    }
+
+
+def _adapted(config: Config, experiment: str) -> dict[str, str]:
+    """The model that is read in each pass of adapters."""
+    spec = config["experiments"][experiment]
+    return {
+        job: base_of(config, spec, asked[0][0])
+        for group in groups(spec)
+        for job, asked in in_model(config, experiment, group).items()
     }
 
 
@@ -204,20 +219,29 @@ def _cost(config: Config, experiment: Config) -> Config:
     drawn = config["models"][experiment["small"]].get("samples") or {}
     routers = {}
     for router in experiment["routers"]:
-        spec = config["routers"][router]
+        spec, other = config["routers"][router], _other_base(config, experiment, router)
+        terms = costs_of(spec if other else {**spec, "base": None})
         routers[router] = {
-            "terms": costs_of(spec),
+            "terms": terms,
             "of": spec.get("of"),
+            **other,
             "metric": spec.get("metric"),
-            "samples": drawn.get("count") if "samples" in costs_of(spec) else None,
+            "samples": drawn.get("count") if "samples" in terms else None,
         }
     sizes = {size: experiment[size] for size in ("small", "large")}
     return {**sizes, "routers": routers, "prices": config["prices"]}
 
 
+def _other_base(config: Config, experiment: Config, router: str) -> dict[str, str]:
+    """The model whose prefill a router costs, where that is not the small one."""
+    base = base_of(config, experiment, router)
+    return {"base": base} if base != experiment["small"] else {}
+
+
 def _given_rates(config: Config, experiment: Config) -> Config:
     """Rates that the config states of what an experiment uses."""
     used = {experiment["small"], experiment["large"], *experiment["routers"]}
+    used |= {base_of(config, experiment, r) for r in experiment["routers"]}
     used |= {config["routers"][r]["metric"] for r in experiment["routers"]
              if config["routers"][r].get("metric")}  # fmt: skip
     return {name: rates for name, rates in config["rates"].items() if name in used}
@@ -267,21 +291,25 @@ _RUNS_A_NETWORK = frozenset({"prefill", "encoder", "answer"})
 def speeds_of(config: Config) -> dict[str, Any]:
     """Speed settings by model, metric, and experiment and router: never part of an identity.
 
-    A router that runs a network of its own runs as the small model does; others need no GPU.
+    A router that runs a network of its own runs as the model does that it reads (an encoder as the
+    small one); others need no GPU.
     """
     models = {name: _numbers(model["speed"]) for name, model in config["models"].items()}
     metrics = {name: _numbers(metric["speed"]) for name, metric in config["metrics"].items()}
     routers = {
         name: {
-            router: models[e["small"]]
+            router: models[base_of(config, e, router)]
             if _RUNS_A_NETWORK.intersection(costs_of(spec))
             else models[e["small"]] | {"device": "cpu", "gpu": 0, "mem_mb": 2000}
             for router, spec in config["routers"].items()
         }
         for name, e in config["experiments"].items()
     }
-    small = {name: models[e["small"]] for name, e in config["experiments"].items()}
-    return {"models": models, "small": small, "metrics": metrics, "routers": routers}
+    adapted = {
+        name: {job: models[base] for job, base in _adapted(config, name).items()}
+        for name in config["experiments"]
+    }
+    return {"models": models, "adapted": adapted, "metrics": metrics, "routers": routers}
 
 
 def too_much(name: str, asked: int, limit: int, where: str) -> str:

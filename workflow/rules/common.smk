@@ -114,6 +114,6 @@ wildcard_constraints:
     shards=r"\d+",
     table="|".join(TABLES),
     figure=r"[a-z_]+",
-    group=NAME,
+    group=f"{NAME}(?:--{NAME})?",
     sweep=NAME,
     role="test|valid|elsewhere",

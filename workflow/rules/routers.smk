@@ -185,17 +185,18 @@ def adapters(wildcards):
     return plan.in_model_artifacts(wildcards.experiment, wildcards.group)
 
 
-def small_model_weights(wildcards):
-    return plan.weights(config["experiments"][wildcards.experiment]["small"])
+def adapted_weights(wildcards):
+    return plan.in_model_weights(wildcards.experiment, wildcards.group)
 
 
-# All routers that are adapters of the small model: its weights are loaded once, every prompt is read
-# once by each adapter. `group` is "routers", or the name of a sweep.
+# All routers that are adapters of one model: its weights are loaded once, every prompt is read once
+# by each adapter. `group` is "routers", or the name of a sweep; with --BASE where that is another
+# model than the small one.
 rule predict_in_model:
     input:
         segments=asked_segments,
         adapters=adapters,
-        weights=small_model_weights,
+        weights=adapted_weights,
     output:
         ensure(
             "results/runs/{experiment}/predictions/in_model/{group}/{role}.parquet",
@@ -205,17 +206,17 @@ rule predict_in_model:
         "logs/predict_in_model/{experiment}/{group}/{role}.log",
     benchmark:
         "benchmarks/predict_in_model/{experiment}/{group}/{role}.jsonl"
-    threads: speed("small/{experiment}/threads")
+    threads: speed("adapted/{experiment}/{group}/threads")
     resources:
-        batch_tokens=speed("small/{experiment}/batch_tokens"),
-        device=speed("small/{experiment}/device"),
-        gpu=available("small/{experiment}/gpu"),
-        mem_mb=growing("small/{experiment}/mem_mb"),
-        runtime=growing("small/{experiment}/runtime"),
+        batch_tokens=speed("adapted/{experiment}/{group}/batch_tokens"),
+        device=speed("adapted/{experiment}/{group}/device"),
+        gpu=available("adapted/{experiment}/{group}/gpu"),
+        mem_mb=growing("adapted/{experiment}/{group}/mem_mb"),
+        runtime=growing("adapted/{experiment}/{group}/runtime"),
     params:
         code=plan.code("predictions", "routelmt.routers.answer"),
         routers=setting("in_model/{experiment}/{group}"),
-        model=setting("small/{experiment}"),
+        model=setting("adapted/{experiment}/{group}"),
     shell:
         r"""
         python -m routelmt predict-in-model --segments {input.segments:q} \

@@ -167,6 +167,8 @@ def request_costs(
     own = np.zeros(len(reading))
     if terms & _OWN_PASS:
         own = own + _own_pass(small, cost, router, rates)
+    if "base_prefill" in terms:  # in the small model's tokens, which are all that is counted
+        own = own + small.prompt * _rate(rates, spec["base"], PREFILL)
     if "estimate" in terms:
         own = own + _rate(rates, spec["metric"], REQUEST)
     kept = np.zeros(len(reading)) if "decode" in terms else -translating
@@ -249,6 +251,8 @@ def rated(cost: Mapping[str, Any], *routers: str) -> list[str]:
         spec = cost["routers"].get(router, {"terms": []})
         if _OWN_PASS.intersection(spec["terms"]):
             names += [router, _pass_of(cost, router)]
+        if "base" in spec:
+            names.append(spec["base"])
         if "estimate" in spec["terms"]:
             names.append(spec["metric"])
     return names
@@ -285,13 +289,14 @@ def _own_pass(small: Tokens, cost: Mapping[str, Any], router: str, rates: Rates)
             return np.full(len(small.prompt), rates[name, REQUEST])
     if "encoder" in spec["terms"]:
         raise NoRate(f"no rate of router {router}")
-    reading = small.prompt * _rate(rates, cost["small"], PREFILL)
+    base = spec.get("base") or cost["small"]
+    reading = small.prompt * _rate(rates, base, PREFILL)
     decoded = np.zeros(len(reading))
     if "answer" in spec["terms"]:
         decoded = np.full(len(reading), float(ANSWER_TOKENS))
     if "samples" in spec["terms"]:  # a sample is about as long as the translation
         decoded = spec["samples"] * small.output
-    return reading + decoded * (_rate(rates, cost["small"], DECODE) if decoded.any() else 0.0)
+    return reading + decoded * (_rate(rates, base, DECODE) if decoded.any() else 0.0)
 
 
 def _translating(tokens: Tokens, model: str, rates: Rates) -> FloatArray:

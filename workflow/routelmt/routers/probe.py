@@ -41,7 +41,7 @@ from routelmt.routers.networks.base_model import load_base, model_folder, weight
 from routelmt.routers.networks.prompt_rows import PromptReader
 from routelmt.routers.networks.readout import Answers, Readout
 from routelmt.routers.networks.regressor import pad_right
-from routelmt.routers.registry import RouterType
+from routelmt.routers.registry import RouterType, costs_of
 from routelmt.routers.training import probe_card
 from routelmt.routers.training.card import card
 from routelmt.routers.training.ridge import alphas_of, own_column, places
@@ -261,7 +261,7 @@ def _reached(
     return {
         "validation": routing_metrics(validation, priority),
         "cost": {
-            "terms": list(ROUTER.costs),
+            "terms": costs_of(record["hyperparameters"]),
             "milliseconds": 1000 * seconds / validation.rows,
             "device": "cpu",
         },

@@ -54,7 +54,8 @@ class RouterType(NamedTuple):
     in_model: whether it is an adapter of the small model, asked together with all others of it.
     decodes: whether its prediction decodes with the small model, so needs its engine's environment.
     costs: what it costs a request: "prefill" (a pass of its own through the small model),
-        "shared_prefill" (comes with the translation's own), "encoder", "answer" (a few decoded
+        "shared_prefill" (comes with the translation's own; of another `base`, "base_prefill" is
+        charged), "encoder", "answer" (a few decoded
         tokens), "decode" (the small model translates before the decision), "samples", "estimate"
         (a pass of a quality-estimation metric); nothing for what only reads the text.
     """
@@ -93,6 +94,8 @@ def costs_of(spec: Mapping[str, Any]) -> list[str]:
     kind = router_type(spec["type"])
     more = (costs for key, costs in kind.costs_if.items() if _has(spec, *key))
     terms = set(kind.costs).union(*more)
+    if spec.get("base") and "shared_prefill" in terms:
+        terms ^= {"shared_prefill", "base_prefill"}
     if "decode" in terms:  # which its prefill is part of
         terms.discard("shared_prefill")
     return sorted(terms)

@@ -41,6 +41,7 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _COSTS = {
     "prefill": "one pass of its own over the prompt through the small model",
     "shared_prefill": "nothing beyond the prefill of the small model's own translation",
+    "base_prefill": "one pass over the prompt through its base, another model than the small one",
     "encoder": "one pass of an encoder over the source text",
     "answer": "a few tokens decoded by the small model",
     "decode": "the small model's translation, made before the decision",
