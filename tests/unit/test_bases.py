@@ -124,7 +124,9 @@ def test_a_base_has_weights_where_translators_have_none():
     for size in ("small", "large"):
         raw["models"][f"demo-{size}"] = {"engine": "precomputed", "path": f"{size}.jsonl"}
     reading = ["routelmt", "frozen-ridge", "routelmt-q", "entropy"]
-    with pytest.raises(UserError, match="routelmt, frozen-ridge, routelmt-q, entropy, .* read the small model"):
+    with pytest.raises(
+        UserError, match=r"routelmt, frozen-ridge, routelmt-q, entropy, .* read the small model"
+    ):
         config.resolve(raw)
     for router in reading:
         raw["routers"][router]["base"] = "reader"

@@ -27,7 +27,7 @@ def test_routers_that_read_another_model(finished: Path) -> None:
     wanted = [f"results/runs/read/tables/{name}.parquet" for name in ("routers", "costs")]
     done = run(
         finished, "--profile", "profiles/demo", "--configfile", "profiles/demo/experiment.yaml",
-        "read.yaml", "--forcerun", "time_model", "--", *wanted, timeout=500,
+        "read.yaml", "--", *wanted, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     folder = finished / "results/runs/read"
@@ -38,7 +38,9 @@ def test_routers_that_read_another_model(finished: Path) -> None:
     entropy = tables.read(folder / "predictions/entropy-large/seed0/test.parquet", "predictions")
     signals = sorted((finished / "results/signals/demo-large/software-test").glob("*.parquet"))
     assert set(entropy.column("priority").to_pylist()) == {
-        value for file in signals for value in tables.read(file, "signals").column("entropy").to_pylist()
+        value
+        for file in signals
+        for value in tables.read(file, "signals").column("entropy").to_pylist()
     }
     rows = tables.read(folder / "tables/costs.parquet", "costs").to_pylist()
     spent = {r["router"]: r for r in rows if r["direction"] == "average" and r["budget"] == 0.3}
@@ -55,4 +57,4 @@ def test_routers_that_read_another_model(finished: Path) -> None:
     expected = 1000 * np.mean(prompts) * rates["demo-large", "prefill"]
     for name in ("entropy-large", "frozen-ridge-large"):
         np.testing.assert_allclose(spent[name]["router_seconds"], expected, rtol=1e-6)
-    assert spent["entropy"]["router_seconds"] == 0
+    assert spent["entropy"]["router_seconds"] < 0.2 * expected  # wasted where it is routed

@@ -40,6 +40,7 @@ Config = dict[str, Any]
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 SOURCES = Path(__file__).parents[2] / "data" / "sources.yaml"
 RESERVED_DOMAINS = (IN_DOMAIN, AVERAGE)
+RAW = Path("data/raw")  # where sources are fetched to
 PATHS = ("path", "local", "encoder", "tokenizer")  # keys that hold a path, of any section
 NAMED = ("sources", "corpora", "datasets", "models", "metrics", "routers", "experiments")
 ROLES = ("train", "valid", "test")
@@ -672,6 +673,13 @@ def sources_of(config: Config) -> Config:
     known, changed = load_sources(), config["sources"]
     merged = {name: known.get(name, {}) | changed.get(name, {}) for name in known | changed}
     return {name: {k: v for k, v in s.items() if k != "local"} for name, s in merged.items()}
+
+
+def fetched_model(config: Config, path: str | None) -> str | None:
+    """The source of kind `model` whose folder a path is, there or not yet; None for another."""
+    source = Path(path or "")
+    known = sources_of(config).get(source.name, {})
+    return source.name if source.parent == RAW and known.get("kind") == "model" else None
 
 
 def missing_files(config: Config) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from routelmt.config import Config, base_of, experiment_routers, scored_metrics
+from routelmt.config import Config, base_of, experiment_routers, fetched_model, scored_metrics
 
 _WITH_ENCODER = ("comet", "sentinel-src")  # kinds whose checkpoint has an encoder to find
 
@@ -29,6 +29,7 @@ def unpinned(config: Config) -> list[str]:
         for section, names in used
         for name, entry in config[section].items()
         if name in names
+        if not fetched_model(config, entry.get("path"))
         for line in _of_entry(f"{section}.{name}", entry)
     ]
 

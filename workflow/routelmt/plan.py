@@ -15,6 +15,7 @@ from routelmt.config import (
     base_of,
     dataset_directions,
     experiment_routers,
+    fetched_model,
     groups,
     in_model,
     references,
@@ -134,12 +135,10 @@ class Plan:
                 names.append(self.config["corpora"][spec["corpus"]]["source"])
             elif name in used and READERS[spec["source"]].origin == "source":
                 names.append(spec["origin"])
-        names += [
-            entry["origin"]
-            for section in ("models", "metrics")
-            for entry in self.config[section].values()
-            if reader_of(entry)
-        ]
+        entries = [e for key in ("models", "metrics", "routers") for e in self.config[key].values()]
+        names += [entry["origin"] for entry in entries if reader_of(entry)]
+        models = (fetched_model(self.config, entry.get("path")) for entry in entries)
+        names += filter(None, models)
         return [name for name in _distinct(names) if self.source(name) == f"data/raw/{name}"]
 
     def datasets(self, sharded: bool) -> str:
@@ -176,7 +175,8 @@ class Plan:
         """Local files of a model (or of its translations); the hub's are pinned by a revision."""
         spec = self.config["models"][model]
         path = Path(spec["path"])
-        if path.is_file() or ENGINES[spec["engine"]].precomputed:
+        whole = path.is_file() or ENGINES[spec["engine"]].precomputed
+        if whole or fetched_model(self.config, spec["path"]):
             return [str(path)]
         return sorted(str(f) for f in path.glob("*.*")) if path.is_dir() else []
 
@@ -299,8 +299,10 @@ class Plan:
             spec.get("encoder"),
             (spec.get("from_scratch") or {}).get("tokenizer"),
         ]
-        folders = [Path(name) for name in named if isinstance(name, str)]
-        return sorted(str(f) for folder in folders if folder.is_dir() for f in folder.rglob("*.*"))
+        paths = [name for name in named if isinstance(name, str)]
+        fetched = [path for path in paths if fetched_model(self.config, path)]
+        folders = [Path(path) for path in paths if path not in fetched and Path(path).is_dir()]
+        return fetched + sorted(str(f) for folder in folders for f in folder.rglob("*.*"))
 
     def artifact(self, experiment: str, router: str, seed: str | int) -> list[str]:
         """Folder of a trained router; nothing for one that is not trained."""

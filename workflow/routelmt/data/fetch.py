@@ -23,12 +23,14 @@ DOWNLOADERS = {
     "archive": "routelmt.data.downloads.archive",
     "github": "routelmt.data.downloads.github",
     "hub": "routelmt.data.downloads.hub",
+    "model": "routelmt.data.downloads.model",
     "wheels": "routelmt.data.downloads.wheels",
 }
 _REQUIRED = {
     "archive": ("url",),
     "github": ("repository", "revision", "files"),
     "hub": ("repository", "revision", "files"),
+    "model": ("files", "model"),
     "wheels": ("files",),
 }
 

@@ -41,6 +41,10 @@ def _changed(found: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         if found["sha256"] != settings.get("sha256"):
             return "the entry has another 'sha256'"
         return "the entry has other 'members'" if found.get("members", members) != members else ""
+    if found["kind"] == "model":
+        wheels = [f["sha256"] for f in settings["files"]]
+        same = found["wheels"] == wheels and found["model"] == settings["model"]
+        return "" if same else "the entry has other 'files'"
     if found["repository"] != settings["repository"]:
         return f"it is of {found['repository']}, the entry of {settings['repository']}"
     if not found["commit"].startswith(str(settings["revision"])):
