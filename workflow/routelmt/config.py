@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
+import fnmatch
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -446,6 +447,7 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
             f"config key '{key}.drift': found {drift}; name test sets for both 'from' and 'to', "
             "none of them twice, or leave both out."
         )
+    _settle_atlas(config, key, experiment)
     guards = experiment["guards"]
     for field in ("rank", "signals"):
         there = f"{key}.routers"
@@ -455,6 +457,22 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
         _check_router(config, experiment, router)
     _check_tokenisers(config, experiment)
     _check_roles(config, key, experiment)
+
+
+def _settle_atlas(config: Config, key: str, experiment: Config) -> None:
+    """Patterns of models become their names; everything that the atlas names is there."""
+    atlas, key = experiment["atlas"], f"{key}.atlas"
+    if not atlas:
+        return
+    named = [fnmatch.filter(config["models"], name) or [name] for name in atlas["models"]]
+    atlas["models"] = list(dict.fromkeys(model for names in named for model in names))
+    _check_names(atlas["models"], config["models"], f"{key}.models", "models")
+    if len(atlas["models"]) < 2:
+        raise UserError(f"config key '{key}.models': a pair needs two; found {atlas['models']}.")
+    _check_names(atlas["metrics"], config["metrics"], f"{key}.metrics", "metrics")
+    for pair in atlas["intervals"]:
+        _check_names(pair, atlas["models"], f"{key}.intervals", f"{key}.models")
+    _check_names(atlas["signals"], experiment["routers"], f"{key}.signals", "its routers")
 
 
 def _check_domains(config: Config, key: str, experiment: Config) -> None:
@@ -552,15 +570,21 @@ def _check_router(config: Config, experiment: Config, router: str) -> None:
 def scored_metrics(config: Config, experiment: Config) -> set[str]:
     """Metrics that both models' translations are scored by: the experiment's and its routers'."""
     wanted = [experiment["metric"], *experiment["judge_metrics"], *experiment["raters"]]
+    wanted += (experiment["atlas"] or {}).get("metrics", [])
     for router in experiment_routers(experiment):
         wanted.append(config["routers"][router].get("label_metric") or experiment["metric"])
-    found: set[str] = set()
-    while wanted:
-        metric = wanted.pop()
-        if metric not in found:
-            found.add(metric)
-            wanted += config["metrics"][metric].get("of", [])
-    return found
+    return set().union(*(_with_parts(config, metric) for metric in wanted))
+
+
+def rated_by(config: Config, metric: str) -> set[str]:
+    """A metric, or those that it is a mean of in the end."""
+    return {m for m in _with_parts(config, metric) if not config["metrics"][m].get("of")}
+
+
+def _with_parts(config: Config, metric: str) -> set[str]:
+    """A metric, the metrics that it is a mean of, and theirs."""
+    parts = config["metrics"][metric].get("of", [])
+    return {metric}.union(*(_with_parts(config, part) for part in parts))
 
 
 def scores_files(config: Config, dataset: str) -> dict[str, Config]:
@@ -571,7 +595,9 @@ def scores_files(config: Config, dataset: str) -> dict[str, Config]:
             for metric in scored_metrics(config, experiment):
                 if METRICS[config["metrics"][metric]["type"]].precomputed:
                     sizes = {experiment["small"], experiment["large"]}
-                    models.setdefault(metric, set()).update(sizes)
+                    atlas = experiment["atlas"] or {"metrics": ()}
+                    pool = atlas["models"] if metric in atlas["metrics"] else ()
+                    models.setdefault(metric, set()).update(sizes, pool)
     return {
         metric: _scored_models(config, metric, sorted(models[metric])) for metric in sorted(models)
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
+from shlex import quote
 
 from routelmt import stages
 from routelmt.config import (
@@ -42,6 +44,8 @@ from routelmt.routers.registry import RouterType, needs_of, router_module
 from routelmt.score.registry import METRICS, command_files
 from routelmt.settings import gain_routers
 from routelmt.translate.registry import ENGINES
+
+MANY_FILES = 200
 
 
 class Plan:
@@ -395,8 +399,32 @@ class Plan:
             "test": lambda: self.held_out(experiment),
             "overlaps": lambda: [self.overlaps(experiment)],
             "routers": lambda: self.trained_routers(experiment),
+            "pool_scores": lambda: self.pool_scores(experiment),
+            "signal_predictions": lambda: self.signal_predictions(experiment),
         }
         return files[name]()
+
+    def pool_scores(self, experiment: str) -> list[str]:
+        """Scores of every system of the atlas by every of its metrics."""
+        atlas = self.config["experiments"][experiment]["atlas"]
+        return [
+            path
+            for metric in atlas["metrics"]
+            for model in atlas["models"]
+            for path in self._each(
+                f"results/scores/{metric}/{model}/{{}}/{{}}.parquet", experiment, "test"
+            )
+        ]
+
+    def signal_predictions(self, experiment: str) -> list[str]:
+        """Priorities of the atlas's signals, which are routers of the experiment."""
+        signals = self.config["experiments"][experiment]["atlas"]["signals"]
+        alone = [r for r in signals if not self.router(r).in_model]
+        folder = f"results/runs/{experiment}/predictions"
+        return [
+            *([f"{folder}/in_model/routers/test.parquet"] if len(alone) < len(signals) else []),
+            *(path for r in alone for path in self.router_predictions(experiment, r, "test")),
+        ]
 
     def _translated(self, experiment: str, size: str, kind: TableType) -> list[str]:
         """Translations of a size; none where only their cost counts and no rates are known."""
@@ -528,6 +556,19 @@ class Plan:
 
     def _each(self, pattern: str, experiment: str, role: str) -> list[str]:
         return [pattern.format(*s) for s in dataset_directions(self.config, experiment, role)]
+
+
+def short(files: Sequence[str]) -> list[str]:
+    """Paths as words of a shell: many of results/scores/METRIC/MODEL/... in braces, if all are.
+
+    A shell is given its script as one argument, of which Linux takes 128 KiB: the scores of a large
+    pool of systems are more.
+    """
+    parts = [list(dict.fromkeys(p)) for p in zip(*(f.split("/", 4) for f in files), strict=False)]
+    if len(files) < MANY_FILES or ["/".join(p) for p in product(*parts)] != list(files):
+        return [quote(file) for file in files]
+    words = ([quote(name) for name in part] for part in parts)
+    return ["/".join(w[0] if len(w) == 1 else f"{{{','.join(w)}}}" for w in words)]
 
 
 def _distinct(paths: Iterable[str]) -> list[str]:

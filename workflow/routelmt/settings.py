@@ -18,6 +18,7 @@ from routelmt.config import (
     base_of,
     groups,
     in_model,
+    rated_by,
     references,
     scores_files,
     sources_of,
@@ -156,6 +157,7 @@ COMPUTED: dict[str, Callable[[Config, Config], Any]] = {
         r for r in experiment["routers"] if chosen_on_validation(config, r)
     ],
     "splits": lambda _, experiment: _splits(experiment),
+    "atlas": lambda config, experiment: _atlas(config, experiment),
 }
 
 
@@ -187,6 +189,16 @@ def _splits(experiment: Config) -> Config:
     for name, point in transfer_points(transfer).items():
         splits[point.split][point.part]["routers"][point.router] = name
     return splits
+
+
+def _atlas(config: Config, experiment: Config) -> Config | None:
+    """The pool, which of its metrics share a rater, and how intervals are drawn."""
+    atlas: Config | None = experiment["atlas"]
+    if not atlas:
+        return None
+    raters = {metric: rated_by(config, metric) for metric in atlas["metrics"]}
+    sharing = {m: [n for n in raters if raters[m] & raters[n]] for m in raters}
+    return atlas | {"sharing": sharing, "bootstrap": _bootstrap(config, experiment)}
 
 
 def gain_routers(config: Config, experiment: Config) -> list[str]:
@@ -248,16 +260,22 @@ def _given_rates(config: Config, experiment: Config) -> Config:
 
 
 def _evaluated(config: Config, experiment: Config, routers: list[str]) -> Config:
-    used = {name for role in (*ROLES, ELSEWHERE) for name in experiment[role]}
-    strings = sorted(name for name in used if not config["datasets"][name]["running_text"])
     return {
         "about": _about(config, experiment, routers),
         "routers": routers,
-        "bootstrap": experiment["bootstrap"] | {"strings": strings},
+        "bootstrap": _bootstrap(config, experiment),
         "leave_out": experiment["leave_out"],
         "oracles": [r for r in routers if not type_of(config, r).deployable],
         "random": [r for r in routers if config["routers"][r]["type"] == "random"],
     }
+
+
+def _bootstrap(config: Config, experiment: Config) -> Config:
+    """How replicates are drawn, and the datasets whose documents are no running text."""
+    used = {name for role in (*ROLES, ELSEWHERE) for name in experiment[role]}
+    strings = sorted(name for name in used if not config["datasets"][name]["running_text"])
+    bootstrap: Config = experiment["bootstrap"] | {"strings": strings}
+    return bootstrap
 
 
 def _about(config: Config, experiment: Config, routers: list[str]) -> Config:

@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,19 @@ def _ends(figure: str) -> dict[str, Column]:
     }
 
 
+def _some_ends(figure: str) -> dict[str, Column]:
+    """The same where only some rows have one."""
+    return {name: replace(end, about=f"{end.about}, of chosen pairs")
+            for name, end in _ends(figure).items()}  # fmt: skip
+
+
+_PAIR = {
+    "small": Column(_TEXT, "system that translates by default"),
+    "large": Column(_TEXT, "system that routed requests go to"),
+    "direction": _RUN["direction"],
+    "metric": Column(_TEXT, "metric that judges"),
+    "budget": _RUN["budget"],
+}
 # Of one router under a guard, beside the figures themselves.
 _TO_UNGUARDED = {
     name: column
@@ -511,6 +524,63 @@ _BUILT_IN: dict[str, Table] = {
             "value": _number("mean over the seeds", nan=True),
             **_INTERVAL,
             "reason": Column(_TEXT, "why the value is undefined", nullable=True),
+            **_SUPPORT,
+        },
+    ),
+    "atlas": Table(
+        "what routing between any two systems of a pool could gain, and how much of it is noise",
+        ("small", "large", "direction", "metric", "budget"),
+        {
+            **_PAIR,
+            "mean_gain": _number("of all requests; what a random choice gains"),
+            **_some_ends("mean_gain"),
+            "losses": _number("share of the requests that lose (risk_edges)", low=0, high=1),
+            **_some_ends("losses"),
+            "severe_losses": _number("share with a severe loss", low=0, high=1),
+            **_some_ends("severe_losses"),
+            "headroom": _number("MeanΔ of the gain oracle less mean_gain", nan=True),
+            **_some_ends("headroom"),
+            "cross_headroom": _number(
+                "the same of another metric's gain oracle, judged by this one; mean over the "
+                "metrics that share no rater with it",
+                nan=True,
+            ),
+            "attainable_headroom": _number(
+                "the same of a perfect predictor of the true gain, see docs/evaluation.md", nan=True
+            ),
+            **_some_ends("attainable_headroom"),
+            "reliability": _number("of the gains, from Pearson's correlations", nan=True),
+            **_some_ends("reliability"),
+            "attainable_spearman": _number("root of the same from rank correlations", nan=True),
+            "agreement_pearson": _number("mean correlation with other metrics' gains", nan=True),
+            "agreement_spearman": _number("the same of ranks", nan=True),
+            "method": Column(_TEXT, "of the reliability: one factor, parallel or none"),
+            "requests": _count("requests that all metrics have scores of both systems of"),
+            "directions": _count("directions that it is over"),
+            "reason": Column(_TEXT, "why the attainable headroom is undefined", nullable=True),
+            **_SUPPORT,
+        },
+    ),
+    "atlas_signals": Table(
+        "what each signal recovers of the headroom between two systems of a pool",
+        ("small", "large", "direction", "metric", "budget", "kind", "signal"),
+        {
+            **_PAIR,
+            "kind": Column(
+                _TEXT,
+                "gain: another metric's gain oracle; quality: of the small system, lowest first; "
+                "router: one of the experiment's, which sees the source",
+            ),
+            "signal": Column(_TEXT, "metric or router (of several seeds the first)"),
+            "shares_rater": Column(
+                pa.bool_(), "a gain by a metric that shares a rater with the judge"
+            ),
+            "recovered": _number("share of the headroom"),
+            **_some_ends("recovered"),
+            "spearman": _number("of the signal and the gain", nan=True),
+            **_some_ends("spearman"),
+            "pearson": _number("of the signal and the gain", nan=True),
+            "requests": _count("requests"),
             **_SUPPORT,
         },
     ),

@@ -1,5 +1,5 @@
 # Tables, each of what evaluate/registry.py says that it is made of.
-from shlex import quote
+from routelmt.plan import short
 
 
 def judged(stage):
@@ -28,7 +28,7 @@ rule find_flagged:
 def as_options(wildcards, input):
     """Every input with its name as an option: --gains FILE FILE --segments FILE."""
     return " ".join(
-        " ".join([f"--{name.replace('_', '-')}", *map(quote, files)])
+        " ".join([f"--{name.replace('_', '-')}", *short(files)])
         for name, files in input.items()
         if files
     )

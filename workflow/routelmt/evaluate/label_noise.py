@@ -132,7 +132,7 @@ def weighted_correlations(weights: AnyArray, first: FloatArray, second: FloatArr
     NaN for a row that is constant in a replicate. The rows are centred, for the digits.
     """
     copies = weights.astype(np.float64).T
-    size = copies.sum(axis=0)
+    size = np.maximum(copies.sum(axis=0), 1)
 
     def moments(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         mean = rows @ copies / size

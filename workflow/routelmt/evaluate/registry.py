@@ -33,6 +33,8 @@ INPUTS: dict[str, tuple[str, str]] = {
     "valid": ("segments", "segments of the validation sets"),
     "test": ("segments", "segments of the held-out sets"),
     "overlaps": ("overlaps", "training rows whose text is in held-out data"),
+    "pool_scores": ("scores", "of every model and metric of the atlas on every test set"),
+    "signal_predictions": ("predictions", "of the atlas's signals on the test sets"),
     "routers": ("", "folders .../ROUTER/seedN of trained routers"),
 }
 _HERE = "routelmt.evaluate"
@@ -94,6 +96,15 @@ def _deployment(build: str, *settings: str, more: tuple[str, ...] = (), **fields
     )  # fmt: skip
 
 
+def _atlas(build: str) -> TableType:
+    """A table of all pairs of a pool of systems."""
+    return TableType(
+        f"{_HERE}.atlas_tables:{build}", ("pool_scores", "segments", "signal_predictions"),
+        ("atlas", "budgets", "risk_edges"), subject=f"{_HERE}.atlas_tables:subject",
+        when=("atlas",), category="Atlas",
+    )  # fmt: skip
+
+
 _BUILT_IN: dict[str, TableType] = {
     "datasheet": TableType("routelmt.data.describe:datasheet_table", _SPLITS, category="Data"),
     "contamination": TableType(
@@ -126,6 +137,8 @@ _BUILT_IN: dict[str, TableType] = {
         "cross_metric:cross_metric", "budgets", "metric", "judge_metrics",
         more=("other_gains",), when=("judge_metrics",),
     ),
+    "atlas": _atlas("atlas"),
+    "atlas_signals": _atlas("atlas_signals"),
     "domains": _evaluation(
         "domains:domains", "budgets", "domains",
         more=("segments",), when=("domains",), elsewhere=True,

@@ -21,6 +21,7 @@ _BUILT_IN: dict[str, FigureType] = {
     "risk_buckets": FigureType("routelmt.figures.risk_buckets", ("risk_buckets",)),
     "guards": FigureType("routelmt.figures.guards", ("guards",)),
     "who_beats_whom": FigureType("routelmt.figures.who_beats_whom", ("comparisons", "routers")),
+    "atlas": FigureType("routelmt.figures.atlas", ("atlas",)),
     "training_curves": FigureType("routelmt.figures.training_curves", ("training",)),
     "transfer": FigureType("routelmt.figures.transfer", ("transfer",)),
     "calibration": FigureType("routelmt.figures.calibration", ("calibration",)),

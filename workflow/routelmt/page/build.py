@@ -26,6 +26,7 @@ SCRIPTS = (
     "risk.js",
     "deployment.js",
     "transfer.js",
+    "atlas.js",
     "origins.js",
     "page.js",
 )

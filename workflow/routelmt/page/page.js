@@ -14,6 +14,7 @@ const SECTIONS = [
   budgetsSection,
   domainsSection,
   transferSection,
+  atlasSection,
   metricsSection,
   dataSection,
   glossarySection,

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from routelmt import tables
 from routelmt.evaluate.arrays import BoolArray, IntArray
 from routelmt.evaluate.remarks import KEY
-from routelmt.evaluate.roles import RISK_BUCKETS, ROUTER
+from routelmt.evaluate.roles import AVERAGE, RISK_BUCKETS, ROUTER
 from routelmt.figures.drift import POLICIES, SCENARIOS
 from routelmt.figures.panels import routers
 from routelmt.figures.risk_buckets import BUCKETS
@@ -209,6 +209,20 @@ def _to_seen_and_chance(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
     return table.filter(pc.or_(table.column("seen"), pc.is_null(table.column("other_seen"))))
 
 
+def _pairs(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
+    """Of a pool's pairs the average over the directions, and all directions of the chosen pairs."""
+    average = pc.equal(table.column("direction"), AVERAGE)
+    table = table.filter(pc.or_(average, pc.is_valid(table.column("clusters"))))
+    return table.drop_columns(["attainable_spearman", "agreement_pearson", "method", "undefined",
+                               *(f"severe_losses_{end}" for end in ("low", "high")),
+                               *(f"reliability_{end}" for end in ("low", "high"))])  # fmt: skip
+
+
+def _of_chosen_pairs(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
+    average = pc.equal(table.column("direction"), AVERAGE)
+    return table.filter(pc.and_(average, pc.is_valid(table.column("clusters"))))
+
+
 def _cut_texts(table: pa.Table, budgets: Sequence[float]) -> pa.Table:
     for name in CASE_TEXTS:
         column = table.column(name)
@@ -229,6 +243,8 @@ _SHOWN: dict[str, Callable[[pa.Table, Sequence[float]], pa.Table]] = {
     "cases": _cut_texts,
     "costs": _shares,
     "transfer_comparisons": _to_seen_and_chance,
+    "atlas": _pairs,
+    "atlas_signals": _of_chosen_pairs,
 }
 
 

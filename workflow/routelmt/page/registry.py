@@ -11,6 +11,8 @@ OPTIONAL = (
     "transfer",
     "transfer_comparisons",
     "cross_metric",
+    "atlas",
+    "atlas_signals",
     "noise",
     "guards",
     "guard_costs",

@@ -576,6 +576,100 @@ def _cross_metric(rows: list[Row]) -> list[Block]:
     return result
 
 
+_ATLAS_PAIRS = 30  # with the largest headroom, where no pairs were chosen; the CSV has all
+_ATLAS = (
+    ("mean_gain", "mean gain", 1, 2),
+    ("losses", "losses %", 100, 1),
+    ("severe_losses", "severe losses %", 100, 1),
+    ("headroom", "raw", 1, 2),
+    ("attainable_headroom", "attainable", 1, 2),
+    ("cross_headroom", "other metrics'", 1, 2),
+    ("reliability", "reliability", 1, 2),
+)
+_ATLAS_NOTE = (
+    "Headroom: MeanΔ at p less the mean gain. Raw: of the gain oracle, which picks by the noise it "
+    "is judged by. Attainable: of a perfect predictor of the true gain, if gains and errors are "
+    "jointly normal and metrics err independently; shared references and training data make it "
+    "too high. Other metrics': of their gain oracles, judged by this one; a bound below that needs "
+    "independent errors alone. Shown: the chosen pairs, or else those of the largest raw headroom."
+)
+
+
+def _pairs_shown(rows: list[Row], size: str) -> list[Row]:
+    """Rows on the average: of the pairs with intervals, or of those that come first by size."""
+    average = [row for row in rows if row["direction"] == AVERAGE]
+    chosen = [row for row in average if row["clusters"] is not None]
+    if chosen:
+        return chosen
+    first: dict[tuple[str, str], float] = {}
+    for row in average:
+        pair, value = (row["small"], row["large"]), np.nan_to_num(row[size])
+        first[pair] = max(first.get(pair, -np.inf), value)
+    kept = sorted(first, key=lambda pair: -first[pair])[:_ATLAS_PAIRS]
+    return [row for row in average if (row["small"], row["large"]) in kept]
+
+
+def _atlas(rows: list[Row]) -> list[Block]:
+    """Once per metric and budget: a line per pair, on the average over directions."""
+    shown = _pairs_shown(rows, "headroom")
+    heads = tuple(("headroom" if "headroom" in name else "", label) for name, label, _, _ in _ATLAS)
+    return [
+        Block(
+            f"Routing between systems, judged by {metric}, p = {budget:g}",
+            ("Small", "Large"),
+            heads,
+            tuple(
+                ((row["small"], row["large"]), tuple(_atlas_cell(row, *c) for c in _ATLAS))
+                for row in shown
+                if (row["metric"], row["budget"]) == (metric, budget)
+            ),
+            _ATLAS_NOTE,
+        )
+        for metric, budget in _distinct(shown, "metric", "budget")
+    ]
+
+
+def _atlas_cell(row: Row, name: str, _: str, factor: float, digits: int) -> Cell:
+    if f"{name}_low" in row:
+        return _cell(row, name, factor, digits, f"{name}_")
+    return Cell(number(factor * row[name], digits))
+
+
+_SIGNALS_NOTE = (
+    "Of the raw headroom. †: by the judge, or a metric that shares raters with it: it knows of the "
+    "judge's noise."
+)
+_SIGNAL_NAMES = {
+    "gain": "gain by {}",
+    "quality": "quality of small by {}",
+    "router": "{}",
+}
+
+
+def _atlas_signals(rows: list[Row]) -> list[Block]:
+    """Once per metric and budget: a line per pair, a column per signal."""
+    shown = _pairs_shown(rows, "recovered")
+    result = []
+    for metric, budget in _distinct(shown, "metric", "budget"):
+        here = [row for row in shown if (row["metric"], row["budget"]) == (metric, budget)]
+        found = {(r["small"], r["large"], r["kind"], r["signal"]): r for r in here}
+        signals = _distinct(here, "kind", "signal", "shares_rater")
+        heads = tuple(
+            ("% of the headroom", _SIGNAL_NAMES[kind].format(signal) + (" †" if shares else ""))
+            for kind, signal, shares in signals
+        )
+        lines = []
+        for pair in _distinct(here, "small", "large"):
+            cells = (found.get((*pair, kind, signal)) for kind, signal, _ in signals)
+            shares = (
+                _cell(r, "recovered", 100, 1, "recovered_") if r else Cell(MISSING) for r in cells
+            )
+            lines.append((pair, tuple(shares)))
+        title = f"Headroom that signals recover, judged by {metric}, p = {budget:g}"
+        result.append(Block(title, ("Small", "Large"), heads, tuple(lines), _SIGNALS_NOTE))
+    return result
+
+
 _STREAM_NOTE = (
     "Thresholds are from the calibration data; requests are decided one at a time, in the order of "
     "arrival. Intervals hold both: other calibration data, other traffic. Offline, chance: with as "
@@ -1044,6 +1138,8 @@ _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "breakdown": _breakdown,
     "noise": _noise,
     "cross_metric": _cross_metric,
+    "atlas": _atlas,
+    "atlas_signals": _atlas_signals,
     "streaming": _streaming,
     "calibration": _calibration,
     "reliability": _reliability,
