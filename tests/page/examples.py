@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -349,11 +349,49 @@ def training() -> Iterable[Row]:
                "validation_spearman": 0.4, "epoch_end": True, "kept": epoch == 3}  # fmt: skip
 
 
+SYSTEMS = ("small-7b", "middle-32b", "large-235b")
+
+
+def atlas() -> Iterable[Row]:
+    """The pair small-7b, large-235b is the chosen one."""
+    for at, (pair, place) in enumerate(product(permutations(SYSTEMS, 2), PLACES)):
+        chosen = pair == (SYSTEMS[0], SYSTEMS[2])
+        gain = 3.17 * (SYSTEMS.index(pair[1]) - SYSTEMS.index(pair[0])) + PLACES.index(place)
+        figures = {"mean_gain": gain, "losses": 0.31, "severe_losses": 0.12,
+                   "headroom": 12 + gain / 2, "attainable_headroom": 9 + gain / 3 + at / 100,
+                   "reliability": 0.5}  # fmt: skip
+        row = {
+            "small": pair[0],
+            "large": pair[1],
+            "direction": place,
+            "metric": "chrf",
+            "budget": 0.3,
+        }
+        for name, value in figures.items():
+            row |= {name: value, **ends(value if chosen else np.nan, 0.01, f"{name}_")}
+        yield row | {"cross_headroom": 6.1, "attainable_spearman": 0.7, "agreement_pearson": 0.5,
+                     "agreement_spearman": 0.4, "method": "one factor", "requests": 1050,
+                     "directions": 4 if place == "average" else 1, "reason": None,
+                     "clusters": 300 if chosen else None}  # fmt: skip
+
+
+def atlas_signals() -> Iterable[Row]:
+    pair = {"small": SYSTEMS[0], "large": SYSTEMS[2], "direction": "average", "metric": "chrf"}
+    for share, (kind, signal) in enumerate(
+        (("gain", "comet"), ("quality", "chrf"), ("router", "length"))
+    ):
+        value = 0.45 - 0.13 * share
+        yield pair | {"budget": 0.3, "kind": kind, "signal": signal, "shares_rater": signal == "chrf",
+                      "recovered": value, **ends(value, 0.05, "recovered_"), "spearman": value,
+                      **ends(value, 0.05, "spearman_"), "pearson": value, "requests": 4200,
+                      "clusters": 300}  # fmt: skip
+
+
 MADE = {
     f.__name__: f
     for f in (routers, pareto, comparisons, router_metrics, breakdown, cross_metric, noise, guards,
               guard_costs, domains, transfer, transfer_comparisons,
-              risk_buckets, streaming, calibration, reliability, drift, drift_paths, costs, budgets,
+              atlas, atlas_signals, risk_buckets, streaming, calibration, reliability, drift, drift_paths, costs, budgets,
               smallest_budget, cases, datasheet, contamination, flags, training)
 }  # fmt: skip
 

@@ -288,6 +288,31 @@ def test_transfer_puts_unseen_beside_seen_and_chance(seen: Seen) -> None:
     assert "transfer_comparisons.parquet" in seen.page.locator("#transfer .origin").inner_text()
 
 
+def test_pairs_of_systems_are_sorted_and_filtered_by_keyboard(
+    seen: Seen, frames: dict[str, pd.DataFrame]
+) -> None:
+    average = frames["atlas"].query("direction == 'average'").sort_values("mean_gain")
+    section = seen.page.locator("#atlas")
+    head = section.get_by_role("button", name="Mean gain")
+    head.press("Enter")
+    head.press("Space")  # the smallest first
+    assert cells(seen.page, "atlas", 0)[:2] == average.iloc[0][["small", "large"]].tolist()
+    assert head.locator("xpath=..").get_attribute("aria-sort") == "ascending"
+    system = section.locator(".controls").nth(1).locator("select")
+    system.nth(1).select_option(label="large-235b")
+    assert "2 pairs" in section.locator(".readout").inner_text()
+    rows = [cells(seen.page, "atlas", i) for i in range(2)]
+    assert [row[:2] for row in rows] == [[s, "large-235b"] for s in ("middle-32b", "small-7b")]
+    assert "[" not in rows[0][2] and "[" in rows[1][2]  # an interval of the chosen pair alone
+    direction = section.locator(".controls").first.locator("select").nth(1)
+    direction.select_option(label="en-ru (English to Russian)")
+    assert "1 pairs with intervals" in section.locator(".readout").inner_text()
+    signals = section.locator("table").nth(1).locator("tbody tr")
+    assert [row.split("\t")[0] for row in signals.all_inner_texts()] == [
+        "gain (another metric's oracle)", "quality of the small", "router",
+    ]  # fmt: skip
+
+
 def test_of_many_routers_some_are_drawn_until_all_are_asked_for(
     browser: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
