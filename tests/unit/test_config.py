@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import yaml
 from routelmt import config, settings
 from routelmt.errors import UserError
 from routelmt.evaluate.registry import TABLES
-from routelmt.plan import Plan
+from routelmt.plan import Plan, short
 from routelmt.routers.registry import ROUTERS
 
 ROOT = Path(__file__).parents[2]
@@ -278,6 +279,74 @@ def test_a_dataset_that_drops_the_unscored_knows_whose_scores_it_needs() -> None
         "human": wanted
     }
     assert Plan(resolved).required_scores(dataset) == ["human.csv"]
+
+
+def with_atlas(**atlas: object) -> Callable[[dict], object]:
+    """The demo with an atlas of its two models and of three of a file's, one by two raters."""
+
+    def change(c: dict) -> None:
+        for name in ("wmt-a", "wmt-b", "wmt-c"):
+            c["models"][name] = {"engine": "precomputed", "path": "x"}
+        for rater in ("anna", "ben"):
+            c["metrics"][rater] = {"type": "precomputed", "path": f"{rater}.csv"}
+        c["metrics"]["both"] = {"type": "mean", "of": ["anna", "ben"]}
+        given = {"models": ["wmt-*", "demo-small"], "metrics": ["chrf", "anna", "both"]}
+        c["experiments"]["demo"]["atlas"] = given | atlas
+
+    return change
+
+
+def test_an_atlas_reads_all_its_scores_and_knows_who_shares_a_rater() -> None:
+    resolved = config.resolve(changed(with_atlas(signals=["length"])))
+    plan, models = Plan(resolved), ["wmt-a", "wmt-b", "wmt-c", "demo-small"]
+    assert {"atlas", "atlas_signals"} <= set(plan.table_names("demo"))
+    files = plan.table_inputs("demo", "atlas")
+    places = [p.removeprefix("data/segments/") for p in plan.segments("demo", "test")]
+    assert files["pool_scores"] == [
+        f"results/scores/{metric}/{model}/{place}"
+        for metric in ("chrf", "anna", "both") for model in models for place in places
+    ]  # fmt: skip
+    assert files["signal_predictions"] == [
+        "results/runs/demo/predictions/length/seed0/test.parquet"
+    ]
+    told = json.loads(settings.stage_settings(resolved)["tables"]["demo"]["atlas"])
+    own = {"chrf": ["chrf"], "anna": ["anna", "both"], "both": ["anna", "both"]}
+    assert told["atlas"]["sharing"] == own
+    assert told["atlas"]["models"] == models
+    dataset = resolved["experiments"]["demo"]["test"][0]
+    needed = config.scores_files(resolved, dataset)  # with `unscored: drop`, of the whole pool
+    assert set(models) <= set(needed["anna"]["models"]) and set(needed) == {"anna", "ben"}
+    assert "atlas" not in Plan(config.resolve(DEMO)).table_names("demo")
+
+
+@pytest.mark.parametrize(
+    ("atlas", "message"),
+    [
+        ({"models": ["wmt-*", "wnt-*"]}, "atlas.models': 'wnt-\\*' is not in 'models'"),
+        ({"models": ["wmt-a"]}, "a pair needs two; found \\['wmt-a'\\]"),
+        ({"metrics": ["chfr"]}, "atlas.metrics': 'chfr' .*did you mean 'chrf'"),
+        ({"intervals": [["wmt-a", "demo-large"]]}, "'demo-large' is not in .*atlas.models'"),
+        ({"intervals": [["wmt-a", "wmt-a"]]}, "atlas.intervals.0': found"),
+        ({"signals": ["lenght"]}, "atlas.signals': 'lenght' .*did you mean 'length'"),
+    ],
+)
+def test_an_atlas_of_what_is_not_there_names_the_key(atlas: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config.resolve(changed(with_atlas(**atlas)))
+
+
+def test_thousands_of_score_files_are_one_short_word_of_a_shell() -> None:
+    """Which bash expands to the same files; what is not all of a product stays as it is."""
+    names = [f"system-{i}.{i}b" for i in range(26)]
+    places = [f"wmt25/en-{i}.parquet" for i in range(31)]
+    files = [f"results/scores/{m}/{n}/{p}" for m in "abcde" for n in names for p in places]
+    words = short(files)
+    assert len(words) == 1 and len(words[0]) < 2000
+    done = subprocess.run(
+        ["bash", "-c", f"echo {words[0]}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == files
+    assert short(files[1:]) == files[1:] and short([]) == [] and short(["a b"]) == ["'a b'"]
 
 
 def test_missing_files_are_named_with_their_keys(tmp_path: Path) -> None:

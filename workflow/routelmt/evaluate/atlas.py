@@ -110,8 +110,10 @@ def pair_statistics(
 def scored_requests(gain: FloatArray) -> tuple[BoolArray, BoolArray]:
     """Which metrics judge each pair, (metrics, pairs), and its requests, (pairs, n)."""
     scored = ~np.isnan(gain)
-    there = scored.any(axis=-1)
-    return there, (scored | ~there[..., np.newaxis]).all(axis=0) & there.any(axis=0)[:, np.newaxis]
+    there: BoolArray = np.any(scored, axis=-1)
+    some: BoolArray = np.any(there, axis=0)
+    complete: BoolArray = np.all(scored | ~there[..., np.newaxis], axis=0)
+    return there, complete & some[:, np.newaxis]
 
 
 def _statistics(
@@ -140,14 +142,15 @@ def _statistics(
     undefined = np.where(there, 0.0, np.nan)
     ranked = np.concatenate((undefined, undefined, np.zeros((len(signals), len(requests)))))
     both = ranked[:, np.newaxis] + undefined
-    means = (gain, valid & (gain < edges[1]), valid & (gain <= edges[0]))
-    return requests, Statistics(
-        *(weighted.ratio(values.sum(axis=-1).astype(float), requests) + undefined
-          for values in means),
-        np.stack(sums) + both,
-        _correlations(ranking, gain, valid) + both,
-        _correlations(ranks, ranks[: len(gain)], valid) + both,
-    )  # fmt: skip
+    mean_gain, losses, severe_losses = (
+        weighted.ratio(values.sum(axis=-1).astype(float), requests) + undefined
+        for values in (gain, valid & (gain < edges[1]), valid & (gain <= edges[0]))
+    )
+    delta = np.stack(sums) + both
+    pearson = _correlations(ranking, gain, valid) + both
+    spearman = _correlations(ranks, ranks[: len(gain)], valid) + both
+    found = Statistics(mean_gain, losses, severe_losses, delta, pearson, spearman)
+    return requests, found
 
 
 def _products(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -297,11 +300,11 @@ def _kernel(
 ) -> Callable[[AnyArray], tuple[FloatArray, ...]]:
     """Statistics by replicate; rows of the ranking are the gains, then the others."""
     metrics, ranked = len(there), [int(name) for name in data.priorities]
-    judges = np.flatnonzero(there)
+    judges = np.flatnonzero(there).tolist()
     columns = {i: sorted_by(data, ranking[i]) for i in ranked}
     centred = ranking - ranking.mean(axis=1, keepdims=True)
     ascending, asked = np.unique(budgets, return_inverse=True)
-    cells = np.ix_(ranked, judges)
+    cells = np.ix_(np.array(ranked), np.array(judges))
 
     def kernel(weights: AnyArray) -> tuple[FloatArray, ...]:
         requests = weights.sum(axis=1)

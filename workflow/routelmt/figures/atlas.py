@@ -91,7 +91,7 @@ def _panel(
     if number >= SMALLEST_NUMBER:
         for (y, x), value in np.ndenumerate(matrix):
             if not np.isnan(value):
-                red, green, blue, _ = drawn.cmap(drawn.norm(value))
+                red, green, blue, _ = drawn.to_rgba(np.array([value]))[0]
                 dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
                 panel.text(x, y, f"{value:z.0f}", ha="center", va="center", fontsize=number,
                            color="white" if dark else "black")  # fmt: skip
