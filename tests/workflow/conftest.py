@@ -164,9 +164,7 @@ def finished(warm: Callable[..., dict[str, str]], tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def example(
-    warm: Callable[..., dict[str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def example(warm: Callable[..., dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which the example of own data has been run as its guide says."""
     folder = copy_project(tmp_path_factory.mktemp("own"))
     done = run(folder, "--configfile", EXAMPLE, "--cores", "2", timeout=TIMEOUT, **warm())
