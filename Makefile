@@ -1,6 +1,7 @@
 # make demo         the whole experiment on this machine's CPU, with the small models that ship
 # make demo-full    every router, two seeds, a learning curve, transfer (hours on two cores)
 # make demo-seeds   the same with three seeds        make demo-search  learning rates on validation
+# make try CONFIG=config.yaml   50 texts of each dataset through all stages, with the real models
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
 # make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
 # make lint         formatters and checkers
@@ -88,6 +89,14 @@ smoke-gpu: install setup-vllm
 .PHONY: check-gpu
 check-gpu:
 	$(RUN) python benchmarks/check_gpu.py --out results/check-gpu.json
+
+CONFIG ?= config.yaml
+LIMIT ?= 50
+PROFILE ?= profiles/local
+.PHONY: try
+try: install
+	$(RUN) python -m routelmt slice --config $(CONFIG) --limit $(LIMIT) --out results/try.yaml
+	$(RUN) snakemake --profile $(PROFILE) --configfile results/try.yaml
 
 # Not more at once: each may have a model or a run of Snakemake at work.
 SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder

@@ -94,7 +94,7 @@ def test_conda_gives_comet_its_environment(
     # Each rule has an environment: COMET its own, all others the core one.
     made = {Path(file).read_bytes() for file in (stand_in / "made").read_text().splitlines()}
     assert made == {(project / f"envs/{name}.yaml").read_bytes() for name in ("comet", "core")}
-    jobs = 6  # segments, two translations taken over, three scores of two metrics and models
+    jobs = 4  # segments, translations, scores by two metrics
     assert said.count("Activating conda environment") == jobs
     values = tables.read(project / SCORES.format("tiny"), "scores").column("score")
     assert score(project, "--sdm", "conda", "--dry-run").count("Nothing to be done") == 1

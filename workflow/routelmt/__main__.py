@@ -20,6 +20,9 @@ from routelmt.gpus import claim
 gc.set_threshold(200_000, 10, 10)
 
 COMMANDS = {
+    "estimate": "say what a config will take: jobs, GPU-hours, memory, disk, downloads, money",
+    "doctor": "check, before a run, what a config needs of this machine",
+    "slice": "write a config whose experiments are a slice of another's (see `make try`)",
     "fetch": "download the pinned files of a source",
     "catalogs": "read, clean and split the gettext catalogs of wheels",
     "segments": "read one dataset and direction into the segments table",
