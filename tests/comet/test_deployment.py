@@ -19,6 +19,7 @@ from routelmt.environments import FOLDER_VARIABLE, IMAGE
 from tests.comet.conftest import EXAMPLE
 from tests.workflow.conftest import job_counts, run
 
+QUICK = ("--max-jobs-per-timespan", "1000/1s")  # Snakemake ends only when the timespan is over
 SCORES = "results/scores/{}/system-a/phrases/en-de.parquet"
 
 CONDA = """\
@@ -77,7 +78,8 @@ def command(path: Path, text: str) -> None:
 def score(project: Path, *options: str) -> str:
     """What a run that scores by COMET and by chrF says."""
     targets = [SCORES.format(metric) for metric in ("tiny", "chrf")]
-    done = run(project, "--configfile", EXAMPLE, "--cores", "1", *options, "--", *targets)
+    arguments = ("--configfile", EXAMPLE, "--cores", "1", *QUICK, *options, "--", *targets)
+    done = run(project, *arguments, timeout=300)
     logs = "".join(p.read_text() for p in project.glob("logs/score/tiny/**/*.log"))
     assert done.returncode == 0, done.stderr[-4000:] + logs[-2000:]
     return done.stdout + done.stderr

@@ -13,6 +13,7 @@ import yaml
 from routelmt.views.config_docs import documentation
 from tests.workflow.conftest import EXAMPLE, ROOT, copy_project, job_counts
 
+QUICK = ("--max-jobs-per-timespan", "1000/1s")  # Snakemake ends only when the timespan is over
 SEGMENTS = "data/segments/phrases/en-de.parquet"
 # What `snakedeploy deploy-workflow URL FOLDER --tag v1.0.0` (0.17) writes to workflow/Snakefile.
 DEPLOYED = """\
@@ -43,7 +44,7 @@ def snakemake(folder: Path, *arguments: str, **changed: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
-        ["timeout", "-k", "5", "120", "snakemake", *arguments],
+        ["timeout", "-k", "5", "120", "snakemake", *QUICK, *arguments],
         cwd=folder,
         env=environment | {"HF_HUB_OFFLINE": "1"} | changed,
         capture_output=True,
