@@ -49,6 +49,7 @@ COMMANDS = {
     "page": "make the page of an experiment: one HTML file that needs no network",
     "summary": "print an experiment's result and where its files are",
     "route": "decide for new requests with a trained router",
+    "bundle": "make one archive of an experiment, to publish",
     "audit": "check tables and follow them back to their sources",
     "explain": "follow one request through the chain: why did it go to the large model",
     "diff": "show what changed between two runs",

@@ -120,7 +120,7 @@ class Estimate:
         for job, seconds in zip(self.jobs, self.seconds, strict=True):
             hours[job.rule][0] += seconds * job.gpus / 3600
             hours[job.rule][1] += 0 if job.gpus else seconds / 3600
-        return {rule: (count, *hours[rule]) for rule, count in counts.items()}  # type: ignore[misc]
+        return {rule: (count, hours[rule][0], hours[rule][1]) for rule, count in counts.items()}
 
     # --- rows ----------------------------------------------------------------------------------
 
@@ -134,7 +134,8 @@ class Estimate:
         spec = self.config["datasets"][dataset]
         said = spec.get("rows")
         count = said.get(direction) if isinstance(said, Mapping) else said
-        return min(count or spec.get("limit") or ASSUMED_ROWS, spec.get("limit") or math.inf)
+        limit: int = spec.get("limit") or count or ASSUMED_ROWS
+        return min(int(count or limit), limit)
 
     def _rows(self, job: Job) -> float:
         """Of the segments that a job reads."""
