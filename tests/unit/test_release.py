@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 import routelmt
@@ -31,3 +34,35 @@ def test_continuous_integration_calls_targets_that_there_are() -> None:
             assert all(run.startswith("make ") for run in runs), file
             called |= {word for run in runs for word in run.split()[1:] if "=" not in word}
     assert {"lint", "test", "demo"} <= called <= targets
+
+
+def documents() -> list[Path]:
+    """Every document that people read, the made ones too."""
+    places = ("*.md", "docs/*.md", "config/*.md")
+    return [f for place in places for f in sorted(ROOT.glob(place)) if f.name != "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("file", documents(), ids=lambda file: file.name)
+def test_links_lead_to_files_and_commands_are_there(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [link for link in links if not (file.parent / link).exists()] == []
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^make ([a-z-]+)", text, re.M)
+    assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.M)] == []
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            if found := re.match(r"\s*python -m routelmt ([\w-]+)(.*)", line.split(" #")[0]):
+                name, options = found[1], re.findall(r"(?<= )--[a-z-]+", found[2])
+                assert set(options) <= offered(name), line
+
+
+def offered(name: str) -> set[str]:
+    """Long options of a command."""
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"routelmt.commands.{name.replace('-', '_')}").configure(parser)
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
