@@ -1,15 +1,17 @@
 # make demo         the whole experiment on this machine's CPU, with the small models that ship
 # make demo-full    every router, two seeds, a learning curve, transfer (hours on two cores)
 # make demo-seeds   the same with three seeds        make demo-search  learning rates on validation
+# make try CONFIG=config.yaml   50 texts of each dataset through all stages, with the real models
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
 # make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
 # make lint         formatters and checkers
 # make setup-comet  the environment that scores with COMET (.venvs/comet)
 # make setup-vllm   the environment that decodes with vLLM (.venvs/vllm)
 # make setup-chromium  the browser that tests the page (Debian's package)
-# make docs         docs/tables.md from where tables and columns are declared
+# make docs         docs/tables.md and config/README.md from where columns and keys are declared
 # make conda-files  envs/*.yaml for `snakemake --sdm conda`, from the pins in envs/*.txt
 # make smoke-gpu    ten minutes on one GPU: does the whole chain run there?
+# make check-gpu    six minutes on one GPU, with nothing but PyTorch: equal to the CPU, how fast (docs/gpu.md)
 # make demo-models  train the demo's two translators again (about 90 minutes on two cores)
 PYTHON ?= python3
 VENV := .venv
@@ -45,13 +47,12 @@ setup-chromium:
 conda-files: envs/core.yaml envs/comet.yaml envs/vllm.yaml
 
 # Conda brings Python and pip, and pip the very pins of the other ways: a file on its own, since
-# Snakemake copies it. Jobs run in the project's folder, where the package is.
+# Snakemake copies it. The package comes by PYTHONPATH (workflow/rules/common.smk).
 envs/%.yaml: envs/%.txt
 	{ echo '# Made of $< by `make conda-files`.'; \
 	  printf '%s\n' 'channels: [conda-forge, nodefaults]' 'dependencies:' \
 	      '  - python=3.11' '  - pip' '  - pip:'; \
-	  sed -n 's/^[^#]/      - &/p' $<; \
-	  printf '%s\n' 'variables:' '  PYTHONPATH: workflow'; } >$@
+	  sed -n 's/^[^#]/      - &/p' $<; } >$@
 
 demo: install
 	$(DEMO)
@@ -84,6 +85,19 @@ smoke-gpu: install setup-vllm
 	$(RUN) snakemake --profile profiles/local --configfile profiles/smoke-gpu/experiment.yaml
 	@$(RUN) python -m routelmt summary results/runs/smoke-gpu --focus routelmt
 
+# No install: it runs with the torch that is there.
+.PHONY: check-gpu
+check-gpu:
+	$(RUN) python benchmarks/check_gpu.py --out results/check-gpu.json
+
+CONFIG ?= config.yaml
+LIMIT ?= 50
+PROFILE ?= profiles/local
+.PHONY: try
+try: install
+	$(RUN) python -m routelmt slice --config $(CONFIG) --limit $(LIMIT) --out results/try.yaml
+	$(RUN) snakemake --profile $(PROFILE) --configfile results/try.yaml
+
 # Not more at once: each may have a model or a run of Snakemake at work.
 SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -101,6 +115,7 @@ lint: install
 	$(RUN) ruff format --check workflow tests benchmarks envs
 	$(RUN) mypy
 	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) snakemake --lint
 
 demo-models: install
 	$(RUN) snakemake --snakefile workflow/demo_models.smk --cores all
@@ -111,3 +126,4 @@ clean:
 .PHONY: docs
 docs: install
 	$(RUN) python -c "from routelmt.views.table_docs import documentation; print(documentation(), end='')" > docs/tables.md
+	$(RUN) python -c "from routelmt.views.config_docs import documentation; print(documentation(), end='')" > config/README.md

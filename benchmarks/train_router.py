@@ -100,11 +100,15 @@ class Task:
             "head_init": "zeros", "dropout": 0.0,
         }  # fmt: skip
         self.model = {"path": str(options.base), "revision": None, "prompt": PROMPT}
-        speed = {"batch_tokens": options.batch_tokens, "device": "cpu", "threads": options.threads}
+        speed = {
+            "batch_tokens": options.batch_tokens,
+            "device": options.device,
+            "threads": options.threads,
+        }
         self.context = RouterContext(self.model, LANGUAGES, speed, seed=0)
         targets = training.gain("gain", "lora")
         scaling = Scaling.of("standard", targets)
-        tokenizer = load_base(self.model, options.dtype, "cpu", training=True).tokenizer
+        tokenizer = load_base(self.model, options.dtype, options.device, training=True).tokenizer
         reader = PromptReader(tokenizer, PROMPT, LANGUAGES, 1024)
         self.training, self.validation = (
             lora._labelled(
@@ -123,9 +127,10 @@ class Task:
 
     def ours(self, seed: int, folder: Path) -> Measured:
         """With this package."""
-        base = load_base(self.model, self.options.dtype, "cpu", training=True)
+        device = self.options.device
+        base = load_base(self.model, self.options.dtype, device, training=True)
         context = replace(self.context, seed=seed)
-        regressor = lora._fresh(base, self.spec, context, "cpu", outputs=1)
+        regressor = lora._fresh(base, self.spec, context, device, outputs=1)
         one = fitting.Labelled(self.validation.ids[:1], self.validation.targets[:1])
         wall, cpu = time.perf_counter(), time.process_time()
         fitting.fit(
@@ -143,7 +148,8 @@ class Task:
 
         tokenizer = AutoTokenizer.from_pretrained(self.options.base, padding_side="right")
         arguments = TrainingArguments(
-            output_dir=str(folder), use_cpu=True, bf16=self.options.dtype == "bfloat16", seed=seed,
+            output_dir=str(folder), use_cpu=self.options.device == "cpu",
+            bf16=self.options.dtype == "bfloat16", seed=seed,
             num_train_epochs=self.options.epochs, learning_rate=self.options.learning_rate,
             per_device_train_batch_size=self.options.batch_size,
             per_device_eval_batch_size=self.options.batch_size, warmup_steps=0.05,
@@ -257,6 +263,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-tokens", type=int, default=16384)
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/train_router.json"))
     return parser.parse_args()
 

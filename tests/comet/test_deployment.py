@@ -19,10 +19,11 @@ from routelmt.environments import FOLDER_VARIABLE, IMAGE
 from tests.comet.conftest import EXAMPLE
 from tests.workflow.conftest import job_counts, run
 
+QUICK = ("--max-jobs-per-timespan", "1000/1s")  # Snakemake ends only when the timespan is over
 SCORES = "results/scores/{}/system-a/phrases/en-de.parquet"
 
 CONDA = """\
-import importlib.metadata, json, pathlib, subprocess, sys
+import json, pathlib, re, subprocess, sys
 import yaml
 arguments = sys.argv[1:]
 if arguments[:2] == ["info", "--json"]:
@@ -33,7 +34,8 @@ elif arguments[0] == "config":
     print(json.dumps({"get": {"channel_priority": "strict"}}))
 elif arguments[:2] == ["env", "create"]:
     file, prefix = (arguments[arguments.index(o) + 1] for o in ("--file", "--prefix"))
-    made = yaml.safe_load(pathlib.Path(file).read_text())
+    text = pathlib.Path(file).read_text()
+    made, READY = yaml.safe_load(text), READY[re.search(r"envs/(\\w+)\\.txt", text)[1]]
     pins = next(d["pip"] for d in made["dependencies"] if isinstance(d, dict))
     listed = subprocess.check_output([READY, "-m", "pip", "list", "--format=freeze"], text=True)
     there = {line.lower().replace("_", "-").partition("+")[0] for line in listed.splitlines()}
@@ -42,12 +44,10 @@ elif arguments[:2] == ["env", "create"]:
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\\nexec {READY} "$@"\\n')
     python.chmod(0o755)
-    lines = [f"export {k}={v}" for k, v in made["variables"].items()]
-    (pathlib.Path(prefix) / "variables.sh").write_text("\\n".join(lines) + "\\n")
     with open(PREFIX + "/made", "a") as log:
         log.write(file + "\\n")
 """
-ACTIVATE = 'export PATH="$1/bin:$PATH"; . "$1/variables.sh"\n'
+ACTIVATE = 'export PATH="$1/bin:$PATH"\n'
 
 # The image: a Python of its own for the core, the environments in a folder of its own.
 APPTAINER = """\
@@ -78,7 +78,8 @@ def command(path: Path, text: str) -> None:
 def score(project: Path, *options: str) -> str:
     """What a run that scores by COMET and by chrF says."""
     targets = [SCORES.format(metric) for metric in ("tiny", "chrf")]
-    done = run(project, "--configfile", EXAMPLE, "--cores", "1", *options, "--", *targets)
+    arguments = ("--configfile", EXAMPLE, "--cores", "1", *QUICK, *options, "--", *targets)
+    done = run(project, *arguments, timeout=300)
     logs = "".join(p.read_text() for p in project.glob("logs/score/tiny/**/*.log"))
     assert done.returncode == 0, done.stderr[-4000:] + logs[-2000:]
     return done.stdout + done.stderr
@@ -87,13 +88,16 @@ def score(project: Path, *options: str) -> str:
 def test_conda_gives_comet_its_environment(
     project: Path, stand_in: Path, comet_python: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = f"PREFIX, READY = {str(stand_in)!r}, {str(comet_python)!r}\n"
+    ready = {"comet": str(comet_python), "core": sys.executable}
+    names = f"PREFIX, READY = {str(stand_in)!r}, {ready!r}\n"
     command(stand_in / "bin/conda", f"#!{sys.executable}\n{names}{CONDA}")
     (stand_in / "bin/activate").write_text(ACTIVATE)
     said = score(project, "--sdm", "conda")
-    assert said.count("Activating conda environment") == 1  # chrF runs where Snakemake does
-    (made,) = (stand_in / "made").read_text().splitlines()
-    assert Path(made).read_bytes() == (project / "envs/comet.yaml").read_bytes()
+    # Each rule has an environment: COMET its own, all others the core one.
+    made = {Path(file).read_bytes() for file in (stand_in / "made").read_text().splitlines()}
+    assert made == {(project / f"envs/{name}.yaml").read_bytes() for name in ("comet", "core")}
+    jobs = 4  # segments, translations, scores by two metrics
+    assert said.count("Activating conda environment") == jobs
     values = tables.read(project / SCORES.format("tiny"), "scores").column("score")
     assert score(project, "--sdm", "conda", "--dry-run").count("Nothing to be done") == 1
 
@@ -104,7 +108,11 @@ def test_conda_gives_comet_its_environment(
     assert tables.read(project / SCORES.format("tiny"), "scores").column("score") == values
     # Neither way is part of what a result is, unless one changes over to conda.
     assert "Nothing to be done" in score(project, "--dry-run")
-    assert job_counts(score(project, "--sdm", "conda", "--dry-run")) == {"score": 1}
+    assert job_counts(score(project, "--sdm", "conda", "--dry-run")) == {
+        "read_segments": 1,
+        "translate": 1,
+        "score": 2,
+    }
     change_over = ("--sdm", "conda", "--rerun-triggers", "code", "input", "mtime", "params")
     assert "Nothing to be done" in score(project, *change_over, "--dry-run")
 

@@ -44,6 +44,11 @@ def changed(change: Callable[[dict], object]) -> dict:
     return found
 
 
+def test_files_are_read_on_top_of_one_another_as_snakemake_does(tmp_path: Path) -> None:
+    paths = [ROOT / f"profiles/demo/{name}.yaml" for name in ("experiment", "full")]
+    assert config.read(*paths) == overlaid(DEMO, FULL)
+
+
 @pytest.mark.parametrize("path", ["config.yaml", "profiles/demo/experiment.yaml"])
 def test_shipped_configs_are_valid(path: str) -> None:
     resolved = config.load(ROOT / path)
@@ -377,6 +382,31 @@ def test_the_paper_has_its_3368_requests_per_direction() -> None:
     paper = config.load(ROOT / "config.yaml")
     tests = [paper["datasets"][name] for name in paper["experiments"]["paper"]["test"]]
     assert sum(dataset["rows"] for dataset in tests) == 3368
+
+
+def test_a_limit_makes_slices_of_every_dataset_of_an_experiment_and_of_no_other() -> None:
+    paper = yaml.safe_load((ROOT / "config.yaml").read_text())
+    whole = config.resolve(paper)
+    drift = {"from": ["flores"], "to": ["bouquet"]}
+    paper["experiments"]["try"] = paper["experiments"]["paper"] | {"limit": 50, "drift": drift}
+    resolved = config.resolve(paper)
+    assert resolved["experiments"]["paper"] == whole["experiments"]["paper"]
+    tried = resolved["experiments"]["try"]
+    assert tried["train"] == ["commt-train.first50"]
+    assert tried["domains"]["medical"] == {"datasets": ["commt-medical.first50"]}
+    assert tried["drift"] == {"from": ["flores.first50"], "to": ["bouquet.first50"]}
+    entry, of = resolved["datasets"]["commt-train.first50"], resolved["datasets"]["commt-train"]
+    assert entry == {k: v for k, v in of.items() if k != "rows"} | {"shards": 1, "limit": 50}
+    assert config.resolve(resolved) == resolved
+
+
+def test_files_of_translations_have_no_slices() -> None:
+    example = yaml.safe_load((ROOT / "docs/example/experiment.yaml").read_text())
+    example["experiments"]["by-chrf"]["limit"] = 5
+    with pytest.raises(
+        UserError, match=r"by-chrf\.limit': 'system-a' is a file.*'datasets.NAME.part'"
+    ):
+        config.resolve(example)
 
 
 def test_sources_are_fetched_only_where_nothing_local_is_named() -> None:

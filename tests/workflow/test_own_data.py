@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
+import os
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +18,7 @@ import yaml
 from routelmt import tables
 from routelmt.evaluate.registry import TABLES
 from routelmt.figures import registry
-from tests.workflow.conftest import EXAMPLE, Jobs, job_counts, run
+from tests.workflow.conftest import EXAMPLE, ROOT, Jobs, job_counts, run
 
 EXPERIMENTS = ("by-ratings", "by-chrf")
 ROUTERS = 5
@@ -217,3 +223,62 @@ def test_a_program_judges_and_defers_and_an_edit_of_it_scores_again(example: Pat
     again = run(example, "--configfile", "judged.yaml", "--dry-run", *wanted)
     counts = job_counts(again.stdout + again.stderr)
     assert counts["score"] == 2 and counts["label_gains"] == 1 and counts["predict"] == 1
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of the package, in a folder of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "routelmt", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "workflow")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_bundle_is_checked_without_the_rest_of_the_results(example: Path, tmp_path: Path) -> None:
+    out = tmp_path / "by-chrf.zip"
+    published = ("bundle", "results/runs/by-chrf", "--config", EXAMPLE, "--licence", "CC0-1.0")
+    done = command(example, *published, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    again = command(example, *published, "--out", str(tmp_path / "again.zip"))
+    assert again.returncode == 0 and (tmp_path / "again.zip").read_bytes() == out.read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    with zipfile.ZipFile(out) as archive:
+        archive.extractall(elsewhere)
+
+    run = elsewhere / "results/runs/by-chrf"
+    assert (run / "page.html").is_file() and (run / "tables/routers.csv").is_file()
+    assert not (elsewhere / "data").exists() and not (run / "predictions").exists()
+    assert yaml.safe_load((elsewhere / "config.yaml").read_text())["experiments"]["by-chrf"]
+    crate = json.loads((elsewhere / "ro-crate-metadata.json").read_text())["@graph"]
+    files = {entry["@id"]: entry for entry in crate if entry["@type"] == "File"}
+    there = {f.relative_to(elsewhere).as_posix() for f in elsewhere.rglob("*") if f.is_file()}
+    assert set(files) == there - {"ro-crate-metadata.json"}
+    for name, entry in files.items():
+        data = (elsewhere / name).read_bytes()
+        assert entry["sha256"] == hashlib.sha256(data).hexdigest()
+        assert int(entry["contentSize"]) == len(data)
+
+    audit = ("audit", "results/runs/by-chrf")
+    checked = command(elsewhere, *audit)
+    assert checked.returncode == 0, checked.stderr
+    assert (
+        "data/segments/phrases/en-de.parquet"
+        in command(elsewhere, *audit[:1], "results/runs/by-chrf/tables/routers.parquet").stdout
+    )
+    # A record that names another content than its child does is a broken link, wherever it is.
+    records = json.loads((elsewhere / "records.json").read_text())
+    for place in ("results/gains/chrf/system-a--system-b/phrases/en-de.parquet",
+                  "docs/example/segments.jsonl"):  # fmt: skip
+        changed = copy.deepcopy(records)
+        changed[place]["content"] = "0" * 64
+        (elsewhere / "records.json").write_text(json.dumps(changed))
+        broken = command(elsewhere, *audit)
+        assert broken.returncode == 1 and f"made from {place}" in broken.stderr
+    del records["docs/example/segments.jsonl"]
+    (elsewhere / "records.json").write_text(json.dumps(records))
+    assert "docs/example/segments.jsonl is missing" in command(elsewhere, *audit).stderr
+    (elsewhere / "records.json").write_text("{")
+    assert "damaged records of a bundle" in command(elsewhere, *audit).stderr

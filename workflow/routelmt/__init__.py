@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from routelmt.results import Run
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = ["Run"]
 
 

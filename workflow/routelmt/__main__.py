@@ -20,6 +20,9 @@ from routelmt.gpus import claim
 gc.set_threshold(200_000, 10, 10)
 
 COMMANDS = {
+    "estimate": "say what a config will take: jobs, GPU-hours, memory, disk, downloads, money",
+    "doctor": "check, before a run, what a config needs of this machine",
+    "slice": "write a config whose experiments are a slice of another's (see `make try`)",
     "fetch": "download the pinned files of a source",
     "catalogs": "read, clean and split the gettext catalogs of wheels",
     "segments": "read one dataset and direction into the segments table",
@@ -46,6 +49,7 @@ COMMANDS = {
     "page": "make the page of an experiment: one HTML file that needs no network",
     "summary": "print an experiment's result and where its files are",
     "route": "decide for new requests with a trained router",
+    "bundle": "make one archive of an experiment, to publish",
     "audit": "check tables and follow them back to their sources",
     "explain": "follow one request through the chain: why did it go to the large model",
     "diff": "show what changed between two runs",

@@ -21,7 +21,7 @@ import yaml
 from routelmt import plugins
 from routelmt.data import published
 from routelmt.data.registry import READERS
-from routelmt.derived import derived_name, sweep_points, transfer_points
+from routelmt.derived import derived_name, slice_name, sliced, sweep_points, transfer_points
 from routelmt.errors import UserError
 from routelmt.evaluate.registry import TRANSFER
 from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
@@ -103,6 +103,7 @@ def resolve(config: Mapping[str, Any]) -> Config:
             _resolve_entry(entry, f"{section}.{name}", kinds)
     _expand_sweeps(found, schema["kinds"]["routers"])
     _expand_transfer(found, schema["kinds"]["routers"])
+    _expand_limits(found)
     _check_references(found)
     return found
 
@@ -204,6 +205,50 @@ def _expand_transfer(config: Config, kinds: Config) -> None:
                     f"config key '{key}.splits.{split}': '{part}' needs the router name '{point}', "
                     "which is taken; rename the split."
                 )
+
+
+def _expand_limits(config: Config) -> None:
+    """Experiments with a limit read slices of their datasets; see `slice_name`."""
+    whole = dict(config["datasets"])
+    limited = {name: e for name, e in config["experiments"].items() if e["limit"] is not None}
+    for name, experiment in limited.items():
+        limit = experiment["limit"]
+        _check_limit(config, name)
+        experiment["limit"] = None  # done: its datasets have it
+        # Names that are not there stay as they are, for the check of references.
+        slices = {dataset: slice_name(dataset, limit) for dataset in whole}
+        for role in (*ROLES, ELSEWHERE):
+            names = experiment[role]
+            experiment[role] = [slices.get(dataset, dataset) for dataset in names]
+            for dataset in whole.keys() & set(names):
+                config["datasets"][slices[dataset]] = sliced(whole[dataset], limit)
+        experiment["drift"] = {
+            side: names and [slices.get(dataset, dataset) for dataset in names]
+            for side, names in experiment["drift"].items()
+        }
+        experiment["domains"] = {
+            key: domain | {"datasets": [slices.get(d, d) for d in domain["datasets"]]}
+            if "datasets" in domain
+            else domain
+            for key, domain in experiment["domains"].items()
+        }
+
+
+def _check_limit(config: Config, name: str) -> None:
+    """Files of translations and scores name their dataset, so no slice of it has any."""
+    experiment = config["experiments"][name]
+    for field, section, kinds in (
+        ("small", "models", ENGINES),
+        ("large", "models", ENGINES),
+        ("metric", "metrics", METRICS),
+    ):
+        entry = config[section].get(experiment[field], {})
+        kind = entry.get("engine") or entry.get("type")
+        if kind and kinds[kind].precomputed:
+            raise UserError(
+                f"config key 'experiments.{name}.limit': '{experiment[field]}' is a file, whose "
+                "rows are of whole datasets. Cut these with 'datasets.NAME.part' instead."
+            )
 
 
 def _check_splits(key: str, splits: Config) -> None:
@@ -782,12 +827,28 @@ def references(config: Config, experiment: Config) -> list[str]:
     return [r for r in experiment["routers"] if config["routers"][r]["type"] in kinds]
 
 
-def load(path: str | Path) -> Config:
-    """Read and resolve a config file (used outside Snakemake)."""
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected a mapping of keys, found {type(raw).__name__}.")
-    return resolve(raw)
+def load(*paths: str | Path) -> Config:
+    """Read and resolve config files (used outside Snakemake)."""
+    return resolve(read(*paths))
+
+
+def read(*paths: str | Path) -> Config:
+    """What config files say, each on top of those before it, as Snakemake reads them."""
+    raw: Config = {}
+    for path in paths:
+        try:
+            more = yaml.safe_load(Path(path).read_text())
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not valid YAML: {error}") from None
+        if not isinstance(more, dict):
+            raise UserError(f"{path}: expected a mapping of keys, found {type(more).__name__}.")
+        _put_on_top(raw, more)
+    return raw
+
+
+def _put_on_top(raw: Config, more: Config) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(raw.get(key), dict):
+            _put_on_top(raw[key], value)
+        else:
+            raw[key] = value

@@ -1,4 +1,4 @@
-"""Routers that a config makes of others: the points of sweeps, and the parts of transfer splits."""
+"""What a config makes of others: routers of sweeps and transfer splits, slices of datasets."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ def derived_name(router: str, of: str, label: str) -> str:
     """Name of a derived router: `of` is the sweep or split, label its value or part."""
     slug = re.sub(r"[^a-z0-9._]+", ".", label.lower()).strip(".")
     return f"{router}.{of.replace('-', '.')}.{slug}"
+
+
+def slice_name(dataset: str, limit: int) -> str:
+    """Name of the dataset that has so many texts of another; see `limit` of an experiment."""
+    return f"{dataset}.first{limit}"
+
+
+def sliced(dataset: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """The entry of such a dataset: its rows are not known beforehand, and it needs no shards."""
+    kept = {key: value for key, value in dataset.items() if key != "rows"}
+    return kept | {"shards": 1, "limit": limit}
 
 
 def _label(value: Any) -> str:

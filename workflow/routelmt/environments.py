@@ -18,6 +18,7 @@ from routelmt import plugins
 from routelmt.errors import UserError
 
 FOLDER_VARIABLE = "ROUTELMT_VENVS"  # where the environments are, if not in .venvs
+CORE = "../../envs/core.yaml"  # for conda, as seen from workflow/rules
 IMAGE = "envs/routelmt.sif"  # made of envs/Dockerfile
 _ENTERED = "ROUTELMT_ENTERED"
 
@@ -48,13 +49,20 @@ def python_of(name: str) -> Path:
 
 
 def conda_file(name: str) -> str | None:
-    """What an environment has for conda; None for the core one: Snakemake itself runs in it."""
-    return ENVIRONMENTS[name].conda if name else None
+    """What an environment has for conda."""
+    return ENVIRONMENTS[name].conda if name else CORE
 
 
 def container_image(name: str) -> str | None:
-    """What a job that needs an environment runs in as a container; None for core."""
+    """What a job that needs an environment runs in as a container; None for core, as Snakemake."""
     return ENVIRONMENTS[name].image if name else None
+
+
+def python_path() -> str:
+    """PYTHONPATH by which another Python runs this package, whatever it has installed."""
+    package = str(Path(__file__).parents[1])
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join([package, *(path for path in others if path not in ("", package))])
 
 
 def enter(name: str, arguments: Sequence[str]) -> None:
@@ -76,9 +84,7 @@ def enter(name: str, arguments: Sequence[str]) -> None:
             f"this step needs the '{name}' environment, and {python} is not there. `{setup}` makes "
             f"it; {FOLDER_VARIABLE} names another folder of environments (docs/cluster.md)."
         )
-    package = str(Path(__file__).parents[1])
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    changed = {"PYTHONPATH": os.pathsep.join(paths), _ENTERED: name}
+    changed = {"PYTHONPATH": python_path(), _ENTERED: name}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(python, [str(python), "-m", "routelmt", *arguments], {**os.environ, **changed})

@@ -1,11 +1,46 @@
-# The config, what each stage takes from it, and the wildcards.
+# The config, what each stage takes from it, the wildcards, and the functions of all rules.
+import contextlib
+import io
+import os
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+
+def package_folder(rules):
+    """Folder of the package: beside these rules, or a copy of it if a host of Git has them."""
+    if not hasattr(type(rules), "hosted_repo"):
+        return Path(rules.get_path_or_uri(secret_free=True)).resolve().parent
+    commit = rules.hosted_repo.repo.commit(rules.ref)
+    folder = Path(".snakemake/routelmt", commit.hexsha).resolve()
+    if not folder.is_dir():
+        archive = io.BytesIO()
+        parts = ["workflow", "data/sources.yaml"]
+        commit.repo.archive(archive, commit.hexsha, path=parts)
+        archive.seek(0)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+            unpacked = Path(place, "copy")
+            tarfile.open(fileobj=archive).extractall(unpacked, filter="data")
+            with contextlib.suppress(OSError):  # another process was first
+                unpacked.rename(folder)
+    return folder / "workflow"
+
+
+# Its own code runs a workflow, whatever else is installed.
+sys.path.insert(0, str(package_folder(workflow.current_basedir)))
+
 from routelmt import config as configuration
+from routelmt.environments import conda_file, container_image, python_path
 from routelmt.errors import UserError
 from routelmt.evaluate.registry import SWEEP, SWEEP_TABLES, TABLES
 from routelmt.figures.registry import FIGURES
 from routelmt.pins import unpinned
-from routelmt.plan import Plan
+from routelmt.plan import Plan, short
 from routelmt.settings import speeds_of, stage_settings, too_much
+
+os.environ |= {"PYTHONPATH": python_path()}  # jobs take it over
 
 try:
     config = configuration.resolve(config)
@@ -15,6 +50,10 @@ try:
     speeds = speeds_of(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"Planning needs '{error.name}' where Snakemake runs: pip install {error.name}"
+    ) from None
 
 if missing := list(configuration.missing_files(config)):
     raise WorkflowError("\n".join(missing))
@@ -23,11 +62,79 @@ if missing := list(configuration.missing_files(config)):
 absent = configuration.missing_inputs(config)
 
 
-def there(files):
-    """The files, or an error that names the config key of one that is not there."""
-    if found := [absent[file] for file in files if file in absent]:
-        raise WorkflowError("\n".join(found))
+def planned(what, *of):
+    """What the plan says of wildcards, such as planned("segments", "{experiment}", "train")."""
+    ask = getattr(plan, what)
+    return lambda wildcards: ask(*(part.format_map(wildcards) for part in of))
+
+
+def there(ask):
+    """The same, or an error that names the config key of a file that is not there."""
+
+    def files(wildcards):
+        paths = ask(wildcards)
+        if sentences := [absent[path] for path in paths if path in absent]:
+            raise WorkflowError("\n".join(sentences))
+        return paths
+
     return files
+
+
+# One option takes them all: another would be another shell text, which trains every router again.
+def said_of(role):
+    """What the small model says of a role's rows, and estimates of it, if the router needs them."""
+    of = ("{experiment}", "{router}")
+    needs = ("hypotheses", "signals", "estimates")
+    parts = [planned("needed_for", *of, need, role) for need in needs]
+    return lambda wildcards: [path for part in parts for path in part(wildcards)]
+
+
+def rivals(pattern):
+    """Files of the small models that this one is compared with as the large one."""
+    return lambda w: [
+        pattern.format(rival=rival, **w) for rival in plan.rivals(w.metric, w.model)
+    ]
+
+
+def engine_conda(wildcards):
+    return conda_file(plan.engine_environment(wildcards.model))
+
+
+def engine_container(wildcards):
+    return container_image(plan.engine_environment(wildcards.model))
+
+
+def scorer_conda(wildcards):
+    return conda_file(plan.scorer_environment(wildcards.metric))
+
+
+def scorer_container(wildcards):
+    return container_image(plan.scorer_environment(wildcards.metric))
+
+
+def router_conda(wildcards):
+    return conda_file(plan.router_environment(wildcards.experiment, wildcards.router))
+
+
+def router_container(wildcards):
+    return container_image(
+        plan.router_environment(wildcards.experiment, wildcards.router)
+    )
+
+
+def as_options(wildcards, input):
+    """Every input with its name as an option: --gains FILE FILE --segments FILE."""
+    return " ".join(
+        " ".join([f"--{name.replace('_', '-')}", *short(files)])
+        for name, files in input.items()
+        if files
+    )
+
+
+def category(wildcards):
+    """Where Snakemake's report lists a table."""
+    sweep = wildcards.folder == "sweeps"
+    return (SWEEP_TABLES[SWEEP] if sweep else TABLES[wildcards.table]).category
 
 
 if workflow.is_main_process and (loose := unpinned(config)):

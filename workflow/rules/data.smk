@@ -6,6 +6,8 @@ rule fetch:
         directory("data/raw/{source}"),
     log:
         "logs/fetch/{source}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         source=setting("sources/{source}"),
     shell:
@@ -15,17 +17,15 @@ rule fetch:
         """
 
 
-def corpus_wheels(wildcards):
-    return plan.wheels(wildcards.corpus)
-
-
 rule read_catalogs:
     input:
-        wheels=corpus_wheels,
+        wheels=planned("wheels", "{corpus}"),
     output:
         ensure("data/corpora/{corpus}.parquet", non_empty=True),
     log:
         "logs/read_catalogs/{corpus}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("catalogs"),
         corpus=setting("corpora/{corpus}"),
@@ -36,28 +36,18 @@ rule read_catalogs:
         """
 
 
-def segments_origin(wildcards):
-    return plan.origin(wildcards.dataset)
-
-
-def required_scores(wildcards):
-    return there(plan.required_scores(wildcards.dataset))
-
-
-def reader_code(wildcards):
-    return plan.code("segments", plan.reader(wildcards.dataset))
-
-
 rule read_segments:
     input:
-        origin=segments_origin,
-        scores=required_scores,
+        origin=planned("origin", "{dataset}"),
+        scores=there(planned("required_scores", "{dataset}")),
     output:
         ensure("data/segments/{dataset}/{direction}.parquet", non_empty=True),
     log:
         "logs/read_segments/{dataset}/{direction}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
-        code=reader_code,
+        code=lambda w: plan.code("segments", plan.reader(w.dataset)),
         dataset=setting("datasets/{dataset}"),
     shell:
         r"""
@@ -67,32 +57,18 @@ rule read_segments:
         """
 
 
-def training_segments(wildcards):
-    return plan.segments(wildcards.experiment, "train")
-
-
-def validation_segments(wildcards):
-    return plan.segments(wildcards.experiment, "valid")
-
-
-def test_segments(wildcards):
-    return plan.segments(wildcards.experiment, "test")
-
-
-def held_out_segments(wildcards):
-    return plan.held_out(wildcards.experiment)
-
-
 # Training and validation rows whose text is in held-out data: routers never see them.
 rule find_overlaps:
     input:
-        train=training_segments,
-        valid=validation_segments,
-        test=held_out_segments,
+        train=planned("segments", "{experiment}", "train"),
+        valid=planned("segments", "{experiment}", "valid"),
+        test=planned("held_out", "{experiment}"),
     output:
         "results/runs/{experiment}/overlaps.parquet",
     log:
         "logs/find_overlaps/{experiment}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("overlaps"),
         overlaps=setting("overlaps/{experiment}"),

@@ -1,20 +1,12 @@
 # How fast models and routers are, for what routing costs.
 
 
-def trained_routers(wildcards):
-    return plan.trained_routers(wildcards.experiment)
-
-
-def timing_segments(wildcards):
-    return plan.timing_segments(wildcards.model)
-
-
 # How fast a model reads and decodes on the machine that this job gets, loading left out. Jobs beside
 # it on the same cores would slow it: see profiles/demo.
 rule time_model:
     input:
-        segments=timing_segments,
-        weights=model_weights,
+        segments=planned("timing_segments", "{model}"),
+        weights=there(planned("weights", "{model}")),
     output:
         "results/rates/{model}.parquet",
     log:
@@ -49,11 +41,13 @@ rule time_model:
 # Rates that trainings measured, and those that the config states.
 rule collect_rates:
     input:
-        routers=trained_routers,
+        routers=planned("trained_routers", "{experiment}"),
     output:
         "results/runs/{experiment}/rates.parquet",
     log:
         "logs/collect_rates/{experiment}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("rates"),
         given=setting("rates/{experiment}"),

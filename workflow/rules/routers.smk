@@ -2,72 +2,29 @@
 # A router's inputs follow from what its type declares: what none needs is not made.
 
 
-def needed_for(need, role):
-    """Files of one need of the router for all sets of a role; none if it does not have it."""
-
-    def files(wildcards):
-        return plan.needed_for(wildcards.experiment, wildcards.router, need, role)
-
-    return files
-
-
-# One option takes them all: another would be another shell text, which trains every router again.
-def said_of(role):
-    """What the small model says of a role's rows, and estimates of it, if the router needs them."""
-    parts = [needed_for(need, role) for need in ("hypotheses", "signals", "estimates")]
-    return lambda wildcards: [path for part in parts for path in part(wildcards)]
-
-
-def needed(need):
-    """The same for the role that is predicted."""
-
-    def files(wildcards):
-        names = wildcards.experiment, wildcards.router, need, wildcards.role
-        return plan.needed_for(*names)
-
-    return files
-
-
-def labels(role):
-    """Gains that the router learns from."""
-
-    def files(wildcards):
-        return plan.labels(wildcards.experiment, wildcards.router, role)
-
-    return files
-
-
-def removed_rows(wildcards):
-    return plan.removed(wildcards.experiment)
-
-
-def base_weights(wildcards):
-    return plan.base_weights(wildcards.experiment, wildcards.router)
-
-
-def own_weights(wildcards):
-    return plan.own_weights(wildcards.router)
-
-
-def training_code(wildcards):
-    return plan.code("routers", plan.router_module(wildcards.router))
-
-
 rule train_router:
     input:
-        train_segments=training_segments,
-        train_gains=labels("train"),
-        train_states=needed_for("states", "train"),
+        train_segments=planned("segments", "{experiment}", "train"),
+        train_gains=planned("labels", "{experiment}", "{router}", "train"),
+        train_states=planned(
+            "needed_for", "{experiment}", "{router}", "states", "train"
+        ),
         train_hypotheses=said_of("train"),
-        train_sample_scores=needed_for("sample_scores", "train"),
-        valid_segments=validation_segments,
-        valid_gains=labels("valid"),
-        valid_states=needed_for("states", "valid"),
+        train_sample_scores=planned(
+            "needed_for", "{experiment}", "{router}", "sample_scores", "train"
+        ),
+        valid_segments=planned("segments", "{experiment}", "valid"),
+        valid_gains=planned("labels", "{experiment}", "{router}", "valid"),
+        valid_states=planned(
+            "needed_for", "{experiment}", "{router}", "states", "valid"
+        ),
         valid_hypotheses=said_of("valid"),
-        valid_sample_scores=needed_for("sample_scores", "valid"),
-        removed=removed_rows,
-        weights=base_weights,
-        own_weights=own_weights,
+        valid_sample_scores=planned(
+            "needed_for", "{experiment}", "{router}", "sample_scores", "valid"
+        ),
+        removed=planned("removed", "{experiment}"),
+        weights=planned("base_weights", "{experiment}", "{router}"),
+        own_weights=planned("own_weights", "{router}"),
     output:
         directory("results/runs/{experiment}/routers/{router}/seed{seed}"),
     log:
@@ -75,6 +32,8 @@ rule train_router:
     benchmark:
         "benchmarks/train_router/{experiment}/{router}/seed{seed}.jsonl"
     priority: 1  # few long jobs: begun late, the last would run alone
+    conda:
+        "../../envs/core.yaml"
     threads: speed("routers/{experiment}/{router}/threads")
     resources:
         batch_tokens=speed("routers/{experiment}/{router}/batch_tokens"),
@@ -88,7 +47,7 @@ rule train_router:
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
         runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
-        code=training_code,
+        code=lambda w: plan.code("routers", plan.router_module(w.router)),
         router=setting("routers/{router}"),
         model=setting("bases/{experiment}/{router}"),
     shell:
@@ -108,45 +67,23 @@ rule train_router:
         """
 
 
-def trained_router(wildcards):
-    return plan.artifact(wildcards.experiment, wildcards.router, wildcards.seed)
-
-
-def known_gains(wildcards):
-    return plan.known_gains(wildcards.experiment, wildcards.router, wildcards.role)
-
-
-def asked_segments(wildcards):
-    return plan.segments(wildcards.experiment, wildcards.role)
-
-
-def prediction_code(wildcards):
-    return plan.prediction_code(wildcards.experiment, wildcards.router)
-
-
-def router_conda(wildcards):
-    return conda_file(plan.router_environment(wildcards.experiment, wildcards.router))
-
-
-def router_container(wildcards):
-    return container_image(
-        plan.router_environment(wildcards.experiment, wildcards.router)
-    )
-
-
 # Of the test sets, and of the validation sets, on which thresholds and budgets are chosen.
 rule predict:
     input:
-        segments=asked_segments,
-        router=trained_router,
-        signals=needed("signals"),
-        states=needed("states"),
-        hypotheses=needed("hypotheses"),
-        estimates=needed("estimates"),
-        samples=needed("samples"),
-        gains=known_gains,
-        weights=base_weights,
-        own_weights=own_weights,
+        segments=planned("segments", "{experiment}", "{role}"),
+        router=planned("artifact", "{experiment}", "{router}", "{seed}"),
+        signals=planned("needed_for", "{experiment}", "{router}", "signals", "{role}"),
+        states=planned("needed_for", "{experiment}", "{router}", "states", "{role}"),
+        hypotheses=planned(
+            "needed_for", "{experiment}", "{router}", "hypotheses", "{role}"
+        ),
+        estimates=planned(
+            "needed_for", "{experiment}", "{router}", "estimates", "{role}"
+        ),
+        samples=planned("needed_for", "{experiment}", "{router}", "samples", "{role}"),
+        gains=planned("known_gains", "{experiment}", "{router}", "{role}"),
+        weights=planned("base_weights", "{experiment}", "{router}"),
+        own_weights=planned("own_weights", "{router}"),
     output:
         ensure(
             "results/runs/{experiment}/predictions/{router}/seed{seed}/{role}.parquet",
@@ -166,7 +103,7 @@ rule predict:
         mem_mb=growing("routers/{experiment}/{router}/mem_mb"),
         runtime=growing("routers/{experiment}/{router}/runtime"),
     params:
-        code=prediction_code,
+        code=planned("prediction_code", "{experiment}", "{router}"),
         router=setting("routers/{router}"),
         model=setting("bases/{experiment}/{router}"),
     shell:
@@ -181,22 +118,14 @@ rule predict:
         """
 
 
-def adapters(wildcards):
-    return plan.in_model_artifacts(wildcards.experiment, wildcards.group)
-
-
-def adapted_weights(wildcards):
-    return plan.in_model_weights(wildcards.experiment, wildcards.group)
-
-
 # All routers that are adapters of one model: its weights are loaded once, every prompt is read once
 # by each adapter. `group` is "routers", or the name of a sweep; with --BASE where that is another
 # model than the small one.
 rule predict_in_model:
     input:
-        segments=asked_segments,
-        adapters=adapters,
-        weights=adapted_weights,
+        segments=planned("segments", "{experiment}", "{role}"),
+        adapters=planned("in_model_artifacts", "{experiment}", "{group}"),
+        weights=planned("in_model_weights", "{experiment}", "{group}"),
     output:
         ensure(
             "results/runs/{experiment}/predictions/in_model/{group}/{role}.parquet",
@@ -206,6 +135,8 @@ rule predict_in_model:
         "logs/predict_in_model/{experiment}/{group}/{role}.log",
     benchmark:
         "benchmarks/predict_in_model/{experiment}/{group}/{role}.jsonl"
+    conda:
+        "../../envs/core.yaml"
     threads: speed("adapted/{experiment}/{group}/threads")
     resources:
         batch_tokens=speed("adapted/{experiment}/{group}/batch_tokens"),

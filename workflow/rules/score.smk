@@ -1,35 +1,5 @@
 # From hypotheses to scores to gain labels.
 
-from routelmt.environments import conda_file, container_image
-
-
-def scorer_code(wildcards):
-    return plan.code("scores", plan.scorer(wildcards.metric))
-
-
-def scorer_conda(wildcards):
-    return conda_file(plan.scorer_environment(wildcards.metric))
-
-
-def scorer_container(wildcards):
-    return container_image(plan.scorer_environment(wildcards.metric))
-
-
-def metric_files(wildcards):
-    return there(plan.metric_files(wildcards.metric))
-
-
-def rival_hypotheses(wildcards):
-    rivals = plan.rivals(wildcards.metric, wildcards.model)
-    place = f"{wildcards.dataset}/{wildcards.direction}.parquet"
-    return [f"results/hypotheses/{rival}/{place}" for rival in rivals]
-
-
-def rival_scores(wildcards):
-    rivals = plan.rivals(wildcards.metric, wildcards.model)
-    place = f"{wildcards.dataset}/{wildcards.direction}.parquet"
-    return [f"results/scores/{wildcards.metric}/{rival}/{place}" for rival in rivals]
-
 
 # The large model's outputs that equal the small one's take over its scores: the work is done once,
 # and the gain is exactly 0.
@@ -37,9 +7,13 @@ rule score:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         hypotheses="results/hypotheses/{model}/{dataset}/{direction}.parquet",
-        known_hypotheses=rival_hypotheses,
-        known_scores=rival_scores,
-        scores=metric_files,
+        known_hypotheses=rivals(
+            "results/hypotheses/{rival}/{dataset}/{direction}.parquet"
+        ),
+        known_scores=rivals(
+            "results/scores/{metric}/{rival}/{dataset}/{direction}.parquet"
+        ),
+        scores=there(planned("metric_files", "{metric}")),
     output:
         ensure(
             "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -65,7 +39,7 @@ rule score:
         mem_mb=growing("metrics/{metric}/mem_mb"),
         runtime=growing("metrics/{metric}/runtime"),
     params:
-        code=scorer_code,
+        code=lambda w: plan.code("scores", plan.scorer(w.metric)),
         metric=setting("metrics/{metric}"),
         shard="1/1",
     shell:
@@ -96,15 +70,10 @@ use rule score as score_shard with:
         shard="{shard}/{shards}",
 
 
-def score_shards(wildcards):
-    root = f"scores/{wildcards.metric}/{wildcards.model}"
-    return plan.shards(root, wildcards.dataset, wildcards.direction)
-
-
 rule gather_scores:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
-        shards=score_shards,
+        shards=planned("shards", "scores/{metric}/{model}", "{dataset}", "{direction}"),
     output:
         ensure(
             "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -115,6 +84,8 @@ rule gather_scores:
     wildcard_constraints:
         dataset=plan.datasets(sharded=True),
         metric=plan.metrics(mean=False),
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("gathered"),
     shell:
@@ -124,15 +95,13 @@ rule gather_scores:
         """
 
 
-def part_scores(wildcards):
-    place = f"{wildcards.model}/{wildcards.dataset}/{wildcards.direction}.parquet"
-    return [f"results/scores/{part}/{place}" for part in plan.parts(wildcards.metric)]
-
-
 # A metric that is the mean of others.
 rule average_scores:
     input:
-        parts=part_scores,
+        parts=lambda w: [
+            f"results/scores/{part}/{w.model}/{w.dataset}/{w.direction}.parquet"
+            for part in plan.parts(w.metric)
+        ],
     output:
         ensure(
             "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -142,6 +111,8 @@ rule average_scores:
         "logs/average_scores/{metric}/{model}/{dataset}/{direction}.log",
     wildcard_constraints:
         metric=plan.metrics(mean=True),
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("scores", "routelmt.score.mean_metric"),
         metric=setting("metrics/{metric}"),
@@ -152,29 +123,22 @@ rule average_scores:
         """
 
 
-def known_outputs(wildcards):
-    place = f"{wildcards.dataset}/{wildcards.direction}.parquet"
-    rivals = plan.rivals(wildcards.metric, wildcards.model)
-    own = f"results/hypotheses/{wildcards.model}/{place}"
-    return [own, *(f"results/samples/{rival}/{place}" for rival in rivals)]
-
-
-def known_outputs_scores(wildcards):
-    place = f"{wildcards.dataset}/{wildcards.direction}.parquet"
-    rivals = plan.rivals(wildcards.metric, wildcards.model)
-    folder = f"results/sample_scores/{wildcards.metric}"
-    own = f"results/scores/{wildcards.metric}/{wildcards.model}/{place}"
-    return [own, *(f"{folder}/{rival}/{place}" for rival in rivals)]
-
-
 # What the model's own translations and the small model's samples have been scored is not scored again.
 rule score_samples:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         samples="results/samples/{model}/{dataset}/{direction}.parquet",
-        known_outputs=known_outputs,
-        known_scores=known_outputs_scores,
-        scores=metric_files,
+        known_outputs=[
+            "results/hypotheses/{model}/{dataset}/{direction}.parquet",
+            rivals("results/samples/{rival}/{dataset}/{direction}.parquet"),
+        ],
+        known_scores=[
+            "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
+            rivals(
+                "results/sample_scores/{metric}/{rival}/{dataset}/{direction}.parquet"
+            ),
+        ],
+        scores=there(planned("metric_files", "{metric}")),
     output:
         ensure(
             "results/sample_scores/{metric}/{model}/{dataset}/{direction}.parquet",
@@ -197,7 +161,7 @@ rule score_samples:
         mem_mb=growing("metrics/{metric}/mem_mb"),
         runtime=growing("metrics/{metric}/runtime"),
     params:
-        code=scorer_code,
+        code=lambda w: plan.code("scores", plan.scorer(w.metric)),
         metric=setting("metrics/{metric}"),
     shell:
         r"""
@@ -222,6 +186,8 @@ rule label_gains:
         ),
     log:
         "logs/label_gains/{metric}/{small}--{large}/{dataset}/{direction}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("gains"),
     shell:

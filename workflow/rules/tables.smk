@@ -1,21 +1,17 @@
 # Tables, each of what evaluate/registry.py says that it is made of.
-from routelmt.plan import short
-
-
-def judged(stage):
-    """Files of both models on all sets that are evaluated."""
-    return lambda wildcards: plan.judged(stage, wildcards.experiment)
 
 
 # Requests with truncated or degenerate translations, which may be left out for them.
 rule find_flagged:
     input:
-        hypotheses=judged("hypotheses"),
-        scores=judged("scores"),
+        hypotheses=planned("judged", "hypotheses", "{experiment}"),
+        scores=planned("judged", "scores", "{experiment}"),
     output:
         "results/runs/{experiment}/flagged.parquet",
     log:
         "logs/find_flagged/{experiment}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("flags"),
     shell:
@@ -25,32 +21,17 @@ rule find_flagged:
         """
 
 
-def as_options(wildcards, input):
-    """Every input with its name as an option: --gains FILE FILE --segments FILE."""
-    return " ".join(
-        " ".join([f"--{name.replace('_', '-')}", *short(files)])
-        for name, files in input.items()
-        if files
-    )
-
-
-def table_inputs(wildcards):
-    return plan.table_inputs(wildcards.experiment, wildcards.table)
-
-
-def table_code(wildcards):
-    return plan.code("tables", TABLES[wildcards.table].module)
-
-
 rule evaluate:
     input:
-        unpack(table_inputs),
+        unpack(planned("table_inputs", "{experiment}", "{table}")),
     output:
         ensure("results/runs/{experiment}/tables/{table}.parquet", non_empty=True),
     log:
         "logs/evaluate/{experiment}/{table}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
-        code=table_code,
+        code=lambda w: plan.code("tables", TABLES[w.table].module),
         settings=setting("tables/{experiment}/{table}"),
         files=as_options,
     shell:
@@ -60,23 +41,21 @@ rule evaluate:
         """
 
 
-def sweep_inputs(wildcards):
-    return plan.sweep_inputs(wildcards.experiment, wildcards.sweep)
-
-
 rule evaluate_sweep:
     input:
-        unpack(sweep_inputs),
+        unpack(planned("sweep_inputs", "{experiment}", "{sweep}")),
     output:
         ensure("results/runs/{experiment}/sweeps/{sweep}.parquet", non_empty=True),
     log:
         "logs/evaluate_sweep/{experiment}/{sweep}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("tables", SWEEP_TABLES[SWEEP].module),
         settings=setting("sweeps/{experiment}/{sweep}"),
         files=as_options,
     shell:
         r"""
-        python -m routelmt table {SWEEP} --settings {params.settings:q} {params.files} \
+        python -m routelmt table sweep --settings {params.settings:q} {params.files} \
             --out {output:q} &>{log:q}
         """

@@ -1,32 +1,10 @@
 # What the two models say: translations, and the small model's signals before it decodes.
 
-from routelmt.environments import conda_file, container_image
-
-
-def model_weights(wildcards):
-    return there(plan.weights(wildcards.model))
-
-
-def translation_code(wildcards):
-    return plan.code("hypotheses", plan.engine(wildcards.model))
-
-
-def signals_code(wildcards):
-    return plan.code("signals", plan.engine(wildcards.model))
-
-
-def engine_conda(wildcards):
-    return conda_file(plan.engine_environment(wildcards.model))
-
-
-def engine_container(wildcards):
-    return container_image(plan.engine_environment(wildcards.model))
-
 
 rule translate:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
-        weights=model_weights,
+        weights=there(planned("weights", "{model}")),
     output:
         ensure(
             "results/hypotheses/{model}/{dataset}/{direction}.parquet", non_empty=True
@@ -56,7 +34,7 @@ rule translate:
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        code=translation_code,
+        code=lambda w: plan.code("hypotheses", plan.engine(w.model)),
         model=setting("models/{model}"),
         shard="1/1",
     shell:
@@ -89,15 +67,10 @@ use rule translate as translate_shard with:
         shard="{shard}/{shards}",
 
 
-def hypotheses_shards(wildcards):
-    root = f"hypotheses/{wildcards.model}"
-    return plan.shards(root, wildcards.dataset, wildcards.direction)
-
-
 rule gather_hypotheses:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
-        shards=hypotheses_shards,
+        shards=planned("shards", "hypotheses/{model}", "{dataset}", "{direction}"),
     output:
         ensure(
             "results/hypotheses/{model}/{dataset}/{direction}.parquet", non_empty=True
@@ -106,6 +79,8 @@ rule gather_hypotheses:
         "logs/gather_hypotheses/{model}/{dataset}/{direction}.log",
     wildcard_constraints:
         dataset=plan.datasets(sharded=True),
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("gathered"),
     shell:
@@ -115,15 +90,11 @@ rule gather_hypotheses:
         """
 
 
-def states_code(wildcards):
-    return plan.code("signals", "routelmt.translate.transformers_engine")
-
-
 # Where a router reads the states of every layer, the same forward pass leaves them too.
 rule prefill_states:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
-        weights=model_weights,
+        weights=there(planned("weights", "{model}")),
     output:
         signals=ensure(
             "results/signals/{model}/{dataset}/{direction}.parquet", non_empty=True
@@ -137,6 +108,8 @@ rule prefill_states:
         "benchmarks/prefill_states/{model}/{dataset}/{direction}.jsonl"
     wildcard_constraints:
         model=plan.models(with_states=True),
+    conda:
+        "../../envs/core.yaml"
     threads: speed("models/{model}/threads")
     resources:
         batch_tokens=speed("models/{model}/batch_tokens"),
@@ -145,7 +118,7 @@ rule prefill_states:
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        code=states_code,
+        code=plan.code("signals", "routelmt.translate.transformers_engine"),
         model=setting("models/{model}"),
     shell:
         r"""
@@ -159,7 +132,7 @@ rule prefill_states:
 rule prefill_signals:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
-        weights=model_weights,
+        weights=there(planned("weights", "{model}")),
     output:
         ensure("results/signals/{model}/{dataset}/{direction}.parquet", non_empty=True),
     log:
@@ -181,7 +154,7 @@ rule prefill_signals:
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        code=signals_code,
+        code=lambda w: plan.code("signals", plan.engine(w.model)),
         model=setting("models/{model}"),
     shell:
         r"""
@@ -192,15 +165,11 @@ rule prefill_signals:
         """
 
 
-def sampling_code(wildcards):
-    return plan.code("samples", plan.engine(wildcards.model))
-
-
 # Several translations of every segment, drawn from the model; only where a router asks for them.
 rule sample:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
-        weights=model_weights,
+        weights=there(planned("weights", "{model}")),
     output:
         ensure("results/samples/{model}/{dataset}/{direction}.parquet", non_empty=True),
     log:
@@ -226,7 +195,7 @@ rule sample:
         mem_mb=growing("models/{model}/mem_mb"),
         runtime=growing("models/{model}/runtime"),
     params:
-        code=sampling_code,
+        code=lambda w: plan.code("samples", plan.engine(w.model)),
         model=setting("samples/{model}"),
     shell:
         r"""

@@ -2,12 +2,6 @@
 # tables and from nothing else.
 
 
-def category(wildcards):
-    """Where Snakemake's report lists a table."""
-    sweep = wildcards.folder == "sweeps"
-    return (SWEEP_TABLES[SWEEP] if sweep else TABLES[wildcards.table]).category
-
-
 rule render:
     input:
         "results/runs/{experiment}/{folder}/{table}.parquet",
@@ -25,6 +19,8 @@ rule render:
     wildcard_constraints:
         folder="tables|sweeps",
         table=NAME,
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("views"),
     shell:
@@ -33,18 +29,12 @@ rule render:
         """
 
 
-def figure_tables(wildcards):
-    folder = f"results/runs/{wildcards.experiment}/tables"
-    return [f"{folder}/{table}.parquet" for table in FIGURES[wildcards.figure].tables]
-
-
-def figure_code(wildcards):
-    return plan.code("figures", FIGURES[wildcards.figure].module)
-
-
 rule plot:
     input:
-        tables=figure_tables,
+        tables=lambda w: [
+            f"results/runs/{w.experiment}/tables/{table}.parquet"
+            for table in FIGURES[w.figure].tables
+        ],
     output:
         pdf=ensure("results/runs/{experiment}/figures/{figure}.pdf", non_empty=True),
         png=report(
@@ -55,8 +45,10 @@ rule plot:
         ),
     log:
         "logs/plot/{experiment}/{figure}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
-        code=figure_code,
+        code=lambda w: plan.code("figures", FIGURES[w.figure].module),
         style=setting("figures/{experiment}/{figure}"),
     shell:
         r"""
@@ -78,6 +70,8 @@ rule plot_sweep:
         ),
     log:
         "logs/plot_sweep/{experiment}/{sweep}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("figures", "routelmt.figures.sweep"),
         style=setting("figures/{experiment}/sweep"),
@@ -88,17 +82,15 @@ rule plot_sweep:
         """
 
 
-def page_tables(wildcards):
-    return plan.page_tables(wildcards.experiment)
-
-
 rule page:
     input:
-        tables=page_tables,
+        tables=planned("page_tables", "{experiment}"),
     output:
         ensure("results/runs/{experiment}/page.html", non_empty=True),
     log:
         "logs/page/{experiment}.log",
+    conda:
+        "../../envs/core.yaml"
     params:
         code=plan.code("page"),
         page=setting("pages/{experiment}"),

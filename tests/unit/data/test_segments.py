@@ -260,3 +260,23 @@ def test_a_part_is_an_interval(tmp_path: Path, part: list[float]) -> None:
     path = save(tmp_path / "a.jsonl", [row(1)])
     with pytest.raises(UserError, match=r"'datasets\.mine\.part'"):
         read(path, part=part)
+
+
+@given(
+    groups=st.lists(st.integers(0, 9), min_size=1, max_size=30),
+    limits=st.tuples(st.integers(2, 12), st.integers(2, 12)).map(sorted),
+)
+def test_a_limit_takes_whole_groups_the_same_in_every_direction(
+    tmp_path_factory: pytest.TempPathFactory, groups: list[int], limits: list[int]
+) -> None:
+    both = ("en-zh", "zh-en")
+    rows = [row(i, d, group_id=f"g{g}") for d in both for i, g in enumerate(groups)]
+    path = save(tmp_path_factory.mktemp("rows") / "a.jsonl", rows)
+    kept = [{d: read(path, d, limit=limit) for d in both} for limit in limits]
+    for limit, of in zip(limits, kept, strict=True):
+        taken = {r["group_id"] for r in of["en-zh"]}
+        assert taken == {r["group_id"] for r in of["zh-en"]}
+        assert len(taken) == min(limit, len(set(groups)))
+        assert len(of["en-zh"]) == sum(f"g{g}" in taken for g in groups)
+    small, large = ({r["segment_id"] for r in of["en-zh"]} for of in kept)
+    assert small <= large

@@ -44,6 +44,7 @@ def read_segments(
     _check_languages(columns, dataset, direction)
     columns = _cut(columns, settings, dataset)
     columns = _scored(columns, settings, dataset, direction)
+    columns = _limited(columns, settings)
     _check_count(len(columns["segment_id"]), settings, origin, dataset, direction)
     del columns["where"]
     return tables.from_columns("segments", columns | {"dataset": dataset, "direction": direction})
@@ -56,6 +57,7 @@ def leaves_out(settings: Mapping[str, Any]) -> bool:
     """
     return bool(
         settings.get("part")
+        or settings.get("limit")
         or settings.get("drop_blank")
         or settings.get("exclude")
         or settings.get("scored")
@@ -188,14 +190,33 @@ def _scored(columns: Columns, settings: Mapping[str, Any], dataset: str, directi
     return _selected(columns, [i for i, kept in enumerate(rated) if kept])
 
 
+def _limited(columns: Columns, settings: Mapping[str, Any]) -> Columns:
+    """The rows of as many groups as `limit` says, those of the smallest hashes; all without it.
+
+    Directions with the same groups keep the same ones.
+    """
+    limit = settings.get("limit")
+    if limit is None:
+        return columns
+    salt = settings.get("salt") or ""
+    groups = dict.fromkeys(columns["group_id"])
+    kept = set(sorted(groups, key=lambda group: _place(group, salt))[:limit])
+    return _selected(columns, [i for i, group in enumerate(columns["group_id"]) if group in kept])
+
+
 def in_part(group: str, low: float, high: float, salt: str = "") -> bool:
     """Whether a group's hash lies in [low, high) of the unit interval.
 
     Disjoint intervals share no group, and intervals that cover [0, 1) lose none, in any direction.
     """
-    digest = hashlib.blake2b(f"{salt}:{group}".encode(), digest_size=8).digest()
     # Compared as integers: a quotient near 1 would round to it and belong nowhere.
-    return low * 2**64 <= int.from_bytes(digest, "big") < high * 2**64
+    return low * 2**64 <= _place(group, salt) < high * 2**64
+
+
+def _place(group: str, salt: str) -> int:
+    """Where a group lies among all, from 0 to 2^64."""
+    digest = hashlib.blake2b(f"{salt}:{group}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def _check_count(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from routelmt import stages, tables
 from routelmt.errors import UserError
 from routelmt.provenance import TABLE_SUFFIXES, identity_once
 from routelmt.routers import artifact
+from routelmt.strict_json import JsonError, parse_object
 
 ROUTER, FOLDER, FILE = "router", "folder", "file"  # beside the names of tables
 DEVICE, NOTHING = "device", ""  # see kind_at
 # States of the code that made it: ALIKE is other code of the same declared behaviour.
 CURRENT, ALIKE, OLDER, UNKNOWN = "current", "alike", "older", ""
+RECORDS = "records.json"  # at the top of a bundle, see routelmt.bundle
 # Files that are made from tables and carry no record of their own.
 RENDERINGS = (".csv", ".tex", ".md", ".pdf", ".png", ".html")
 
@@ -53,6 +56,7 @@ class Artifact:
     packages: Mapping[str, str | None] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     parents: tuple[Parent, ...] = ()
+    recorded: bool = False  # not here itself: known by the records of a bundle
 
 
 def shown(path: str | Path) -> str:
@@ -85,6 +89,40 @@ def kind_at(path: Path) -> str:
     if stat.S_ISREG(mode):
         return FILE
     return FOLDER if stat.S_ISDIR(mode) else DEVICE
+
+
+def open_recorded(path: Path, child: str | Path) -> Artifact | None:
+    """What the records of a bundle say of a parent that is not in it; None if they do not know it.
+
+    path: as a child's record names it. Raises UserError if the records are damaged.
+    """
+    for folder in _absolute(child).parents:
+        if (folder / RECORDS).is_file():
+            known = _records(folder / RECORDS).get(path.as_posix())
+            if known is None:
+                return None
+            place = folder / path
+            parents = tuple(
+                Parent(locate(p["path"], place), p["content"]) for p in known["parents"]
+            )
+            rest = {key: known[key] for key in ("what", "content", "rows", "stage", "kind")}
+            return Artifact(shown(place), parents=parents, recorded=True, **rest)
+    return None
+
+
+@cache
+def _records(file: Path) -> dict[str, Any]:
+    try:
+        return parse_object(file.read_text(encoding="utf-8"))
+    except (JsonError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: damaged records of a bundle: {error}. Unpack it again.") from None
+
+
+def as_record(artifact: Artifact, path: Callable[[str | Path], str]) -> dict[str, Any]:
+    """The same as the records of a bundle hold it, paths as `path` writes them."""
+    parents = [{"path": path(p.path), "content": p.content} for p in artifact.parents]
+    keys = ("what", "content", "rows", "stage", "kind", "code_hash", "packages", "settings")
+    return {key: getattr(artifact, key) for key in keys} | {"parents": parents}
 
 
 def is_table(path: Path) -> bool:

@@ -25,6 +25,7 @@ from routelmt.trail.artifacts import (
     kind_at,
     locate,
     open_made,
+    open_recorded,
     shown,
 )
 
@@ -54,7 +55,11 @@ class Audit:
     @property
     def seen(self) -> dict[str, Artifact]:
         """The artifacts with a record: tables and routers."""
-        return {path: a for path, a in self.artifacts.items() if a.what not in (FILE, FOLDER)}
+        return {
+            path: a
+            for path, a in self.artifacts.items()
+            if a.what not in (FILE, FOLDER) and not a.recorded
+        }
 
     @property
     def lines(self) -> list[str]:
@@ -150,7 +155,15 @@ def _check_parent(child: Artifact, parent: Parent, report: Audit, depth: int, qu
         message = f"{child.path}: its parent {name} is a folder that holds it."
         report.faults.append((child.path, message))
         return
-    if there != NOTHING and (is_table(path) or is_router(path)):
+    try:
+        known = open_recorded(path, child.path) if there == NOTHING else None
+    except UserError as error:
+        report.faults.append((child.path, str(error)))
+        return
+    found: Artifact | None
+    if known:
+        found = _check_recorded(known, report, depth, quick)
+    elif there != NOTHING and (is_table(path) or is_router(path)):
         found = _check(path, report, depth, quick)
     else:
         found = report.artifacts.setdefault(name, _plain(path, quick))
@@ -165,6 +178,15 @@ def _check_parent(child: Artifact, parent: Parent, report: Audit, depth: int, qu
             f"now holds {_short(content)}. Run the workflow again."
         )
         report.faults.append((child.path, message))
+
+
+def _check_recorded(known: Artifact, report: Audit, depth: int, quick: bool) -> Artifact:
+    """What a bundle only has the record of: the links further back, each once."""
+    if known.path not in report.artifacts:
+        report.artifacts[known.path], report.depth[known.path] = known, depth
+        for parent in known.parents:
+            _check_parent(known, parent, report, depth + 1, quick)
+    return report.artifacts[known.path]
 
 
 def _plain(path: Path, quick: bool) -> Artifact:
@@ -182,6 +204,8 @@ def _short(content: str | None) -> str:
 
 def line(found: Artifact) -> str:
     """What an artifact is, in one line."""
+    if found.recorded:
+        return f"by its record, {found.what}, content {_short(found.content)}"
     if found.what in (FILE, FOLDER):
         return f"sha256 {_short(found.content)}" if found.content else "missing or not read"
     if found.what == ROUTER:
