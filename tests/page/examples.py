@@ -349,6 +349,16 @@ def training() -> Iterable[Row]:
                "validation_spearman": 0.4, "epoch_end": True, "kept": epoch == 3}  # fmt: skip
 
 
+def human() -> Iterable[Row]:
+    for (router, other), place in product(combinations(DEPLOYABLE, 2), PLACES):
+        value = 3 * (worth(router) - worth(other))
+        yield {"judge": "esa", "router": router, "other": other, "direction": place, "budget": 0.3,
+               "metric": "chrf", "metric_difference": 2 * value, "metric_p_holm": 0.01,
+               "expected": 1.3 * value, "difference": value, **ends(value, 2.1), "p_value": 0.2,
+               "p_holm": 0.4, "detectable": 4.7, "verdict": "too few requests to tell",
+               "requests": 36}  # fmt: skip
+
+
 SYSTEMS = ("small-7b", "middle-32b", "large-235b")
 
 
@@ -391,7 +401,7 @@ MADE = {
     f.__name__: f
     for f in (routers, pareto, comparisons, router_metrics, breakdown, cross_metric, noise, guards,
               guard_costs, domains, transfer, transfer_comparisons,
-              atlas, atlas_signals, risk_buckets, streaming, calibration, reliability, drift, drift_paths, costs, budgets,
+              human, atlas, atlas_signals, risk_buckets, streaming, calibration, reliability, drift, drift_paths, costs, budgets,
               smallest_budget, cases, datasheet, contamination, flags, training)
 }  # fmt: skip
 

@@ -340,6 +340,18 @@ def test_an_atlas_of_what_is_not_there_names_the_key(atlas: dict, message: str) 
         config.resolve(changed(with_atlas(**atlas)))
 
 
+def test_people_are_among_the_judges() -> None:
+    def change(c: dict) -> None:
+        c["metrics"]["esa"] = {"type": "precomputed", "path": "esa.csv"}
+        c["experiments"]["demo"] |= {"judge_metrics": ["esa"], "human": ["esa"]}
+
+    assert "human" in Plan(config.resolve(changed(change))).table_names("demo")
+    with pytest.raises(UserError, match=r"demo\.human': 'esa' is not in 'its judge_metrics or"):
+        config.resolve(
+            changed(lambda c: (change(c), c["experiments"]["demo"].pop("judge_metrics")))
+        )
+
+
 def test_thousands_of_score_files_are_one_short_word_of_a_shell() -> None:
     """Which bash expands to the same files; what is not all of a product stays as it is."""
     names = [f"system-{i}.{i}b" for i in range(26)]

@@ -492,6 +492,8 @@ def _check_experiment(config: Config, name: str, experiment: Config) -> None:
             f"config key '{key}.drift': found {drift}; name test sets for both 'from' and 'to', "
             "none of them twice, or leave both out."
         )
+    judges = [*experiment["judge_metrics"], *experiment["raters"]]
+    _check_names(experiment["human"], judges, f"{key}.human", "its judge_metrics or raters")
     _settle_atlas(config, key, experiment)
     guards = experiment["guards"]
     for field in ("rank", "signals"):

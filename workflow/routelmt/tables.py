@@ -527,6 +527,35 @@ _BUILT_IN: dict[str, Table] = {
             **_SUPPORT,
         },
     ),
+    "human": Table(
+        "whether the order of two routers by the metric holds for people, or cannot be told",
+        ("judge", "router", "other", "direction", "budget"),
+        {
+            "judge": Column(_TEXT, "metric of people's scores"),
+            "router": Column(_TEXT, "router name"),
+            "other": Column(_TEXT, "router it is compared with"),
+            "direction": _RUN["direction"],
+            "budget": _RUN["budget"],
+            "metric": Column(_TEXT, "the experiment's metric"),
+            "metric_difference": _number("MeanΔ of router - other, by the metric", nan=True),
+            "metric_p_holm": _number("its p-value, Holm-corrected", low=0, high=1, nan=True),
+            "expected": _number("the same in people's points, if they agreed", nan=True),
+            "difference": _number("MeanΔ of router - other, by people", nan=True),
+            **_INTERVAL,
+            "p_value": _number("two-sided, of people's difference", low=0, high=1, nan=True),
+            "p_holm": _number("Holm-corrected over the router pairs", low=0, high=1, nan=True),
+            "detectable": _number("difference that Holm's first step finds in 80 of 100", nan=True),
+            "verdict": Column(
+                _TEXT,
+                "holds, reversed, not confirmed (though `expected` could be detected), too few "
+                "requests to tell, or undefined",
+            ),
+            "requests": _count("requests that people scored"),
+            **_SUPPORT,
+            **_DOUBT,
+        },
+        may_be_empty=True,  # one deployable router has nothing to be compared with
+    ),
     "atlas": Table(
         "what routing between any two systems of a pool could gain, and how much of it is noise",
         ("small", "large", "direction", "metric", "budget"),

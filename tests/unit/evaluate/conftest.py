@@ -27,6 +27,7 @@ def settings() -> dict[str, Any]:
         "oracles": ["gain-oracle"],
         "random": ["random"],
         "metric": "chrf",
+        "human": ["bleu"],
         "minimum_requests": 12,
         "domains": {"news": {"datasets": ["news"]}},
         "splits": {"by-set": {

@@ -137,6 +137,10 @@ _BUILT_IN: dict[str, TableType] = {
         "cross_metric:cross_metric", "budgets", "metric", "judge_metrics",
         more=("other_gains",), when=("judge_metrics",),
     ),
+    "human": _evaluation(
+        "human:human", "budgets", "metric", "judge_metrics", "raters", "human",
+        more=("other_gains",), when=("human",),
+    ),
     "atlas": _atlas("atlas"),
     "atlas_signals": _atlas("atlas_signals"),
     "domains": _evaluation(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from routelmt.evaluate.arrays import FloatArray
 
 # Perceptually even and safe for the colour-blind: two hues for a sign, dark to light for a size.
-SIGNED, SIZED = "PuOr", "cividis"
+SIGNED, SIZED = "PuOr", "viridis"
 NOTHING = "#D9D9D9"
 # Inches: cells may not be larger; what headings and the colour bar take; of a name, at its size.
 LARGEST_CELL, HEAD, BAR = 0.34, 0.35, 0.75

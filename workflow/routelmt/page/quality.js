@@ -263,6 +263,23 @@ function metricsSection() {
     { start: { direction: AVERAGE, metric: "mean_delta" }, sort: { by: "Value", down: true } },
   );
   ask(
+    "human",
+    "The same order for people?",
+    [["judge", "By people"], DIRECTION, BUDGET],
+    [
+      routerColumn(),
+      routerColumn("other", "Compared with"),
+      numeric("metric_difference", "By the metric"),
+      numeric("expected", "Expected", { title: "in people's points, if they agreed" }),
+      numeric("difference", "By people", ENDS),
+      probability("p_holm", "p (Holm)"),
+      numeric("detectable", "Detectable", { title: "found by people in 80 of 100 test sets" }),
+      text("verdict", "The order"),
+      whole("requests", "Requests"),
+    ],
+    { start: { direction: AVERAGE } },
+  );
+  ask(
     "noise",
     "How much could be noise of the labels",
     [DIRECTION, ["measure", "Measure"]],

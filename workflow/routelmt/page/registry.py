@@ -11,6 +11,7 @@ OPTIONAL = (
     "transfer",
     "transfer_comparisons",
     "cross_metric",
+    "human",
     "atlas",
     "atlas_signals",
     "noise",

@@ -576,6 +576,50 @@ def _cross_metric(rows: list[Row]) -> list[Block]:
     return result
 
 
+_HUMAN_NOTE = (
+    "Expected: the metric's difference in deviations of people's gains. Detectable: a difference "
+    "that people's test finds in 80 of 100 such test sets; where the expected one is smaller and "
+    "none is found, there are too few requests to tell."
+)
+
+
+def _human(rows: list[Row]) -> list[Block]:
+    """Once per judge, budget and direction: a line per pair of routers."""
+    columns = (("by the metric", "MeanΔ"), ("by the metric", "p (Holm)"), ("by people", "expected"),
+               ("by people", "MeanΔ"), ("by people", "p (Holm)"), ("by people", "detectable"),
+               ("the order", "verdict"))  # fmt: skip
+    places = _average_last(rows)
+    return [
+        Block(
+            f"The order of routers judged by {judge}, p = {budget:g}, {place}",
+            ("Router", "minus"),
+            columns,
+            tuple(
+                ((row["router"], row["other"]), _human_cells(row))
+                for row in rows
+                if (row["judge"], row["budget"], row["direction"]) == (judge, budget, place)
+            ),
+            f"{_HUMAN_NOTE} Requests that people scored: {_requests_of(rows, place):,}.",
+        )
+        for judge, budget in _distinct(rows, "judge", "budget")
+        for place in places
+    ]
+
+
+def _requests_of(rows: list[Row], place: str) -> int:
+    return next(int(row["requests"]) for row in rows if row["direction"] == place)
+
+
+def _human_cells(row: Row) -> tuple[Cell, ...]:
+    def plain(name: str, digits: int) -> Cell:
+        return Cell(number(row[name], digits))
+
+    return (
+        plain("metric_difference", 2), plain("metric_p_holm", 3), plain("expected", 2),
+        _cell(row, "difference"), plain("p_holm", 3), plain("detectable", 2), Cell(row["verdict"]),
+    )  # fmt: skip
+
+
 _ATLAS_PAIRS = 30  # with the largest headroom, where no pairs were chosen; the CSV has all
 _ATLAS = (
     ("mean_gain", "mean gain", 1, 2),
@@ -1138,6 +1182,7 @@ _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "breakdown": _breakdown,
     "noise": _noise,
     "cross_metric": _cross_metric,
+    "human": _human,
     "atlas": _atlas,
     "atlas_signals": _atlas_signals,
     "streaming": _streaming,
