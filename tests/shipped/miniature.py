@@ -39,6 +39,7 @@ SHIPPED = {
     "demo-full": Shipped(FULL, "profiles/demo"),
     "demo-seeds": Shipped((*FULL, "profiles/demo/three-seeds.yaml"), "profiles/demo"),
     "demo-search": Shipped((*FULL, "profiles/demo/search.yaml"), "profiles/demo"),
+    "demo-readers": Shipped((DEMO, "profiles/demo/readers.yaml"), "profiles/demo"),
     "example": Shipped(("docs/example/experiment.yaml",)),
 }
 
