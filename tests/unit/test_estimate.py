@@ -140,3 +140,34 @@ def test_training_counts_passes_and_learning_rates(paper: dict[str, Any]) -> Non
     (seconds,) = Estimate(paper, [job], "h100").seconds
     one = 56_918 * 60 * 2 * 0.6e9 / (0.35 * 989e12)
     assert seconds == pytest.approx(30 + 1.2 + 2 * 2 * 3 * one)
+
+
+@pytest.mark.parametrize(
+    ("spec", "billions"),
+    [
+        ({"engine": "vllm", "path": "NiuTrans/LMT-60-0.6B"}, 0.6),
+        ({"engine": "transformers", "path": "HuggingFaceTB/SmolLM2-135M-Instruct"}, 0.135),
+        ({"engine": "precomputed", "path": "my-8b.jsonl"}, 0),
+        ({"type": "comet", "path": "Unbabel/XCOMET-XXL"}, 10.7),
+        ({"type": "comet", "path": "Unbabel/XCOMET-XL"}, 3.5),
+        ({"type": "comet", "path": "Unbabel/wmt22-comet-da"}, 0.56),
+        ({"type": "metricx", "path": "google/metricx-24-hybrid-large-v2p6"}, 1.2),
+    ],
+)
+def test_sizes_are_as_names_say(
+    paper: dict[str, Any], spec: dict[str, str], billions: float
+) -> None:
+    assert Estimate(paper, [], "a100").parameters(spec) == pytest.approx(billions * 1e9)
+
+
+def test_adapters_of_another_model_cost_that_model(paper: dict[str, Any]) -> None:
+    inputs = ["data/segments/flores/en-zh.parquet", "results/runs/paper/routers/a/seed0"]
+
+    def seconds(group: str) -> float:
+        wildcards = {"experiment": "paper", "group": group, "role": "test"}
+        job = Job("predict_in_model", wildcards, inputs, {"gpu": "1"})
+        return Estimate(paper, [job], "h100").seconds[0]
+
+    one = 1012 * 60 * 2 * 8e9 / (0.35 * 989e12)
+    assert seconds("routers--lmt-60-8b") == pytest.approx(30 + 16 + one)
+    assert seconds("routers") == pytest.approx(30 + 1.2 + one * 0.6 / 8)

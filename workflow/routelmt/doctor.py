@@ -50,10 +50,12 @@ def examine(config: Config) -> Iterator[Finding]:
 
 def _used(config: Config) -> Used:
     experiments = [config["experiments"][name] for name in config["run"]]
+    routers = [r for e in experiments for r in experiment_routers(e)]
+    bases = [config["routers"][r]["base"] for r in routers if config["routers"][r].get("base")]
     names = {
-        "models": [e[size] for e in experiments for size in ("small", "large")],
+        "models": [*(e[size] for e in experiments for size in ("small", "large")), *bases],
         "metrics": [m for e in experiments for m in sorted(scored_metrics(config, e))],
-        "routers": [r for e in experiments for r in experiment_routers(e)],
+        "routers": routers,
     }
     return {key: {n: config[key][n] for n in dict.fromkeys(of)} for key, of in names.items()}
 

@@ -48,8 +48,12 @@ ASSUMED_ROWS = 1000
 TEXT_BYTES = 600  # of a row of segments, hypotheses and scores together
 STATES_BYTES = 119_000  # of a row of a model of 0.6e9 parameters: 29 layers, twice 1,024 halves
 GIVEN = {"prefill_tokens_per_second": "prefill", "decode_tokens_per_second": "decode"}
-_COMET = (("xxl", 10.7e9), ("xl", 3.5e9))
 _ENCODER = 0.56e9  # XLM-R large, and what is built on it
+# Parameters of metrics that are networks, by a part of the checkpoint's name: XLM-R's and mT5's.
+NETWORKS = {
+    "comet": {"xxl": 10.7e9, "xl": 3.5e9, "": _ENCODER},
+    "metricx": {"xxl": 13e9, "xl": 3.7e9, "": 1.2e9},
+}
 
 
 class Job(NamedTuple):
@@ -165,12 +169,14 @@ class Estimate:
 
     def _routing(self, job: Job, rows: float) -> float:
         """Training, or asking, routers: passes of the small model or of an encoder."""
-        experiment = self.config["experiments"][job.wildcards["experiment"]]
-        small, one = experiment["small"], job.wildcards.get("router", "")
+        small = self.config["experiments"][job.wildcards["experiment"]]["small"]
         if job.rule == "predict_in_model":
+            base = job.wildcards["group"].partition("--")[2] or small
             adapters = sum("/routers/" in path for path in job.inputs)
-            return self._start(small, job) + rows * adapters * self._reading(small, job)
+            return self._start(base, job) + rows * adapters * self._reading(base, job)
+        one = job.wildcards["router"]
         costs, spec = type_of(self.config, one).costs, self.config["routers"][one]
+        small = spec.get("base", small)
         if not {"prefill", "encoder", "answer"} & set(costs):
             return CHEAP
         encoder = 2 * _ENCODER * PROMPT_TOKENS / (READING * self._device(job).flops)
@@ -184,7 +190,7 @@ class Estimate:
 
     def _scoring(self, job: Job, rows: float) -> float:
         metric = self.config["metrics"][job.wildcards["metric"]]
-        if metric["type"] != "comet":
+        if metric["type"] not in NETWORKS:
             return CHEAP + rows / 2000
         count = self.parameters(metric)
         device = self._device(job)
@@ -225,10 +231,10 @@ class Estimate:
             return 0.0
         if Path(path).is_dir():
             return sum(f.stat().st_size for f in Path(path).glob("*.safetensors")) / 4
-        if spec.get("type") == "comet":
-            return next((n for name, n in _COMET if name in path.lower()), _ENCODER)
-        named = re.search(r"(\d+(?:\.\d+)?)b(?![a-z])", path.rpartition("/")[2].lower())
-        return float(named[1]) * 1e9 if named else _ENCODER
+        if sizes := NETWORKS.get(spec.get("type", "")):
+            return next(size for name, size in sizes.items() if name in path.lower())
+        named = re.search(r"(\d+(?:\.\d+)?)([bm])(?![a-z])", path.lower())
+        return float(named[1]) * {"b": 1e9, "m": 1e6}[named[2]] if named else _ENCODER
 
     def _bytes(self, spec: Mapping[str, Any]) -> float:
         return self.parameters(spec) * (4 if spec.get("dtype") == "float32" else 2)
