@@ -1,60 +1,51 @@
 // A pool of systems, each pair of them: what routing between the two could gain.
 
+const ALL = "all systems";
+
 /** Every pair, to sort and to filter; and what signals recover of the chosen pairs' headroom. */
 function atlasSection() {
   const rows = rowsOf("atlas");
   if (!rows?.length) return null;
-  const share = { ...SHARE, low: "losses_low", high: "losses_high" };
-  const table = grid(
-    [
-      text("small", "Small"),
-      text("large", "Large"),
-      numeric("mean_gain", "Mean gain", { low: "mean_gain_low", high: "mean_gain_high" }),
-      numeric("losses", "Losses %", share),
-      numeric("severe_losses", "Severe losses %", SHARE),
-      numeric("headroom", "Headroom, raw", {
-        title: "of the gain oracle over a random choice; it picks by the noise it is judged by",
-        low: "headroom_low",
-        high: "headroom_high",
-      }),
-      numeric("attainable_headroom", "Attainable", {
-        title: "of a perfect predictor of the true gain, if gains and errors are jointly normal",
-        low: "attainable_headroom_low",
-        high: "attainable_headroom_high",
-      }),
-      numeric("cross_headroom", "By other metrics", {
-        title: "of other metrics' gain oracles, judged by this metric: a bound below",
-      }),
-      numeric("reliability", "Reliability", { title: "of the gains, by how metrics agree" }),
-      numeric("agreement_spearman", "Agreement", {
-        title: "mean Spearman correlation with the gains by other metrics",
-      }),
-      whole("requests", "Requests"),
-      whole("directions", "Directions", "that the average is over"),
-    ],
-    { by: "Attainable", down: true },
-    "Pairs of systems",
+  // A row for each way to choose its systems, so that a choice offers what the others leave.
+  const offered = rows.flatMap((row) =>
+    [ALL, row.small].flatMap((by) => [ALL, row.large].map((to) => ({ ...row, by, to }))),
   );
-  const systems = { small: null, large: null };
-  const tally = h("p", { class: "readout", role: "status" });
-  function show() {
-    const only = Object.entries(systems).filter(([, name]) => name !== null);
-    const found = where(where(rows, own.chosen), Object.fromEntries(only));
-    table.show(found);
-    const kept = own.chosen.direction === AVERAGE ? "" : " with intervals";
-    tally.textContent = `${count(found.length)} pairs${kept}.`;
-  }
-  const start = { metric: data.settings.metric, direction: AVERAGE, budget: data.budgets[0] };
-  const own = choices(rows, [["metric", "Judged by"], DIRECTION, BUDGET], start, show);
-  const pick = (key, label) => {
-    const names = distinct(rows, key).sort();
-    const options = [[null, "all systems"], ...names.map((name) => [name, name])];
-    return choice(label, options, null, (name) => {
-      systems[key] = name;
-      show();
-    });
+  const share = { ...SHARE, low: "losses_low", high: "losses_high" };
+  const columns = [
+    text("small", "Small"),
+    text("large", "Large"),
+    numeric("mean_gain", "Mean gain", { low: "mean_gain_low", high: "mean_gain_high" }),
+    numeric("losses", "Losses %", share),
+    numeric("severe_losses", "Severe losses %", SHARE),
+    numeric("headroom", "Headroom, raw", {
+      title: "of the gain oracle over a random choice; it picks by the noise it is judged by",
+      low: "headroom_low",
+      high: "headroom_high",
+    }),
+    numeric("attainable_headroom", "Attainable", {
+      title: "of a perfect predictor of the true gain, if gains and errors are jointly normal",
+      low: "attainable_headroom_low",
+      high: "attainable_headroom_high",
+    }),
+    numeric("cross_headroom", "By other metrics", {
+      title: "of other metrics' gain oracles, judged by this metric: a bound below",
+    }),
+    numeric("reliability", "Reliability", { title: "of the gains, by how metrics agree" }),
+    numeric("agreement_spearman", "Agreement", {
+      title: "mean Spearman correlation with the gains by other metrics",
+    }),
+    whole("requests", "Requests"),
+    whole("directions", "Directions", "that the average is over"),
+  ];
+  const filters = [["metric", "Judged by"], DIRECTION, BUDGET, ["by", "Small"], ["to", "Large"]];
+  const start = {
+    metric: data.settings.metric,
+    direction: AVERAGE,
+    budget: data.budgets[0],
+    by: ALL,
+    to: ALL,
   };
-  show();
+  const sort = { by: "Attainable", down: true };
   return [
     section(
       "atlas",
@@ -63,10 +54,7 @@ function atlasSection() {
         "random choice gains (mean gain), and what more the best choice of a share p could. " +
         "Single directions have the pairs with intervals. Click a heading to sort.",
       ["atlas", "atlas_signals"],
-      own.element,
-      h("div", { class: "controls" }, pick("small", "Small"), pick("large", "Large")),
-      tally,
-      table.element,
+      explorer(offered, filters, columns, { start, sort, caption: "Pairs of systems" }),
       signalsOfPairs(),
     ),
   ];
