@@ -25,12 +25,13 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.__main__ import without_pandas
-from routelmt.evaluate import build, streaming
+from routelmt.evaluate import build
 from routelmt.evaluate.cases import cases
 from routelmt.evaluate.costs import costs
 from routelmt.evaluate.deployment import read_deployment
 from routelmt.evaluate.guard_costs import guard_costs
 from routelmt.evaluate.requests import evaluated_requests
+from routelmt.stats import streaming
 
 DEPLOYED = build.DEPLOYMENTS
 COSTS = {"costs": costs, "guard_costs": guard_costs}

@@ -37,9 +37,9 @@ from routelmt.routers import lora
 from routelmt.routers.inputs import RouterContext, RouterInputs
 from routelmt.routers.networks.base_model import load_base
 from routelmt.routers.networks.prompt_rows import PromptReader
-from routelmt.routers.networks.readout import Scaling
+from routelmt.routers.objective.losses import SquaredError
+from routelmt.routers.objective.readout import Scaling
 from routelmt.routers.training import fitting
-from routelmt.routers.training.losses import SquaredError
 
 PROMPT = "Translate the following text from {src} into {tgt}:\n{src}: {text}\n{tgt}:"
 LANGUAGES = {"en": "English", "zh": "Chinese", "ru": "Russian"}

@@ -13,9 +13,9 @@ import pytest
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.streaming import Settings
 from routelmt.routers.deploy import Request, load_router, parse_request
 from routelmt.routers.stream import open_stream
+from routelmt.stats.streaming import Settings
 
 BITS = np.random.default_rng(0)
 

@@ -38,7 +38,7 @@ def add(*plans: Jobs) -> Jobs:
 TRANSFER = tables(2, 1)
 OWN = tables(18, 11)  # where the routers of transfer stay as they are
 EVALUATED = add(OWN, TRANSFER)
-DATA_TABLES = tables(2, 1)
+DATA_TABLES = tables(3, 1)
 FLAGS = tables(1)
 FIGURES = {"plot": 14, "page": 1}
 DEPLOYED = tables(7, 3)
@@ -236,23 +236,23 @@ def test_a_touched_code_file_redoes_nothing(finished: Path, planned: Plan) -> No
 def test_a_comment_or_docstring_redoes_nothing(finished: Path, planned: Plan) -> None:
     for path in (finished / "workflow/routelmt").rglob("*.py"):
         append(path, "\n\n# a comment\n")
-    module = finished / "workflow/routelmt/evaluate/metrics.py"
+    module = finished / "workflow/routelmt/stats/metrics.py"
     module.write_text(f'"""Other words.\n{module.read_text().removeprefix(chr(34) * 3)}')
     assert planned() == {}
 
 
 CHEAP = [
-    ("evaluate/metrics.py", EVALUATED),
+    ("stats/metrics.py", EVALUATED),
     ("evaluate/transfer.py", TRANSFER),
     ("evaluate/noise.py", tables(1)),
-    ("evaluate/streaming.py", {**DEPLOYED, "evaluate": 6, "render": 6}),  # no smallest budget
+    ("stats/streaming.py", {**DEPLOYED, "evaluate": 6, "render": 6}),  # no smallest budget
     ("evaluate/costs.py", add(tables(1), COSTS)),  # and that of budgets
     ("evaluate/cases.py", tables(1)),
     ("views/layouts.py", {"render": 24, "page": 1}),
     ("views/render.py", {"render": 24}),
     ("figures/style.py", FIGURES),
     ("routers/rarity.py", add({"predict": ASKED}, OWN)),
-    ("data/describe.py", DATA_TABLES),
+    ("evaluate/describe.py", DATA_TABLES),
     ("page/answers.py", {"page": 1}),
 ]
 
@@ -283,7 +283,7 @@ def test_what_the_page_is_put_together_from_redoes_it(
         "translate/prompts.py",
         "data/readers/gettext.py",
         "data/overlaps.py",
-        "routers/training/losses.py",
+        "routers/objective/losses.py",
         "routers/lora.py",
         "routers/networks/in_model.py",
         "routers/training/card.py",

@@ -24,7 +24,7 @@ from routelmt.data.registry import READERS
 from routelmt.derived import derived_name, slice_name, sliced, sweep_points, transfer_points
 from routelmt.errors import UserError
 from routelmt.evaluate.registry import TRANSFER
-from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
+from routelmt.roles import AVERAGE, IN_DOMAIN
 from routelmt.routers.registry import (
     RouterType,
     check_settings,

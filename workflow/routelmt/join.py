@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import blake2b
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,6 +64,15 @@ def align_samples(segments: pa.Table, samples: pa.Table, name: str) -> pa.Table:
 def row_keys(table: pa.Table) -> pa.ChunkedArray:
     """dataset/direction/segment_id of each row, as one string."""
     return pc.binary_join_element_wise(*(table.column(k) for k in JOIN_KEY), "/")
+
+
+def tie_keys(segment_ids: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """A hash (8 bytes of BLAKE2b over UTF-8) per segment id: the same on every machine.
+
+    Where requests are equal otherwise, the smaller one comes first, whatever their order.
+    """
+    digests = (blake2b(one.encode("utf-8"), digest_size=8).digest() for one in segment_ids)
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
 def _twice(keys: list[str]) -> list[str]:

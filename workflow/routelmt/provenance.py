@@ -12,17 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import routelmt
 from routelmt import stages, tables
 from routelmt.errors import UserError
 
-if TYPE_CHECKING:
-    pass
-
 TABLE_SUFFIXES = (".parquet", tables.ARROW)
-MANIFEST = "SHA256"  # one line a file, as sha256sum writes it; what a folder of files is known by
 
 
 def describe(

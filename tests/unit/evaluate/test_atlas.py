@@ -16,9 +16,9 @@ from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate import atlas as arrays
 from routelmt.evaluate import atlas_tables
-from routelmt.evaluate.bootstrap import replicate_weights
 from routelmt.evaluate.given import Given
-from routelmt.evaluate.selection import tie_keys
+from routelmt.join import tie_keys
+from routelmt.stats.bootstrap import replicate_weights
 
 METRICS = ["xcomet", "metricx", "judge", "rater", "raters"]
 MODELS = ["alpha", "beta", "gamma", "delta"]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from routelmt.evaluate.averages import RouterFigures, over_seeds, side_by_side
-from routelmt.evaluate.bootstrap import Estimates
-from routelmt.evaluate.inference import Clusters, SeedPart, reference
+from routelmt.stats.averages import RouterFigures, over_seeds, side_by_side
+from routelmt.stats.bootstrap import Estimates
+from routelmt.stats.inference import Clusters, SeedPart, reference
 
 EXPERIMENTS = 4000
 REPLICATES = 400

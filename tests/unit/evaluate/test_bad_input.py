@@ -10,9 +10,10 @@ import pytest
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate import bootstrap, selection
-from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.build import EVALUATIONS, build_table
+from routelmt.join import tie_keys
+from routelmt.stats import bootstrap
+from routelmt.stats.bootstrap import DirectionData
 from routelmt.views.render import write_renderings
 
 HUMAN = Path(__file__).parents[4] / "shared/data/human_pairs/wmt24.en-zh.esa.jsonl"
@@ -140,7 +141,7 @@ def test_whole_ratings_give_the_expectation_over_their_ties() -> None:
     gain = np.array([row["score"]["GPT-4"] for row in rows]) - quality
     direction = DirectionData(
         "en-zh", np.array([row["doc"] for row in rows]),
-        selection.tie_keys(row["id"] for row in rows), quality, gain,
+        tie_keys(row["id"] for row in rows), quality, gain,
         {"quality-oracle": -quality, "gain-oracle": gain},
     )  # fmt: skip
     table = bootstrap.bootstrap_table([direction], [0.3], 20, seed=0)

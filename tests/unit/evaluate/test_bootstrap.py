@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom, spearmanr
 
-from routelmt.evaluate import bootstrap, metrics, selection, weighted
-from routelmt.evaluate.bootstrap import DirectionData, Policy
+from routelmt.join import tie_keys
+from routelmt.stats import bootstrap, metrics, selection, weighted
+from routelmt.stats.bootstrap import DirectionData, Policy
 
 # The same sums in another order, of values up to 100.
 ROUNDING = 1e-9
@@ -29,7 +30,7 @@ def make_direction(name: str, groups: list[str], seed: int, levels: int = 4) -> 
     return DirectionData(
         name=name,
         group_ids=np.array(groups),
-        tie_keys=selection.tie_keys(f"{name}:{row}" for row in range(n)),
+        tie_keys=tie_keys(f"{name}:{row}" for row in range(n)),
         quality_small=column(40, 90),
         gain=gain,
         priorities={
@@ -308,8 +309,8 @@ def test_the_policies_of_every_replicate_route_what_the_copied_rows_would(
                 priority = direction.priorities[policy.router][rows]
                 signal = direction.guard_signals[policy.guard or "quality"][rows]
                 if policy.quantile < 1:  # a guard decides in two steps and breaks ties by key
-                    routed = selection.guarded_route(priority, signal, keys, k, policy.quantile)
-                    share = routed.astype(float)
+                    order = selection.guarded_ranking(priority, signal, keys, policy.quantile)
+                    share = np.isin(np.arange(len(order)), order[:k]).astype(float)
                 else:
                     share = share_of(priority, k)
                 assert found.mean_delta.samples[d, p, b] == pytest.approx(
@@ -344,7 +345,7 @@ def test_weights_of_any_kind_give_the_metrics_of_copied_rows(data: st.DataObject
     gain, priority = integers(-2, 2).astype(float), integers(0, 2).astype(float)
     weights = integers(0, 3)
     rows = np.repeat(np.arange(n), weights)
-    keys = selection.tie_keys(map(str, range(n)))
+    keys = tie_keys(map(str, range(n)))
     by_gain = weighted.sorted_column(gain, selection.ranking(gain, keys))
     by_priority = weighted.sorted_column(priority, selection.ranking(priority, keys))
     block = weights[np.newaxis]

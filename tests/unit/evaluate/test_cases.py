@@ -16,7 +16,7 @@ from routelmt.errors import UserError
 from routelmt.evaluate.cases import cases
 from routelmt.evaluate.given import Made
 from routelmt.evaluate.requests import evaluated_requests
-from routelmt.evaluate.selection import tie_keys
+from routelmt.join import tie_keys
 from routelmt.views.layouts import blocks
 from routelmt.views.render import write_renderings
 

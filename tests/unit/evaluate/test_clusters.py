@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.given import cluster_notes
 from routelmt.evaluate.requests import cluster_ids, clusters_of, effective_counts
+from routelmt.stats.bootstrap import DirectionData
 
 
 def gains_of(rows: list[tuple[str, str | None, str | None]], dataset: str = "news") -> pa.Table:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull, QhullError
 
-from routelmt.evaluate import bootstrap, curves
-from routelmt.evaluate.bootstrap import DirectionData
-from routelmt.evaluate.cost_curves import Spending, bootstrap_cost_aiq, zero_router_aiq
+from routelmt.stats import bootstrap, curves
+from routelmt.stats.bootstrap import DirectionData
+from routelmt.stats.cost_curves import Spending, bootstrap_cost_aiq, zero_router_aiq
 
 # The same sums in another order, and QHull's own rounding.
 ROUNDING = 1e-7

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from routelmt.evaluate import bootstrap, curves
-from routelmt.evaluate.bootstrap import DirectionData
+from routelmt.stats import bootstrap, curves
+from routelmt.stats.bootstrap import DirectionData
 
 # The same sums in another order, of curves of some hundred points.
 ROUNDING = 1e-8

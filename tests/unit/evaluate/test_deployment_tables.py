@@ -15,11 +15,11 @@ from sklearn.isotonic import IsotonicRegression
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate import streaming, weighted
 from routelmt.evaluate.budgets import ALL, isotonic
 from routelmt.evaluate.build import DEPLOYMENTS, build_deployment_table
 from routelmt.evaluate.deployment import Deployment, read_deployment
 from routelmt.evaluate.drift import largest_domains, order_of, parts_of
+from routelmt.stats import streaming, weighted
 from routelmt.views.render import write_renderings
 
 ROUTERS = ("learned", "coarse", "gain-oracle")

@@ -13,7 +13,7 @@ from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
 from routelmt.evaluate.domains import domains
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
-from routelmt.evaluate.roles import IN_DOMAIN
+from routelmt.roles import IN_DOMAIN
 from routelmt.views.layouts import blocks
 from routelmt.views.render import write_renderings
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from routelmt import tables
 from routelmt.__main__ import main
 from routelmt.errors import UserError
-from routelmt.evaluate.flags import flag_counts, flagged_requests, left_out, without
+from routelmt.evaluate.describe import flag_counts
+from routelmt.evaluate.flags import flagged_requests, left_out, without
 
 PLACES = (("news", "en-ru"), ("news", "ru-en"), ("chat", "en-ru"))
 PROVENANCE = {"stage": "test"}

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from routelmt.evaluate import inference
-from routelmt.evaluate.inference import Clusters, Reference, SeedPart, reference
+from routelmt.stats import inference
+from routelmt.stats.inference import Clusters, Reference, SeedPart, reference
 
 MANY = 10**9
 

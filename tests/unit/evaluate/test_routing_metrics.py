@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from routelmt.evaluate import metrics
-from routelmt.evaluate.selection import ranking, tie_keys
+from routelmt.join import tie_keys
+from routelmt.stats import metrics
+from routelmt.stats.selection import ranking
 
 # Sums of at most a few thousand values of two digits: rounding stays far below this.
 ROUNDING = 1e-12
@@ -112,22 +113,6 @@ def test_headroom_recovered_is_0_for_random_1_for_the_oracle_and_nan_without_hea
     assert np.isnan(metrics.headroom_recovered(0.3, 0.3, 0.1 + 0.2))
 
 
-@given(gain=gains_with_ties, data=st.data())
-@settings(deadline=None)
-def test_the_pareto_curve_is_the_mean_quality_of_the_mixed_system_at_every_k(
-    gain: list[int], data: st.DataObject
-) -> None:
-    n = len(gain)
-    small = np.array(data.draw(st.lists(st.integers(0, 100), min_size=n, max_size=n)), dtype=float)
-    order = np.array(data.draw(st.permutations(range(n))))
-    curve = metrics.pareto_curve(order, small, gain)
-    assert curve.call_rate.tolist() == [k / n for k in range(n + 1)]
-    for k in range(n + 1):
-        system = small.copy()
-        system[order[:k]] += np.array(gain)[order[:k]]
-        assert curve.quality[k] == pytest.approx(system.mean(), abs=1e-9)
-
-
 @given(st.lists(st.sampled_from([-9, -5, -4.9, -0.5, -0.4, 0, 0.5, 0.6, 7]), min_size=1))
 @settings(deadline=None)
 def test_risk_buckets_are_the_four_conditions_of_the_paper(gain: list[float]) -> None:
@@ -169,13 +154,10 @@ def test_nan_infinite_and_empty_columns_are_refused_with_their_count() -> None:
         metrics.hit_rate([0, 1, 2], [np.nan, 1, np.nan], 1)
     with pytest.raises(ValueError, match="gain: 1 of 2 values are infinite"):
         metrics.mean_delta([0, 1], [np.inf, 1], 1)
-    with pytest.raises(ValueError, match="quality_small 3, gain 2"):
-        metrics.pareto_curve([0, 1], [1, 2, 3], [1, 2])
     for empty in (
         lambda: metrics.spearman([], []),
         lambda: metrics.hit_rate([], [], 1),
         lambda: metrics.mean_delta([], [], 1),
-        lambda: metrics.pareto_curve([], [], []),
         lambda: metrics.risk_buckets([]),
     ):
         with pytest.raises(ValueError, match="non-empty"):

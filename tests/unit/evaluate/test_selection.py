@@ -8,14 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt.evaluate import selection
+from routelmt.join import tie_keys
+from routelmt.stats import selection
 
 # Few distinct values, so that almost every example has ties.
 tied_columns = st.lists(st.integers(-2, 2), min_size=1, max_size=12)
 
 
+def guarded_route(
+    priority: np.ndarray, signal: np.ndarray, keys: np.ndarray, k: int, quantile: float
+) -> np.ndarray:
+    """Which k requests a guarded router sends on."""
+    order = selection.guarded_ranking(priority, signal, keys, quantile)
+    return np.isin(np.arange(len(order)), order[:k])
+
+
 def keys_for(size: int) -> np.ndarray:
-    return selection.tie_keys(f"segment-{row}" for row in range(size))
+    return tie_keys(f"segment-{row}" for row in range(size))
 
 
 @given(hundredths=st.integers(0, 100), n=st.integers(0, 20_000))
@@ -74,10 +83,10 @@ def test_a_guard_that_lets_nothing_pass_is_refused() -> None:
 def test_tie_keys_are_the_first_8_bytes_of_blake2b_of_the_utf8_id() -> None:
     ids = ["flores:0001", "文:2", ""]
     expected = [int.from_bytes(blake2b(i.encode(), digest_size=8).digest(), "little") for i in ids]
-    keys = selection.tie_keys(ids)
+    keys = tie_keys(ids)
     assert keys.dtype == np.uint64
     assert keys.tolist() == expected
-    assert selection.tie_keys([]).size == 0
+    assert tie_keys([]).size == 0
 
 
 def test_ranking_puts_higher_priority_first_and_breaks_ties_by_key() -> None:
@@ -102,10 +111,10 @@ def test_the_routed_segments_do_not_depend_on_row_order(
     quantile = data.draw(st.sampled_from([0.2, 0.5, 1.0]))
     shuffle = np.array(data.draw(st.permutations(range(n))))
     routed = selection.route(values, keys, k)
-    guarded = selection.guarded_route(values, signal, keys, k, quantile)
+    guarded = guarded_route(values, signal, keys, k, quantile)
     assert np.array_equal(selection.route(values[shuffle], keys[shuffle], k), routed[shuffle])
     assert np.array_equal(
-        selection.guarded_route(values[shuffle], signal[shuffle], keys[shuffle], k, quantile),
+        guarded_route(values[shuffle], signal[shuffle], keys[shuffle], k, quantile),
         guarded[shuffle],
     )
 
@@ -151,15 +160,15 @@ def test_guarded_route_follows_the_rule(priority: list[int], data: st.DataObject
     signal = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), dtype=float)
     eligible = data.draw(st.integers(1, n))
     for k in range(n + 1):
-        routed = selection.guarded_route(values, signal, keys, k, eligible / n)
+        routed = guarded_route(values, signal, keys, k, eligible / n)
         assert set(np.flatnonzero(routed)) == guarded_by_hand(values, signal, keys, k, eligible)
 
 
 def test_a_guard_of_quantile_1_is_no_guard_and_of_quantile_k_over_n_is_the_signal_alone() -> None:
     generator = np.random.default_rng(3)
     priority, signal, keys = generator.normal(size=40), generator.normal(size=40), keys_for(40)
-    unguarded = selection.guarded_route(priority, signal, keys, 12, 1.0)
-    degenerate = selection.guarded_route(priority, signal, keys, 12, 0.3)
+    unguarded = guarded_route(priority, signal, keys, 12, 1.0)
+    degenerate = guarded_route(priority, signal, keys, 12, 0.3)
     assert np.array_equal(unguarded, selection.route(priority, keys, 12))
     assert np.array_equal(degenerate, selection.route(signal, keys, 12))
     assert not np.array_equal(unguarded, degenerate)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt.evaluate.arrays import FloatArray
-from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.requests import Evaluation
 from routelmt.evaluate.smallest_budget import STEPS, below_large, lower_bounds, smallest_passing
+from routelmt.stats.arrays import FloatArray
+from routelmt.stats.bootstrap import DirectionData
 
 ROUTERS = ("a", "b", "c")
 GAINS = {

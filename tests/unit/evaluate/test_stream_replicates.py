@@ -9,9 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routelmt.evaluate import streaming
-from routelmt.evaluate.bootstrap import DirectionData
-from routelmt.evaluate.stream_replicates import Draws, Stream, again, draws_of, moments
 from routelmt.evaluate.stream_tables import (
     TARGETS,
     all_served,
@@ -19,6 +16,9 @@ from routelmt.evaluate.stream_tables import (
     first_alarm,
     policy_rows,
 )
+from routelmt.stats import streaming
+from routelmt.stats.bootstrap import DirectionData
+from routelmt.stats.stream_replicates import Draws, Stream, again, draws_of, moments
 
 SETTINGS: dict[str, Any] = {
     "bootstrap": {"replicates": 200, "seed": 0, "level": 0.95},

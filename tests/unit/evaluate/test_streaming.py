@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from routelmt.evaluate import streaming
-from routelmt.evaluate.streaming import (
+from routelmt.stats import streaming
+from routelmt.stats.streaming import (
     POLICIES,
     Band,
     DirectionStream,

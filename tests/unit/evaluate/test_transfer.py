@@ -16,7 +16,7 @@ from routelmt import tables
 from routelmt.__main__ import main
 from routelmt.errors import UserError
 from routelmt.evaluate.build import build_table
-from routelmt.evaluate.inference import holm
+from routelmt.stats.inference import holm
 from routelmt.views.layouts import blocks
 
 DIRECTIONS = ("en-ru", "ru-en")

@@ -10,11 +10,11 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from routelmt.evaluate.roles import AVERAGE
 from routelmt.figures.guard_costs import EMPTY
 from routelmt.figures.panels import routers
 from routelmt.figures.registry import FIGURES
 from routelmt.figures.style import looks
+from routelmt.roles import AVERAGE
 
 
 def drawn(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:

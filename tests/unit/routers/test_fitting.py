@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from routelmt.routers.objective.losses import make_loss
 from routelmt.routers.training import fitting
 from routelmt.routers.training.accelerated import Workers
-from routelmt.routers.training.losses import make_loss
 
 RNG = np.random.default_rng(2)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from routelmt.errors import UserError
-from routelmt.routers.training.losses import ANCHOR, make_loss
+from routelmt.routers.objective.losses import ANCHOR, make_loss
 
 RNG = np.random.default_rng(7)
 QUANTILES = [0.1, 0.25, 0.5, 0.75, 0.9]

@@ -276,7 +276,7 @@ def fitted(target, labels, values, **changes):
     import torch
 
     from routelmt.routers.networks.probe_model import Probe, Vectors
-    from routelmt.routers.training.losses import make_loss
+    from routelmt.routers.objective.losses import make_loss
     from routelmt.routers.training.probe_fit import ProbeRows, fit
 
     spec = {"type": "probe", "target": target, "epochs": 1, "patience": 5, "batch_size": 10_000,
@@ -320,7 +320,7 @@ def test_training_ends_when_the_validation_loss_no_longer_falls():
     import torch
 
     from routelmt.routers.networks.probe_model import Probe, Vectors
-    from routelmt.routers.training.losses import make_loss
+    from routelmt.routers.objective.losses import make_loss
     from routelmt.routers.training.probe_fit import ProbeRows, fit
 
     rng = np.random.default_rng(0)

@@ -17,7 +17,6 @@ from router_toys import LANGUAGES, SPEED, segments, toy
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.streaming import POLICIES, Settings, uniform
 from routelmt.routers import ngram
 from routelmt.routers import stream as module
 from routelmt.routers.deploy import Request, load_router, score_requests
@@ -32,6 +31,7 @@ from routelmt.routers.stream import (
     write_journal,
     write_state,
 )
+from routelmt.stats.streaming import POLICIES, Settings, uniform
 
 OWN = Settings(0.3, window=40)
 

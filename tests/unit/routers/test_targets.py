@@ -10,7 +10,7 @@ from router_toys import gains, sampled, segments
 
 from routelmt.errors import UserError
 from routelmt.routers.inputs import RouterInputs
-from routelmt.routers.training.targets import best_margin, labels, mean_difference, win_rates
+from routelmt.routers.objective.targets import best_margin, labels, mean_difference, win_rates
 
 RNG = np.random.default_rng(4)
 

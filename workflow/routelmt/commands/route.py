@@ -97,9 +97,9 @@ def run(arguments: argparse.Namespace) -> None:
 def _run_stream(arguments: argparse.Namespace) -> None:
     """Load, answer until the end, keep the state."""
     from routelmt.errors import UserError
-    from routelmt.evaluate.streaming import POLICIES, Settings
     from routelmt.routers.deploy import load_router
     from routelmt.routers.stream import exclusive, open_stream, serve
+    from routelmt.stats.streaming import POLICIES, Settings
 
     if arguments.state is None:
         raise UserError(

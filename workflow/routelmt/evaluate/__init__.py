@@ -1,1 +1,1 @@
-"""Evaluation of routers: selection at a budget, metrics, and their uncertainty (numpy only)."""
+"""What routing wins and costs: a function for every table, of requests and their routers."""

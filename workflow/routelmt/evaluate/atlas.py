@@ -18,9 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from routelmt.evaluate import weighted
-from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray, KeyArray
-from routelmt.evaluate.bootstrap import DirectionData, bootstrap_estimates, sorted_by
 from routelmt.evaluate.label_noise import (
     ONE_FACTOR,
     PARALLEL,
@@ -28,8 +25,11 @@ from routelmt.evaluate.label_noise import (
     reliability,
     weighted_correlations,
 )
-from routelmt.evaluate.metrics import headroom_recovered
-from routelmt.evaluate.selection import budget_counts
+from routelmt.stats import weighted
+from routelmt.stats.arrays import AnyArray, BoolArray, FloatArray, IntArray, KeyArray
+from routelmt.stats.bootstrap import DirectionData, bootstrap_estimates, sorted_by
+from routelmt.stats.metrics import headroom_recovered
+from routelmt.stats.selection import budget_counts
 
 PAIRS_AT_ONCE = 256  # memory only
 GAIN, QUALITY, SIGNAL = "gain", "quality", "router"  # kinds of rankings, in their order

@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate import atlas as arrays
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import BoolArray, FloatArray, IntArray
 from routelmt.evaluate.given import Given
-from routelmt.evaluate.inference import Clusters, reference
 from routelmt.evaluate.label_noise import NO_RELIABILITY, NONE, ONE_FACTOR, PARALLEL
-from routelmt.evaluate.metrics import ANYWHERE
 from routelmt.evaluate.requests import cluster_ids
-from routelmt.evaluate.roles import AVERAGE
-from routelmt.evaluate.selection import tie_keys
+from routelmt.join import tie_keys
 from routelmt.progress import progress
+from routelmt.roles import AVERAGE
+from routelmt.stats import inference
+from routelmt.stats.arrays import BoolArray, FloatArray, IntArray
+from routelmt.stats.inference import Clusters, reference
+from routelmt.stats.metrics import ANYWHERE
 
 # Figures of a pair, and which depend on the budget.
 PAIR_FIGURES = ("mean_gain", "losses", "severe_losses", "headroom", "cross_headroom",

@@ -17,21 +17,21 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.data.words import words
 from routelmt.errors import UserError
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import AnyArray, IntArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds
-from routelmt.evaluate.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
-from routelmt.evaluate.metrics import (
+from routelmt.evaluate.quality_tables import role_of
+from routelmt.evaluate.requests import Evaluation, aligned
+from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
+from routelmt.roles import AVERAGE
+from routelmt.stats import inference
+from routelmt.stats.arrays import AnyArray, IntArray
+from routelmt.stats.averages import RouterFigures, over_seeds
+from routelmt.stats.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
+from routelmt.stats.metrics import (
     ANYWHERE,
     NO_REQUEST,
     RANGES,
     UNDEFINED,
     undefined_reason,
 )
-from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import Evaluation, aligned
-from routelmt.evaluate.roles import AVERAGE
-from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
 
 # Of fewer requests nothing can be said: a HitRate's standard error would be 25 points.
 MINIMUM_REQUESTS = 30

@@ -14,23 +14,23 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate import inference, weighted
-from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
-from routelmt.evaluate.averages import over_seeds
-from routelmt.evaluate.bootstrap import (
-    DirectionData,
-    Estimates,
-    replicate_weights,
-)
 from routelmt.evaluate.costs import added_costs, ledger_of
 from routelmt.evaluate.deployment import Deployment, deployment
 from routelmt.evaluate.given import Given
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.requests import clusters_of
-from routelmt.evaluate.roles import ORACLE
-from routelmt.evaluate.selection import budget_counts
 from routelmt.evaluate.stream_tables import NOTHING_ROUTED, Row
 from routelmt.progress import progress
+from routelmt.roles import ORACLE
+from routelmt.stats import inference, weighted
+from routelmt.stats.arrays import AnyArray, FloatArray, IntArray
+from routelmt.stats.averages import over_seeds
+from routelmt.stats.bootstrap import (
+    DirectionData,
+    Estimates,
+    replicate_weights,
+)
+from routelmt.stats.selection import budget_counts
 
 ORACLE_ALLOCATION = "oracle"
 ALL = "all"

@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.arrays import FloatArray, IntArray
-from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.given import Given, Made
-from routelmt.evaluate.metrics import risk_bucket_of
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.requests import Evaluation, aligned, evaluation
-from routelmt.evaluate.roles import ORACLE, RISK_BUCKETS, ROUTER
-from routelmt.evaluate.selection import budget_count, ranking, route
+from routelmt.roles import ORACLE, RISK_BUCKETS, ROUTER
+from routelmt.stats.arrays import FloatArray, IntArray
+from routelmt.stats.bootstrap import DirectionData
+from routelmt.stats.metrics import risk_bucket_of
+from routelmt.stats.selection import budget_count, ranking, route
 
 SEVERE_LOSS = RISK_BUCKETS[0]
 LARGEST_GAIN, WORST_REGRESSION = "largest_gain", "worst_regression"

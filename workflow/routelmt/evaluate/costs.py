@@ -18,18 +18,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt import tables
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import FloatArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
-from routelmt.evaluate.bootstrap import DirectionData, bootstrap_pareto
-from routelmt.evaluate.cost_curves import Spending, bootstrap_cost_aiq, zero_router_aiq
 from routelmt.evaluate.given import Given
-from routelmt.evaluate.metrics import NO_REQUEST
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST, mixture
 from routelmt.evaluate.requests import Evaluation, clusters_of, evaluation
 from routelmt.join import align
 from routelmt.progress import progress
+from routelmt.stats import inference
+from routelmt.stats.arrays import FloatArray
+from routelmt.stats.averages import RouterFigures, over_seeds, with_average
+from routelmt.stats.bootstrap import DirectionData, bootstrap_pareto
+from routelmt.stats.cost_curves import Spending, bootstrap_cost_aiq, zero_router_aiq
+from routelmt.stats.metrics import NO_REQUEST
 
 # Budgets of every curve, beside the experiment's own.
 STEPS = tuple(step / 20 for step in range(21))

@@ -16,16 +16,16 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate import inference, weighted
-from routelmt.evaluate.arrays import FloatArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
-from routelmt.evaluate.bootstrap import Estimates, bootstrap_table
-from routelmt.evaluate.inference import NO_DIFFERENCE
-from routelmt.evaluate.metrics import ANYWHERE, RANGES
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.requests import Evaluation, aligned, clusters_of
-from routelmt.evaluate.roles import ROUTER
 from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
+from routelmt.roles import ROUTER
+from routelmt.stats import inference, weighted
+from routelmt.stats.arrays import FloatArray
+from routelmt.stats.averages import RouterFigures, over_seeds, with_average
+from routelmt.stats.bootstrap import Estimates, bootstrap_table
+from routelmt.stats.inference import NO_DIFFERENCE
+from routelmt.stats.metrics import ANYWHERE, RANGES
 
 
 class _Judged(NamedTuple):

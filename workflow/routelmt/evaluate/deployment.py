@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt.errors import UserError
-from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
-from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.given import Given
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.join import align
+from routelmt.stats.arrays import AnyArray, FloatArray, IntArray
+from routelmt.stats.bootstrap import DirectionData
 from routelmt.tables import JOIN_KEY
 
 NO_DOMAIN = "(none)"

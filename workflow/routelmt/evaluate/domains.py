@@ -16,13 +16,17 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import BoolArray, FloatArray, IntArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds
-from routelmt.evaluate.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
 from routelmt.evaluate.breakdown import fewest_requests
 from routelmt.evaluate.deployment import subset
-from routelmt.evaluate.metrics import (
+from routelmt.evaluate.quality_tables import role_of
+from routelmt.evaluate.requests import Evaluation, aligned, clusters_of
+from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
+from routelmt.roles import AVERAGE, IN_DOMAIN
+from routelmt.stats import inference
+from routelmt.stats.arrays import BoolArray, FloatArray, IntArray
+from routelmt.stats.averages import RouterFigures, over_seeds
+from routelmt.stats.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
+from routelmt.stats.metrics import (
     ANYWHERE,
     NO_REQUEST,
     RANGES,
@@ -30,10 +34,6 @@ from routelmt.evaluate.metrics import (
     headroom_recovered,
     undefined_reason,
 )
-from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import Evaluation, aligned, clusters_of
-from routelmt.evaluate.roles import AVERAGE, IN_DOMAIN
-from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
 
 _COLUMNS = {"datasets": "dataset", "domains": "domain"}
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate.flags import left_out, without
-from routelmt.evaluate.inference import FEW_CLUSTERS, few_clusters
 from routelmt.evaluate.registry import FLAGGED, INPUTS
+from routelmt.stats.inference import FEW_CLUSTERS, few_clusters
 
 
 class Made(NamedTuple):

@@ -19,16 +19,6 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
-from routelmt.evaluate.bootstrap import (
-    DirectionData,
-    Estimates,
-    Policy,
-    bootstrap_pareto,
-    bootstrap_policies,
-)
 from routelmt.evaluate.costs import (
     PER,
     Costs,
@@ -50,9 +40,19 @@ from routelmt.evaluate.policy_tables import guards, seed_pairs
 from routelmt.evaluate.quality_tables import place_names
 from routelmt.evaluate.rates import mixture
 from routelmt.evaluate.requests import Evaluation, clusters_of, effective_counts, evaluation
-from routelmt.evaluate.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER, UNGUARDED
-from routelmt.evaluate.selection import budget_count, eligible_counts, guarded_ranking, ranking
 from routelmt.progress import progress
+from routelmt.roles import ORACLE, RANDOM, RISK_BUCKETS, ROUTER, UNGUARDED
+from routelmt.stats import inference
+from routelmt.stats.arrays import AnyArray, BoolArray, FloatArray
+from routelmt.stats.averages import RouterFigures, over_seeds, with_average
+from routelmt.stats.bootstrap import (
+    DirectionData,
+    Estimates,
+    Policy,
+    bootstrap_pareto,
+    bootstrap_policies,
+)
+from routelmt.stats.selection import budget_count, eligible_counts, guarded_ranking, ranking
 
 _SEVERE = RISK_BUCKETS.index("severe_loss")
 _Key = tuple[str, str, float, float]  # router, guard, budget, quantile

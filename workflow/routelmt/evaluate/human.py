@@ -19,7 +19,7 @@ from routelmt.errors import UserError
 from routelmt.evaluate.cross_metric import judged_by
 from routelmt.evaluate.quality_tables import differences
 from routelmt.evaluate.requests import Evaluation
-from routelmt.evaluate.roles import AVERAGE
+from routelmt.roles import AVERAGE
 
 HOLDS, REVERSED, NOT_CONFIRMED = "holds", "reversed", "not confirmed"
 CANNOT_TELL, UNDEFINED = "too few requests to tell", "undefined"

@@ -30,16 +30,16 @@ from typing import Any
 import numpy as np
 
 from routelmt.errors import UserError
-from routelmt.evaluate import weighted
-from routelmt.evaluate.arrays import AnyArray, FloatArray
-from routelmt.evaluate.bootstrap import (
+from routelmt.evaluate.requests import Evaluation, aligned
+from routelmt.stats import weighted
+from routelmt.stats.arrays import AnyArray, FloatArray
+from routelmt.stats.bootstrap import (
     DirectionData,
     Estimates,
     Kernel,
     bootstrap_estimates,
     sorted_by,
 )
-from routelmt.evaluate.requests import Evaluation, aligned
 
 RATERS, ONE_FACTOR, PARALLEL, NONE = "raters", "one factor", "parallel", "none"
 NO_RELIABILITY = "in a direction, the correlations of the gains fit no reliability between 0 and 1"

@@ -14,21 +14,21 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate import inference, weighted
-from routelmt.evaluate.arrays import AnyArray, FloatArray
-from routelmt.evaluate.averages import over_seeds, with_average
-from routelmt.evaluate.bootstrap import (
+from routelmt.evaluate.label_noise import NO_RELIABILITY, NONE, label_reliability, method_of
+from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.requests import Evaluation, clusters_of
+from routelmt.roles import ROUTER
+from routelmt.stats import inference, weighted
+from routelmt.stats.arrays import AnyArray, FloatArray
+from routelmt.stats.averages import over_seeds, with_average
+from routelmt.stats.bootstrap import (
     DirectionData,
     Estimates,
     Kernel,
     bootstrap_estimates,
     sorted_by,
 )
-from routelmt.evaluate.inference import Reference, reference
-from routelmt.evaluate.label_noise import NO_RELIABILITY, NONE, label_reliability, method_of
-from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation, clusters_of
-from routelmt.evaluate.roles import ROUTER
+from routelmt.stats.inference import Reference, reference
 
 
 class _Measure(NamedTuple):

@@ -10,22 +10,22 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import FloatArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, side_by_side, with_average
-from routelmt.evaluate.bootstrap import (
+from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.requests import Evaluation, clusters_of, effective_counts
+from routelmt.progress import progress
+from routelmt.roles import RISK_BUCKETS, UNGUARDED
+from routelmt.stats import inference
+from routelmt.stats.arrays import FloatArray
+from routelmt.stats.averages import RouterFigures, over_seeds, side_by_side, with_average
+from routelmt.stats.bootstrap import (
     BootstrapPolicies,
     DirectionData,
     Estimates,
     Policy,
     bootstrap_policies,
 )
-from routelmt.evaluate.inference import NO_DIFFERENCE
-from routelmt.evaluate.metrics import NO_REQUEST
-from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import Evaluation, clusters_of, effective_counts
-from routelmt.evaluate.roles import RISK_BUCKETS, UNGUARDED
-from routelmt.progress import progress
+from routelmt.stats.inference import NO_DIFFERENCE
+from routelmt.stats.metrics import NO_REQUEST
 
 _SEVERE = RISK_BUCKETS.index("severe_loss")
 

@@ -16,17 +16,20 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import FloatArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
-from routelmt.evaluate.bootstrap import (
+from routelmt.evaluate.label_noise import attainable_share
+from routelmt.evaluate.requests import Evaluation, clusters_of
+from routelmt.progress import progress
+from routelmt.roles import AVERAGE, ORACLE, RANDOM, ROUTER
+from routelmt.stats import inference
+from routelmt.stats.arrays import FloatArray
+from routelmt.stats.averages import RouterFigures, over_seeds, with_average
+from routelmt.stats.bootstrap import (
     BootstrapTable,
     Estimates,
     bootstrap_pareto,
     bootstrap_table,
 )
-from routelmt.evaluate.label_noise import attainable_share
-from routelmt.evaluate.metrics import (
+from routelmt.stats.metrics import (
     ANYWHERE,
     NO_REQUEST,
     RANGES,
@@ -34,9 +37,6 @@ from routelmt.evaluate.metrics import (
     headroom_recovered,
     undefined_reason,
 )
-from routelmt.evaluate.requests import Evaluation, clusters_of
-from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, ROUTER
-from routelmt.progress import progress
 
 CALL_RATES = tuple(step / 100 for step in range(101))
 # The tables' role, and the setting that lists its routers.

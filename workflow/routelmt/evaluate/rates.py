@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt.errors import UserError
-from routelmt.evaluate.arrays import FloatArray
+from routelmt.stats.arrays import FloatArray
 
 PREFILL, DECODE, REQUEST = "prefill", "decode", "request"
 # Jobs that three unknowns can be found from, with something left to see the error.

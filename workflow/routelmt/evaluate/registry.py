@@ -106,13 +106,13 @@ def _atlas(build: str) -> TableType:
 
 
 _BUILT_IN: dict[str, TableType] = {
-    "datasheet": TableType("routelmt.data.describe:datasheet_table", _SPLITS, category="Data"),
+    "datasheet": TableType("routelmt.evaluate.describe:datasheet_table", _SPLITS, category="Data"),
     "contamination": TableType(
-        "routelmt.data.describe:contamination_table", (*_SPLITS, "overlaps"), ("action",),
+        "routelmt.evaluate.describe:contamination_table", (*_SPLITS, "overlaps"), ("action",),
         category="Data",
     ),
     "flags": TableType(
-        f"{_HERE}.flags:flags_table", ("hypotheses", "scores"), ("leave_out",), category="Data"
+        f"{_HERE}.describe:flags_table", ("hypotheses", "scores"), ("leave_out",), category="Data"
     ),
     "training": TableType(
         f"{_HERE}.training_curves:training", ("routers",), when=("trained",)

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt.errors import UserError
-from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
-from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.given import Given
-from routelmt.evaluate.inference import Clusters
-from routelmt.evaluate.selection import budget_count, tie_keys
+from routelmt.join import tie_keys
+from routelmt.stats.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from routelmt.stats.bootstrap import DirectionData
+from routelmt.stats.inference import Clusters
+from routelmt.stats.selection import budget_count
 from routelmt.tables import JOIN_KEY
 
 SHOWN_IDS = 3

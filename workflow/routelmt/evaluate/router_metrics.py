@@ -14,17 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import BoolArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
-from routelmt.evaluate.bootstrap import (
+from routelmt.evaluate.quality_tables import role_of
+from routelmt.evaluate.requests import Evaluation, clusters_of
+from routelmt.roles import AVERAGE, POOLED
+from routelmt.stats import inference
+from routelmt.stats.arrays import BoolArray
+from routelmt.stats.averages import RouterFigures, over_seeds, with_average
+from routelmt.stats.bootstrap import (
     BootstrapTable,
     DirectionData,
     Estimates,
     bootstrap_table,
 )
-from routelmt.evaluate.curves import CURVE_METRICS, HIGH_BAND, LOW_BUDGET, bootstrap_curves
-from routelmt.evaluate.metrics import (
+from routelmt.stats.curves import CURVE_METRICS, HIGH_BAND, LOW_BUDGET, bootstrap_curves
+from routelmt.stats.metrics import (
     ANYWHERE,
     NO_REQUEST,
     RANGES,
@@ -33,9 +36,6 @@ from routelmt.evaluate.metrics import (
     headroom_recovered,
     undefined_reason,
 )
-from routelmt.evaluate.quality_tables import role_of
-from routelmt.evaluate.requests import Evaluation, clusters_of
-from routelmt.evaluate.roles import AVERAGE, POOLED
 
 # Undefined where the large model is no better than the small one.
 _OF_THE_WAY = frozenset({"pgr", "apgr", "cpt_50", "cpt_80", "mpm", "hcr"})

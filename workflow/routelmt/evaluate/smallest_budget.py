@@ -25,13 +25,13 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate import inference
-from routelmt.evaluate.arrays import AnyArray, FloatArray
-from routelmt.evaluate.averages import over_seeds, with_average
-from routelmt.evaluate.bootstrap import DirectionData, Estimates, bootstrap_pareto
 from routelmt.evaluate.deployment import Deployment
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.requests import Evaluation, clusters_of
+from routelmt.stats import inference
+from routelmt.stats.arrays import AnyArray, FloatArray
+from routelmt.stats.averages import over_seeds, with_average
+from routelmt.stats.bootstrap import DirectionData, Estimates, bootstrap_pareto
 
 # Budgets that the smallest one is looked for among, from all requests down to none.
 STEPS = tuple(step / 100 for step in range(100, -1, -1))

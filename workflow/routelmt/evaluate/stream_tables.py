@@ -15,19 +15,19 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate import inference, streaming, weighted
-from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
-from routelmt.evaluate.bootstrap import (
+from routelmt.evaluate.deployment import Deployment, subset
+from routelmt.evaluate.quality_tables import place_names, role_of
+from routelmt.evaluate.requests import clusters_of
+from routelmt.progress import progress
+from routelmt.roles import AVERAGE
+from routelmt.stats import inference, streaming, weighted
+from routelmt.stats.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from routelmt.stats.bootstrap import (
     DirectionData,
     Kernel,
     bootstrap_estimates,
 )
-from routelmt.evaluate.deployment import Deployment, subset
-from routelmt.evaluate.quality_tables import place_names, role_of
-from routelmt.evaluate.requests import clusters_of
-from routelmt.evaluate.roles import AVERAGE
-from routelmt.evaluate.stream_replicates import Stream, Streams, figures_of
-from routelmt.progress import progress
+from routelmt.stats.stream_replicates import Stream, Streams, figures_of
 
 # Rates at which the calibration of every router is looked at.
 TARGETS = tuple(step / 20 for step in range(1, 20))

@@ -14,7 +14,7 @@ from routelmt.errors import UserError
 from routelmt.evaluate import quality_tables
 from routelmt.evaluate.given import Given
 from routelmt.evaluate.requests import evaluation_of
-from routelmt.evaluate.roles import ROUTER
+from routelmt.roles import ROUTER
 
 
 def sweep(settings: Mapping[str, Any], given: Given) -> pa.Table:

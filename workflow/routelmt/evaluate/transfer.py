@@ -23,12 +23,12 @@ import pyarrow.compute as pc
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate import quality_tables
-from routelmt.evaluate.arrays import AnyArray, FloatArray
-from routelmt.evaluate.bootstrap import DirectionData
 from routelmt.evaluate.breakdown import fewest_requests
 from routelmt.evaluate.deployment import subset
 from routelmt.evaluate.requests import Evaluation, aligned
-from routelmt.evaluate.roles import AVERAGE
+from routelmt.roles import AVERAGE
+from routelmt.stats.arrays import AnyArray, FloatArray
+from routelmt.stats.bootstrap import DirectionData
 
 METRICS = ("spearman", "hit_rate", "mean_delta", "headroom")
 

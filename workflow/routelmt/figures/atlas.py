@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import AVERAGE
 from routelmt.figures.panels import CHARACTER, POINTS_PER_INCH, rows, wrapped
 from routelmt.figures.style import applied, new_figure
+from routelmt.roles import AVERAGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from routelmt.evaluate.arrays import FloatArray
+    from routelmt.stats.arrays import FloatArray
 
 # Perceptually even and safe for the colour-blind: two hues for a sign, dark to light for a size.
 SIGNED, SIZED = "PuOr", "viridis"

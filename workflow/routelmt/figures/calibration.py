@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER
 from routelmt.figures.panels import axis_titles, drawn, panel_grid, places, routers, rows, title
 from routelmt.figures.style import applied, looks
+from routelmt.roles import ORACLE, RANDOM, ROUTER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import ORACLE, RANDOM
 from routelmt.figures.panels import (
     CHARACTER,
     POINTS_PER_INCH,
@@ -23,6 +22,7 @@ from routelmt.figures.panels import (
     unit,
 )
 from routelmt.figures.style import Look, applied, looks, new_figure
+from routelmt.roles import ORACLE, RANDOM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

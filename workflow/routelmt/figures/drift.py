@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from routelmt.evaluate.roles import ROUTER
 from routelmt.figures.panels import add_legend, axis_titles, empty_figure, routers, rows
 from routelmt.figures.style import PALETTES, applied, new_figure
+from routelmt.roles import ROUTER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

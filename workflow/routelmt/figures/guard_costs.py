@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, labelled
 from routelmt.figures.panels import (
     add_legend,
     axis_titles,
@@ -19,6 +18,7 @@ from routelmt.figures.panels import (
     unit,
 )
 from routelmt.figures.style import RANDOM_COLOUR, Look, applied, looks, new_figure
+from routelmt.roles import AVERAGE, ORACLE, RANDOM, labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

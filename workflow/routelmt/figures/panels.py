@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt.evaluate.roles import AVERAGE, labelled
 from routelmt.figures.style import new_figure
+from routelmt.roles import AVERAGE, labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

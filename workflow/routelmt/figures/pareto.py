@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER, labelled
 from routelmt.figures.panels import (
     at_budgets,
     axis_titles,
@@ -20,6 +19,7 @@ from routelmt.figures.panels import (
     unit,
 )
 from routelmt.figures.style import Look, applied, looks
+from routelmt.roles import ORACLE, RANDOM, ROUTER, labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

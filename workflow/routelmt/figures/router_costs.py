@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import AVERAGE, ORACLE, labelled
 from routelmt.figures.panels import (
     axis_titles,
     drawn,
@@ -18,6 +17,7 @@ from routelmt.figures.panels import (
     unit,
 )
 from routelmt.figures.style import Look, applied, looks
+from routelmt.roles import AVERAGE, ORACLE, labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from routelmt.evaluate.roles import ORACLE, RANDOM
+from routelmt.roles import ORACLE, RANDOM
 from routelmt.tables import atomic_path
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import ORACLE, RANDOM, ROUTER, labelled
 from routelmt.figures.panels import axis_titles, panel_grid, places, rows, title, unit
 from routelmt.figures.style import Look, applied, looks
+from routelmt.roles import ORACLE, RANDOM, ROUTER, labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt.evaluate.roles import AVERAGE
 from routelmt.figures.panels import (
     add_legend,
     at_budgets,
@@ -20,6 +19,7 @@ from routelmt.figures.panels import (
     routers,
 )
 from routelmt.figures.style import Look, applied, looks, new_figure
+from routelmt.roles import AVERAGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

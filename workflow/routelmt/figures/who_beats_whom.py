@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt.evaluate.roles import AVERAGE, labelled
 from routelmt.figures.panels import (
     CHARACTER,
     POINTS_PER_INCH,
@@ -19,6 +18,7 @@ from routelmt.figures.panels import (
     unit,
 )
 from routelmt.figures.style import applied, new_figure
+from routelmt.roles import AVERAGE, labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

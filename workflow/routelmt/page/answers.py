@@ -10,14 +10,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from routelmt.evaluate.inference import FEW_CLUSTERS, few_clusters
-from routelmt.evaluate.roles import (
-    IN_DOMAIN,
-    RANDOM,
-    RISK_BUCKETS,
-    ROUTER,
-    UNGUARDED,
-)
 from routelmt.figures.drift import POLICIES, SCENARIOS
 from routelmt.page.choice import routing_is_not_worth_it, which
 from routelmt.page.wording import (
@@ -34,6 +26,14 @@ from routelmt.page.wording import (
     ranking,
     value,
 )
+from routelmt.roles import (
+    IN_DOMAIN,
+    RANDOM,
+    RISK_BUCKETS,
+    ROUTER,
+    UNGUARDED,
+)
+from routelmt.stats.inference import FEW_CLUSTERS, few_clusters
 from routelmt.views.layouts import ATTAINABLE, number
 
 SEVERE_LOSS = RISK_BUCKETS[0]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from routelmt.evaluate.roles import RANDOM
 from routelmt.page.wording import (
     SAME,
     Answer,
@@ -19,6 +18,7 @@ from routelmt.page.wording import (
     points,
     value,
 )
+from routelmt.roles import RANDOM
 from routelmt.views.layouts import number
 
 

@@ -11,9 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt import tables
-from routelmt.evaluate.arrays import BoolArray, IntArray
 from routelmt.evaluate.remarks import KEY
-from routelmt.evaluate.roles import AVERAGE, RISK_BUCKETS, ROUTER
 from routelmt.figures.drift import POLICIES, SCENARIOS
 from routelmt.figures.panels import routers
 from routelmt.figures.risk_buckets import BUCKETS
@@ -21,6 +19,8 @@ from routelmt.figures.style import PALETTES, Look, looks
 from routelmt.page.answers import answers, second_look
 from routelmt.page.registry import PAGE_TABLES
 from routelmt.page.selection import shown_first
+from routelmt.roles import AVERAGE, RISK_BUCKETS, ROUTER
+from routelmt.stats.arrays import BoolArray, IntArray
 from routelmt.views.layouts import ALL_METRICS as METRICS
 
 # More digits only make the file larger; with fewer, what is shown could round to another number.

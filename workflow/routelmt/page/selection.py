@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from routelmt.evaluate.roles import ROUTER
 from routelmt.figures.panels import routers
 from routelmt.page.wording import ranking
+from routelmt.roles import ROUTER
 
 # More curves than this cannot be told apart in a chart.
 FEW = 12

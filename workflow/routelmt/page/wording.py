@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt.evaluate.roles import AVERAGE, ROUTER
+from routelmt.roles import AVERAGE, ROUTER
 from routelmt.views.layouts import interval, number
 from routelmt.views.summary import turned
 

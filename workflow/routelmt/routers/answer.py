@@ -14,7 +14,7 @@ from typing import Any
 from routelmt.errors import UserError
 from routelmt.routers.artifact import read_record
 from routelmt.routers.inputs import Priorities
-from routelmt.routers.networks.readout import Answers, Readout
+from routelmt.routers.objective.readout import Answers, Readout
 from routelmt.routers.registry import RouterType
 
 # The seed is that of the router it asks.

@@ -13,11 +13,12 @@ import numpy as np
 
 from routelmt.data.rows import flaw, is_blank
 from routelmt.errors import UserError
-from routelmt.evaluate.selection import budget_count, route, tie_keys
+from routelmt.join import tie_keys
 from routelmt.routers.artifact import CURE, RECORD, read_record
 from routelmt.routers.inputs import Priorities
-from routelmt.routers.networks.readout import Answers
+from routelmt.routers.objective.readout import Answers
 from routelmt.routers.registry import ROUTERS
+from routelmt.stats.selection import budget_count, route
 from routelmt.strict_json import JsonError, cut, parse_object
 
 SPEED: Mapping[str, Any] = {"batch_tokens": 16384, "device": "auto", "threads": 1}

@@ -36,14 +36,14 @@ from routelmt.routers.networks.encoder_model import (
     open_encoder,
     read_encoder,
 )
-from routelmt.routers.networks.readout import Readout
 from routelmt.routers.networks.regressor import fresh_head
+from routelmt.routers.objective.losses import make_loss
+from routelmt.routers.objective.readout import Readout
+from routelmt.routers.objective.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.registry import RouterType, costs_of
 from routelmt.routers.training import fitting, run
 from routelmt.routers.training.accelerated import launch, worker_device, workers
 from routelmt.routers.training.card import card
-from routelmt.routers.training.losses import make_loss
-from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
 from routelmt.strict_json import cut
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from routelmt.errors import UserError
 from routelmt.routers.inputs import RouterInputs
-from routelmt.routers.training.targets import FloatArray
+from routelmt.routers.objective.targets import FloatArray
 
 NEEDS_IF = {
     ("features", "entropy"): frozenset({"signals"}),

@@ -23,15 +23,15 @@ from routelmt.routers.networks import in_model
 from routelmt.routers.networks.base_model import BaseModel, load_base
 from routelmt.routers.networks.in_model import HEAD, Artifact, LoraRouter, SharedBase
 from routelmt.routers.networks.prompt_rows import PromptReader, PromptRows
-from routelmt.routers.networks.readout import Answers, Readout
 from routelmt.routers.networks.regressor import PromptRegressor, fresh_head
+from routelmt.routers.objective.losses import make_loss
+from routelmt.routers.objective.readout import Answers, Readout
+from routelmt.routers.objective.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.registry import RouterType
 from routelmt.routers.training import fitting
 from routelmt.routers.training.accelerated import launch, worker_device, workers
 from routelmt.routers.training.card import card
-from routelmt.routers.training.losses import make_loss
 from routelmt.routers.training.run import fit_rates, measured, result, resumable, rows_record
-from routelmt.routers.training.targets import SAMPLED_LABELS, FloatArray, Labels, labels
 from routelmt.routers.training.validation import routing_metrics
 
 BEHAVIOUR = 1

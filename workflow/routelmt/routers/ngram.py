@@ -25,12 +25,12 @@ from routelmt.routers.artifact import CURE, atomic_folder, open_record, read_ten
 from routelmt.routers.features import COSTS_IF, NEEDS_IF, OF_TEXT, Features
 from routelmt.routers.features import check as check  # its settings
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
-from routelmt.routers.networks.readout import Answers, Readout
+from routelmt.routers.objective.readout import Answers, Readout
+from routelmt.routers.objective.targets import FloatArray, labels
 from routelmt.routers.registry import RouterType, costs_of
 from routelmt.routers.training import ridge
 from routelmt.routers.training.card import card
 from routelmt.routers.training.run import rows_record
-from routelmt.routers.training.targets import FloatArray, labels
 from routelmt.routers.training.validation import routing_metrics
 
 ROUTER = RouterType(trained=True, needs=frozenset({"gains"}), needs_if=NEEDS_IF, costs_if=COSTS_IF)

@@ -39,14 +39,14 @@ from routelmt.routers.artifact import (
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
 from routelmt.routers.networks.base_model import load_base, model_folder, weights_hash
 from routelmt.routers.networks.prompt_rows import PromptReader
-from routelmt.routers.networks.readout import Answers, Readout
 from routelmt.routers.networks.regressor import pad_right
+from routelmt.routers.objective.readout import Answers, Readout
+from routelmt.routers.objective.targets import SAMPLED_LABELS, TARGETS, FloatArray, labels
 from routelmt.routers.registry import RouterType, costs_of
 from routelmt.routers.training import probe_card
 from routelmt.routers.training.card import card
 from routelmt.routers.training.ridge import alphas_of, own_column, places
 from routelmt.routers.training.run import rows_record
-from routelmt.routers.training.targets import SAMPLED_LABELS, TARGETS, FloatArray, labels
 from routelmt.routers.training.validation import routing_metrics
 from routelmt.states import Pool, States, difference
 from routelmt.translate.batches import token_batches

@@ -8,7 +8,6 @@ The last layer's state of the first token of an XLM-RoBERTa goes through a feed-
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from routelmt.checkpoints import check_class, find_snapshot, read_checkpoint
 from routelmt.device import find_device
 from routelmt.errors import UserError
 from routelmt.routers.inputs import Priorities, RouterContext, RouterInputs
@@ -27,7 +27,6 @@ from routelmt.routers.networks.encoder_model import (
     read_distinct,
     read_tokenizer,
 )
-from routelmt.routers.networks.hub import find_folder
 from routelmt.routers.registry import RouterType
 
 BEHAVIOUR = 1
@@ -73,16 +72,16 @@ def predict(spec: Mapping[str, Any], inputs: RouterInputs, context: RouterContex
 
 def load(spec: Mapping[str, Any], device: str) -> tuple[Encoder, Any]:
     """(encoder, feed-forward network) of a checkpoint, in float32 on the device."""
-    root = find_folder(
-        spec["path"], spec.get("revision"), (HPARAMS.as_posix(), WEIGHTS.as_posix()), "sentinel",
-        "path",
-    )  # fmt: skip
+    files = (HPARAMS.as_posix(), WEIGHTS.as_posix())
+    what = f"sentinel '{spec['path']}'"
+    root = find_snapshot(spec["path"], spec.get("revision"), files, what, "path", "router")
     _check_class(root)
-    state, hparams = _read(root / WEIGHTS)
+    state, hparams = read_checkpoint(root / WEIGHTS)
     _check_hparams(hparams, root / WEIGHTS)
     name = spec.get("encoder") or hparams["pretrained_model"]
     revision = spec.get("encoder_revision")
-    folder = find_folder(name, revision, TOKENIZER_FILES, "sentinel's encoder", "encoder")
+    what = f"sentinel's encoder '{name}'"
+    folder = find_snapshot(name, revision, TOKENIZER_FILES, what, "encoder", "router")
     model = _encoder(folder, hparams["encoder_model"])
     estimator = _estimator(model.config.hidden_size, hparams)
     _fill({"encoder.model.": model, "estimator.ff.": estimator}, state, root / WEIGHTS)
@@ -100,50 +99,13 @@ def load(spec: Mapping[str, Any], device: str) -> tuple[Encoder, Any]:
 
 def _check_class(root: Path) -> None:
     """UserError unless it is the folder of a sentinel regression model."""
-    import yaml
-
     if not (root / WEIGHTS).is_file():
         raise UserError(
             f"{root / WEIGHTS}: no such file. A sentinel checkpoint is a folder with {HPARAMS} and "
             f"{WEIGHTS}; correct 'path' of the router in the config."
         )
-    path = root / HPARAMS
-    if not path.is_file():  # upstream loads such a folder too
-        return
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML of plain values ({error}).") from None
-    kind = found.get("class_identifier") if isinstance(found, dict) else None
-    if kind != CLASS:
-        raise UserError(f"{path}: class_identifier is {kind!r}, a sentinel has {CLASS!r}.")
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(weights by name, hyper-parameters) of a checkpoint: never code."""
-    import pickle
-
-    import torch
-
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: not loaded, it holds more than weights and plain values, and unpacking that "
-            f"could run code of whoever made the file ({str(error).splitlines()[0]}) If you trust "
-            "it, save its 'state_dict' and 'hyper_parameters' alone with torch.save."
-        ) from None
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # no permission
-            raise
-        raise UserError(
-            f"{path}: not a checkpoint, or cut short ({str(error).splitlines()[0]}). Copy or "
-            "download it again."
-        ) from None
-    missing = {"state_dict", "hyper_parameters"} - set(saved if isinstance(saved, dict) else ())
-    if missing:
-        raise UserError(f"{path}: holds no {' and no '.join(sorted(missing))}: not a sentinel.")
-    return dict(saved["state_dict"]), dict(saved["hyper_parameters"])
+    if (root / HPARAMS).is_file():  # upstream loads a folder without it too
+        check_class(root / HPARAMS, (CLASS,))
 
 
 def _check_hparams(hparams: dict[str, Any], path: Path) -> None:

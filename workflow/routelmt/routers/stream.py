@@ -1,7 +1,7 @@
 """A trained router on a stream of requests: each is decided as it comes, and the state is kept.
 
 Thresholds are quantiles of held-out traffic, per direction (RouteLMT §4); the decisions are made by
-`routelmt.evaluate.streaming`, which the evaluation uses too.
+`routelmt.stats.streaming`, which the evaluation uses too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ import pyarrow.compute as pc
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.arrays import FloatArray
-from routelmt.evaluate.streaming import DirectionStream, Settings
 from routelmt.progress import quiet
 from routelmt.routers.deploy import (
     Request,
@@ -35,6 +33,8 @@ from routelmt.routers.deploy import (
     read_requests,
     score_requests,
 )
+from routelmt.stats.arrays import FloatArray
+from routelmt.stats.streaming import DirectionStream, Settings
 from routelmt.strict_json import LONGEST
 
 STATE_FORMAT = 1

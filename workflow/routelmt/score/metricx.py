@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routelmt.checkpoints import find_snapshot
 from routelmt.device import find_device
 from routelmt.errors import UserError
-from routelmt.score.comet.files import find_snapshot, weights_hash
+from routelmt.score.comet.files import weights_hash
 from routelmt.score.scorers import Scored, Triple
 from routelmt.strict_json import JsonError, parse_object
 from routelmt.translate.batches import token_batches
@@ -122,7 +123,9 @@ def sequence(source: str, hypothesis: str, reference: str, with_reference: bool)
 def _checkpoint(path: str, revision: str | None) -> tuple[Path, list[Path]]:
     """(folder, files of weights): safetensors, else PyTorch's own if there are none."""
     for kind in (_SAFE, _PICKLED):
-        folder = find_snapshot(path, revision, [CONFIG, kind], f"MetricX '{path}'", "path")
+        folder = find_snapshot(
+            path, revision, [CONFIG, kind], f"MetricX '{path}'", "path", "metric"
+        )
         if files := sorted(folder.glob(kind)):
             return folder, files
     raise UserError(
@@ -135,7 +138,7 @@ def _tokenizer(name: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     what = f"tokenizer '{name}' of a metric of type metricx"
-    folder = find_snapshot(name, revision, [*_TOKENIZER, CONFIG], what, "tokenizer")
+    folder = find_snapshot(name, revision, [*_TOKENIZER, CONFIG], what, "tokenizer", "metric")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         reserved = str(tokenizer.convert_ids_to_tokens(HEAD))

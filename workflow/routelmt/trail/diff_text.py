@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from routelmt.evaluate.roles import AVERAGE
+from routelmt.roles import AVERAGE
 from routelmt.trail.diff import Diff, brief
 from routelmt.trail.explanation_text import WIDTH, wrapped
 from routelmt.trail.numbers import Change, TableDiff

@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.arrays import FloatArray, KeyArray
-from routelmt.evaluate.metrics import RISK_EDGES, risk_bucket_of
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.requests import evaluated_requests
-from routelmt.evaluate.roles import AVERAGE, RISK_BUCKETS, ROUTER
-from routelmt.evaluate.selection import budget_count, ranking, route
 from routelmt.progress import progress
+from routelmt.roles import AVERAGE, RISK_BUCKETS, ROUTER
+from routelmt.stats.arrays import FloatArray, KeyArray
+from routelmt.stats.metrics import RISK_EDGES, risk_bucket_of
+from routelmt.stats.selection import budget_count, ranking, route
 from routelmt.tables import JOIN_KEY
 from routelmt.trail.artifacts import Artifact, open_table
 from routelmt.trail.chain import all_rows, changed, nearest, of_kind, rows_where

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from unicodedata import east_asian_width
 
-from routelmt.evaluate.roles import labelled
+from routelmt.roles import labelled
 from routelmt.trail.explain import Decision, Explanation, Output
 
 WIDTH = 100

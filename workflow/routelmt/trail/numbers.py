@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt import tables
-from routelmt.evaluate.arrays import BoolArray, FloatArray, IntArray
+from routelmt.stats.arrays import BoolArray, FloatArray, IntArray
 
 _NULL = "\x00"  # of a key's column; no name has it
 

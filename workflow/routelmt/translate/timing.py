@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt.errors import UserError
-from routelmt.evaluate.selection import tie_keys
+from routelmt.join import tie_keys
 from routelmt.translate import requests
 from routelmt.translate.engines import Engine, open_engine
 from routelmt.translate.registry import ENGINES

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import plugins
-from routelmt.evaluate.roles import AVERAGE, ORACLE, RANDOM, RISK_BUCKETS, ROUTER, labelled
+from routelmt.roles import AVERAGE, ORACLE, RANDOM, RISK_BUCKETS, ROUTER, labelled
 
 MISSING = "–"
 METRIC_NAMES = {

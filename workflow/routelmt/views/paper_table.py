@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt.evaluate.roles import AVERAGE, ORACLE
+from routelmt.roles import AVERAGE, ORACLE
 from routelmt.views.layouts import Row, number, router_name, scale_of
 from routelmt.views.render import from_scratch, tex
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt.evaluate.roles import AVERAGE
+from routelmt.roles import AVERAGE
 from routelmt.views.layouts import (
     METRIC_NAMES,
     interval,

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from routelmt.checkpoints import find_snapshot
 from routelmt.errors import UserError
 from routelmt.progress import progress
 from routelmt.routers.networks.base_model import weights_hash
-from routelmt.routers.networks.hub import find_folder
 from routelmt.routers.networks.prompt_rows import cut_text
 from routelmt.translate import control_tokens, prompts
 from routelmt.translate.batches import pass_tokens, token_batches
@@ -33,7 +33,6 @@ _FILES = (*TOKENIZER_FILES, "model.safetensors", "model-*.safetensors",
           "model.safetensors.index.json")  # fmt: skip
 _SHOWN = 3
 _PROBE = ("Hello 世界, привет.", "Да, 好.")
-_UNLIMITED = 1_000_000  # tokenizers without a limit say 1e30
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def load_encoder(
     Raises UserError if it is missing, cut short, without weights or tokenizer, or other than its
     config says.
     """
-    folder = find_folder(path, revision, _FILES, "encoder", "path")
+    folder = find_snapshot(path, revision, _FILES, f"encoder '{path}'", "path", "router")
     return read_encoder(folder, dtype, device, training), folder
 
 

@@ -26,9 +26,9 @@ from routelmt.routers.artifact import CURE, open_record, read_tensors
 from routelmt.routers.inputs import Priorities
 from routelmt.routers.networks.base_model import BaseModel, keep_layers, load_base, other_weights
 from routelmt.routers.networks.prompt_rows import PromptReader, PromptRows
-from routelmt.routers.networks.readout import Answers, Readout
 from routelmt.routers.networks.regressor import PromptRegressor
-from routelmt.routers.training.losses import make_loss
+from routelmt.routers.objective.losses import make_loss
+from routelmt.routers.objective.readout import Answers, Readout
 from routelmt.strict_json import cut
 
 HEAD = "head.safetensors"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.distributions import Dirichlet
 
-from routelmt.routers.training.targets import FloatArray
+from routelmt.routers.objective.targets import FloatArray
 from routelmt.states import HalfArray, IntArray, Pool, States
 
 WEIGHTED = ("mix", "dirichlet", "dirichlet-input")

@@ -1,1 +1,1 @@
-"""Training routers: rows and labels, losses, the loop that survives being killed, the card."""
+"""Training routers: rows, the loop that survives being killed, the card."""

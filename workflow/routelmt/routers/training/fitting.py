@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt.progress import progress
+from routelmt.routers.objective.losses import Loss
 from routelmt.routers.training.accelerated import Workers, workers
-from routelmt.routers.training.losses import Loss
 from routelmt.routers.training.micro_batches import PASS_COST, micro_batches
 
 SAVE_MINUTES = 2.0  # between saved states within an epoch

@@ -27,9 +27,9 @@ from routelmt.routers.networks.probe_model import (
     moments,
     runs,
 )
+from routelmt.routers.objective.losses import Loss, make_loss
+from routelmt.routers.objective.targets import FloatArray
 from routelmt.routers.training.fitting import Labelled, validation_metrics
-from routelmt.routers.training.losses import Loss, make_loss
-from routelmt.routers.training.targets import FloatArray
 
 
 @dataclass(frozen=True)

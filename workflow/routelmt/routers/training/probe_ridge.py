@@ -29,9 +29,9 @@ from routelmt.routers.networks.probe_model import (
     moments,
     runs,
 )
+from routelmt.routers.objective.targets import FloatArray
 from routelmt.routers.training import ridge
 from routelmt.routers.training.probe_fit import check_finite
-from routelmt.routers.training.targets import FloatArray
 from routelmt.states import IntArray
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt.progress import progress
-from routelmt.routers.training.targets import FloatArray
+from routelmt.routers.objective.targets import FloatArray
 
 TOLERANCE = 1e-5  # of the residual, as a share of the right-hand side
 MOST_STEPS = 200  # products, so passes over what is read from disk

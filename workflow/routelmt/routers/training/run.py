@@ -15,9 +15,9 @@ from routelmt.device import device_name
 from routelmt.errors import UserError
 from routelmt.routers.artifact import work_folder
 from routelmt.routers.inputs import RouterInputs
+from routelmt.routers.objective.targets import FloatArray
 from routelmt.routers.training import fitting
 from routelmt.routers.training.accelerated import workers
-from routelmt.routers.training.targets import FloatArray
 from routelmt.translate.batches import token_budget
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from routelmt.routers.inputs import RouterInputs
-from routelmt.routers.training.targets import FloatArray
+from routelmt.routers.objective.targets import FloatArray
 
 BUDGET = 0.3
 
@@ -20,8 +20,9 @@ def routing_metrics(
     Keys budget, spearman, hit_rate (0-1), mean_delta (points), by_direction. Left out are
     directions whose budget is no request; None where a value is undefined.
     """
-    from routelmt.evaluate.metrics import hit_rate, mean_delta, spearman
-    from routelmt.evaluate.selection import budget_count, ranking, tie_keys
+    from routelmt.join import tie_keys
+    from routelmt.stats.metrics import hit_rate, mean_delta, spearman
+    from routelmt.stats.selection import budget_count, ranking
 
     gain = inputs.gain("gain", "validation")
     directions = np.array(inputs.directions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import inspect
 import re
@@ -11,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from routelmt.checkpoints import check_class, read_checkpoint
 from routelmt.errors import UserError
 from routelmt.score.comet.files import HPARAMS, WEIGHTS, find_checkpoint, find_encoder, weights_hash
 
@@ -35,9 +35,8 @@ def load(settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     for whatever is missing, does not fit, or could run code.
     """
     root = find_checkpoint(settings["path"], settings["revision"])
-    kind = _class_of(root)
-    saved = _read(root / WEIGHTS)
-    hparams = dict(saved["hyper_parameters"])
+    kind = check_class(root / HPARAMS, CLASSES)
+    state, hparams = read_checkpoint(root / WEIGHTS)
     encoder = find_encoder(
         settings["encoder"] or hparams.get("pretrained_model", ""),
         settings.get("encoder_revision"),
@@ -52,56 +51,8 @@ def load(settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
             (encoder / "config.json").read_bytes() + tokenizer.encode()
         ).hexdigest(),
     }
-    _fill(model, saved["state_dict"], root / WEIGHTS)
+    _fill(model, state, root / WEIGHTS)
     return model.eval(), identity
-
-
-def _class_of(root: Path) -> str:
-    """The class that hparams.yaml names."""
-    import yaml
-
-    path = root / HPARAMS
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML of plain values ({error}).") from None
-    kind = found.get("class_identifier") if isinstance(found, dict) else None
-    if kind not in CLASSES:
-        raise UserError(
-            f"{path}: class_identifier is {kind!r}, which this metric cannot run; allowed: "
-            f"{', '.join(CLASSES)}."
-        )
-    return str(kind)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The checkpoint's values: tensors (mapped, not yet read) and plain ones, never code."""
-    import pickle
-
-    import torch
-
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: not loaded, it holds more than weights and plain values, and unpacking that "
-            f"could run code of whoever made the file ({reason}) If you trust it, save its "
-            "'state_dict' and 'hyper_parameters' alone with torch.save and use that file."
-        ) from None
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # no permission
-            raise
-        raise UserError(
-            f"{path}: not a checkpoint, or cut short ({str(error).splitlines()[0]}). Copy or "
-            "download it again."
-        ) from None
-    missing = {"state_dict", "hyper_parameters"} - set(saved if isinstance(saved, dict) else ())
-    if missing:
-        raise UserError(
-            f"{path}: holds no {' and no '.join(sorted(missing))}: not a checkpoint of COMET."
-        )
-    return dict(saved)
 
 
 def _build(kind: str, hparams: dict[str, Any], encoder: Path, dtype: str, root: Path) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from routelmt.errors import UserError
-from routelmt.routers.training.targets import TARGETS
+from routelmt.routers.objective.targets import TARGETS
 
 # Weight of the squared error beside a ranking loss: order decides, the unit stays that of the
 # target (combined regression and ranking, Sculley 2010).

@@ -17,8 +17,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from routelmt.evaluate import weighted
-from routelmt.evaluate.arrays import (
+from routelmt.roles import RISK_BUCKETS
+from routelmt.stats import weighted
+from routelmt.stats.arrays import (
     AnyArray,
     FloatArray,
     IntArray,
@@ -27,9 +28,8 @@ from routelmt.evaluate.arrays import (
     column,
     finite_column,
 )
-from routelmt.evaluate.metrics import RISK_EDGES, risk_bucket_of
-from routelmt.evaluate.roles import RISK_BUCKETS
-from routelmt.evaluate.selection import (
+from routelmt.stats.metrics import RISK_EDGES, risk_bucket_of
+from routelmt.stats.selection import (
     ROUNDING_SLACK,
     budget_count,
     eligible_counts,
@@ -54,7 +54,7 @@ class DirectionData:
     """The evaluated requests of one direction; every column has shape (n,).
 
     group_ids: equal for requests that move together (any type that sorts); tie_keys: see
-    selection.tie_keys; quality_small, gain: points of the 0-100 scale; priorities: per router,
+    join.tie_keys; quality_small, gain: points of the 0-100 scale; priorities: per router,
     higher = large model first; guard_signals: per guard, higher = worse quality of the small
     model. Raises ValueError naming direction and column for anything that cannot be evaluated.
     """

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from routelmt.evaluate.arrays import FloatArray
+from routelmt.stats.arrays import FloatArray
 
 # Any metric's unit; a smaller difference is floating-point noise of two sums in different order.
 NO_DIFFERENCE = 1e-9

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from routelmt.evaluate import streaming, weighted
-from routelmt.evaluate.arrays import AnyArray, BoolArray, FloatArray, IntArray
-from routelmt.evaluate.averages import RouterFigures, over_seeds, with_average
-from routelmt.evaluate.bootstrap import (
+from routelmt.stats import streaming, weighted
+from routelmt.stats.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from routelmt.stats.averages import RouterFigures, over_seeds, with_average
+from routelmt.stats.bootstrap import (
     REPLICATES_PER_BLOCK,
     REQUESTS_PER_BLOCK,
     DirectionData,
@@ -142,7 +142,7 @@ def _small(requests: DirectionData, drawn: Draws) -> FloatArray:
 
 def again(settings: dict[str, Any], stream: Stream, drawn: Draws) -> FloatArray:
     """Number routed and their gain in every replicate of a stream: (B, decisions, 2)."""
-    from routelmt.evaluate import stream_loops as loops
+    from routelmt.stats import stream_loops as loops
 
     values, held = (d.priorities[stream.column] for d in (stream.requests, stream.held_out))
     levels = np.unique(np.concatenate((held, values)), return_inverse=True)[1].astype(np.int64)

@@ -16,16 +16,16 @@ from typing import NamedTuple
 import numpy as np
 
 from routelmt.compiled import compiled
-from routelmt.evaluate import weighted
-from routelmt.evaluate.arrays import AnyArray, FloatArray, PlaceArray
-from routelmt.evaluate.bootstrap import (
+from routelmt.stats import weighted
+from routelmt.stats.arrays import AnyArray, FloatArray, PlaceArray
+from routelmt.stats.bootstrap import (
     DirectionData,
     Estimates,
     Kernel,
     bootstrap_estimates,
     sorted_by,
 )
-from routelmt.evaluate.curves import CURVE_POINTS, coarse, once, upper_hull
+from routelmt.stats.curves import CURVE_POINTS, coarse, once, upper_hull
 
 
 class Spending(NamedTuple):

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from routelmt import tables
 from routelmt.__main__ import main
-from routelmt.data import describe
-from routelmt.data.describe import contamination, datasheet
 from routelmt.data.overlaps import find_overlaps
 from routelmt.data.words import words
 from routelmt.errors import UserError
+from routelmt.evaluate import describe
+from routelmt.evaluate.describe import contamination, datasheet
 from routelmt.views.layouts import blocks
 from routelmt.views.render import latex, markdown
 

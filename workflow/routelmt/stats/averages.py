@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from routelmt.evaluate.arrays import FloatArray, IntArray
-from routelmt.evaluate.bootstrap import Estimates
-from routelmt.evaluate.inference import Clusters, Reference, SeedPart, reference, variances
+from routelmt.stats.arrays import FloatArray, IntArray
+from routelmt.stats.bootstrap import Estimates
+from routelmt.stats.inference import Clusters, Reference, SeedPart, reference, variances
 
 
 class RouterFigures(NamedTuple):

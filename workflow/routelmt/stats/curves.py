@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from routelmt.compiled import compiled
-from routelmt.evaluate import weighted
-from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray, PlaceArray
-from routelmt.evaluate.bootstrap import (
+from routelmt.stats import weighted
+from routelmt.stats.arrays import AnyArray, FloatArray, IntArray, PlaceArray
+from routelmt.stats.bootstrap import (
     MINIMUM_REPLICATES,
     DirectionData,
     Estimates,
@@ -23,7 +23,7 @@ from routelmt.evaluate.bootstrap import (
     bootstrap_estimates,
     sorted_by,
 )
-from routelmt.evaluate.metrics import SMALLEST_HEADROOM
+from routelmt.stats.metrics import SMALLEST_HEADROOM
 
 CURVE_METRICS = ("apgr", "cpt_50", "cpt_80", "aiq", "auroc", "lpm", "lpm_25_30", "mpm", "hcr")
 # Shares of Q_L - Q_S whose call rates CPT gives (RouteLLM).

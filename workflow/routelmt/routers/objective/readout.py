@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from routelmt.errors import UserError
 from routelmt.routers.inputs import Priorities
-from routelmt.routers.training.losses import loss_name, make_loss
-from routelmt.routers.training.targets import TARGETS, FloatArray
+from routelmt.routers.objective.losses import loss_name, make_loss
+from routelmt.routers.objective.targets import TARGETS, FloatArray
 
 Answers = dict[str, FloatArray]  # by name, each (rows,)
 

@@ -13,8 +13,8 @@ This module loads numba: import it inside functions, or in modules that always n
 import numpy as np
 
 from routelmt.compiled import compiled
-from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray
-from routelmt.evaluate.selection import ROUNDING_SLACK
+from routelmt.stats.arrays import AnyArray, FloatArray, IntArray
+from routelmt.stats.selection import ROUNDING_SLACK
 
 NOTHING = np.iinfo(np.int64).max  # a threshold above every level
 EVERYTHING = -1  # one below

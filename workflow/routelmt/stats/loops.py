@@ -10,7 +10,7 @@ This module loads numba: import it inside functions, or in modules that always n
 import numpy as np
 
 from routelmt.compiled import compiled
-from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray, PlaceArray
+from routelmt.stats.arrays import AnyArray, FloatArray, IntArray, PlaceArray
 
 # Of the most likely outcome's; what is less likely adds nothing that a float could hold.
 SMALLEST_CHANCE = 1e-20

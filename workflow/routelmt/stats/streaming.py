@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from routelmt.evaluate.arrays import BoolArray, FloatArray, IntArray, column
-from routelmt.evaluate.selection import ROUNDING_SLACK
+from routelmt.stats.arrays import BoolArray, FloatArray, IntArray, column
+from routelmt.stats.selection import ROUNDING_SLACK
 
 # Requests of a direction that the rolling quantile looks back on.
 WINDOW = 500

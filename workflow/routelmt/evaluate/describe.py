@@ -1,26 +1,30 @@
-"""What the data of an experiment is, and how much of it is in its own held-out data.
+"""What the data of an experiment is, how much of it is in its own held-out data or doubtful.
 
-Both tables have a row for everything that was looked at: a zero says that nothing was found.
+All tables have a row for everything that was looked at: a zero says that nothing was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from routelmt import tables
 from routelmt.data.overlaps import KINDS, ROLES
 from routelmt.data.words import words
 from routelmt.errors import UserError
+from routelmt.evaluate import flags
 from routelmt.evaluate.given import Given
 
 ALL = "all"  # in the place of a domain or direction
 ANY = "any"  # in the place of a held-out set
 PERCENTILES = (5, 25, 50, 75, 95)
+LENGTH = "length"  # the finish_reason of a translation that the limit of new tokens cut
 SIDES = ("source", "reference")
 
 
@@ -228,3 +232,42 @@ def _contaminated(
         for direction, rows in {**directions, ALL: sum(directions.values())}.items():
             key = {"dataset": dataset, "role": role, "held_out": place, "direction": direction}
             yield key | {"rows": rows} | dict(found.get((dataset, place, direction), none))
+
+
+def flags_table(settings: Mapping[str, Any], given: Given) -> pa.Table:
+    """The counts of a table's inputs (see registry), told on standard error too."""
+    hypotheses = given.read("hypotheses", flags.HYPOTHESIS_COLUMNS)
+    counts = flag_counts(
+        hypotheses, given.read("scores", flags.SCORE_COLUMNS), settings["leave_out"]
+    )
+    for row in counts.to_pylist():
+        print(
+            "{model}, {dataset}, {direction}: of {requests:,} translations {truncated:,} "
+            "truncated, {degenerate:,} degenerate ({length:,} by length); requests left out: "
+            "{left_out:,}".format(**row),
+            file=sys.stderr,
+        )
+    return counts
+
+
+def flag_counts(hypotheses: pa.Table, scores: pa.Table, leave_out: Sequence[str]) -> pa.Table:
+    """Table `flags`: how many translations of a model, dataset and direction have each flag.
+
+    left_out: requests of the dataset and direction that leave_out, names of flags.FLAGS, takes out,
+    for a flag of either model. Raises UserError where hypotheses and scores do not match.
+    """
+    out = flags.left_out(flags.flagged_requests(hypotheses, scores), leave_out)
+    rows: list[dict[str, Any]] = []
+    for own, marks in (flags.flags_of_model(*pair) for pair in flags.by_model(hypotheses, scores)):
+        place = [own.column(name).to_numpy() for name in ("dataset", "direction")]
+        cut = pc.fill_null(pc.equal(own.column("finish_reason"), LENGTH), False).to_numpy()
+        dropped = ~flags.kept(own, out)
+        for dataset, direction in dict.fromkeys(zip(*place, strict=True)):
+            here = (place[0] == dataset) & (place[1] == direction)
+            rows.append(
+                {"model": own.column("model")[0].as_py(), "dataset": dataset,
+                 "direction": direction, "requests": int(here.sum()),
+                 **{flag: int(marks[here, i].sum()) for i, flag in enumerate(flags.FLAGS)},
+                 "length": int(cut[here].sum()), "left_out": int(dropped[here].sum())}
+            )  # fmt: skip
+    return tables.from_rows("flags", rows)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from routelmt.evaluate.arrays import AnyArray, FloatArray, IntArray, PlaceArray
+from routelmt.stats.arrays import AnyArray, FloatArray, IntArray, PlaceArray
 
 
 class SortedColumn(NamedTuple):
@@ -74,7 +74,7 @@ def sums_of_first(
 
     values: by row, (n,); k: (B, budgets), ascending in every replicate, at most its copies.
     """
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     found: FloatArray = loops.sums_of_first(weights, *column, values, k)
     return found
@@ -85,7 +85,7 @@ def places_of(weights: AnyArray, column: SortedColumn, k: IntArray) -> FloatArra
 
     So of run r the fraction clip(place - r, 0, 1) is taken. k: (B, budgets), at most the copies.
     """
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     found: FloatArray = loops.places_of(weights, *column, k)
     return found
@@ -93,7 +93,7 @@ def places_of(weights: AnyArray, column: SortedColumn, k: IntArray) -> FloatArra
 
 def cuts_of(weights: AnyArray, column: SortedColumn, k: IntArray) -> Cuts:
     """Where the first k copies of every replicate end. k: (B, budgets), ascending, as above."""
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     return Cuts(*loops.cuts_of(weights, *column, k))
 
@@ -108,7 +108,7 @@ def hits_of_first(
     ends within a run of the column, its copies are drawn without replacement, so that those of the
     cut's run are hypergeometric: the expectation of what has a place is exact.
     """
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     found: FloatArray = loops.hits_of_first(weights, *column, best_run, *cuts, k)
     return found
@@ -126,7 +126,7 @@ def first_by_label(
 
     labels: 0 to count - 1, (n,), and values, (n,): by row; k: (B,). Shape (B, 2, count).
     """
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     place = places_of(weights, column, k[:, np.newaxis])[:, 0]
     run = column.run_of_place()
@@ -148,7 +148,7 @@ def first_within(
     cost: by row, (n,); limit: (B,). The request at the limit is taken with the probability that
     meets it exactly.
     """
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     found: FloatArray = loops.by_label_within(
         weights, column.order, labels, values, cost, limit, count
@@ -158,7 +158,7 @@ def first_within(
 
 def gain_ranks(weights: AnyArray, gain: SortedColumn) -> GainRanks:
     """The gain side of Spearman's correlation, shared by all routers of a block."""
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     return GainRanks(*loops.gain_ranks(weights, *gain))
 
@@ -168,7 +168,7 @@ def spearman(weights: AnyArray, priority: SortedColumn, gain: GainRanks) -> Floa
 
     NaN for a replicate in which priority or gain is constant.
     """
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     found: FloatArray = loops.spearman(weights, *priority, *gain)
     return found
@@ -188,7 +188,7 @@ def guarded_sums(
     fewer, the first of the others until there are k. figures: by row, (n, figures); eligible, k:
     (B,).
     """
-    from routelmt.evaluate import loops
+    from routelmt.stats import loops
 
     found: FloatArray = loops.guarded_sums(
         weights, order, guard_order.astype(np.uint32), eligible, figures, k

@@ -1,30 +1,17 @@
 """Which requests go to the large model under a budget (RouteLMT §3, guards §6.4).
 
 Every choice is made within one direction. Ties in priority are broken by a hash of the segment
-id, so the same requests are chosen whatever the order of the rows.
+id (join.tie_keys), so the same requests are chosen whatever the order of the rows.
 """
-
-from collections.abc import Iterable
-from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 
-from routelmt.evaluate.arrays import BoolArray, IntArray, KeyArray, check_same_length, column
+from routelmt.stats.arrays import BoolArray, IntArray, check_same_length, column
 
-TIE_KEY_BYTES = 8
 # p * n in floating point can fall just short of the integer that is meant (0.29 * 100 =
 # 28.999...996). Far above that error for any n below a million, far below one request.
 ROUNDING_SLACK = 1e-9
-
-
-def tie_keys(segment_ids: Iterable[str]) -> KeyArray:
-    """A uint64 hash (BLAKE2b of the UTF-8 id) per segment id: the same on every machine."""
-    digests = b"".join(
-        blake2b(segment_id.encode("utf-8"), digest_size=TIE_KEY_BYTES).digest()
-        for segment_id in segment_ids
-    )
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def budget_counts(p: float, sizes: npt.ArrayLike) -> IntArray:
@@ -71,6 +58,8 @@ def guarded_ranking(
 ) -> IntArray:
     """Row numbers from first routed to last: the eligible by priority, then the others.
 
+    The first k are what a guarded router sends on, so its route rate stays k / n.
+
     guard_signal: shape (n,), HIGHER = worse quality of the small model = more eligible (negate a
     quality score). Eligible are the floor(quantile * n) requests with the highest signal, ties by
     tie_keys. With quantile 1 this is the unguarded ranking (RouteLMT §6.4).
@@ -86,21 +75,6 @@ def guarded_ranking(
 def route(priority: npt.ArrayLike, tie_keys: npt.ArrayLike, k: int) -> BoolArray:
     """True for the k requests of highest priority. Raises ValueError unless 0 <= k <= n."""
     return _first(ranking(priority, tie_keys), k)
-
-
-def guarded_route(
-    priority: npt.ArrayLike,
-    guard_signal: npt.ArrayLike,
-    tie_keys: npt.ArrayLike,
-    k: int,
-    quantile: float,
-) -> BoolArray:
-    """True for the k requests a guarded router sends on: the route rate stays k / n.
-
-    The best by priority among the eligible, then the next best by priority until k are chosen;
-    see guarded_ranking for who is eligible. Raises ValueError unless 0 <= k <= n.
-    """
-    return _first(guarded_ranking(priority, guard_signal, tie_keys, quantile), k)
 
 
 def _first(order: IntArray, k: int) -> BoolArray:

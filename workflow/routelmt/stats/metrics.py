@@ -4,12 +4,11 @@ gain is quality of the large model minus quality of the small one, in points of 
 order is what selection.ranking returns: row numbers from the first request routed to the last.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
-from routelmt.evaluate.arrays import (
+from routelmt.roles import RISK_BUCKETS
+from routelmt.stats.arrays import (
     FloatArray,
     IntArray,
     check_order,
@@ -17,7 +16,6 @@ from routelmt.evaluate.arrays import (
     column,
     finite_column,
 )
-from routelmt.evaluate.roles import RISK_BUCKETS
 
 # Lower edge of minor loss, of tie and of substantial gain, in points (RouteLMT §6.4).
 RISK_EDGES = (-5.0, -0.5, 0.5)
@@ -44,13 +42,6 @@ UNDEFINED = {
     "mpm": f"{_NO_WAY}, or the band is empty",
 }
 NO_REQUEST = "a direction has no request"
-
-
-class ParetoCurve(NamedTuple):
-    """call_rate and quality of the routed system, each shape (n + 1,), for K = 0 .. n."""
-
-    call_rate: FloatArray
-    quality: FloatArray
 
 
 def spearman(priority: npt.ArrayLike, gain: npt.ArrayLike) -> float:
@@ -114,21 +105,6 @@ def headroom_recovered(
     defined = headroom > SMALLEST_HEADROOM
     recovered: FloatArray = np.where(defined, won / np.where(defined, headroom, 1.0), np.nan)
     return recovered
-
-
-def pareto_curve(
-    order: npt.ArrayLike, quality_small: npt.ArrayLike, gain: npt.ArrayLike
-) -> ParetoCurve:
-    """Mean system quality at every possible call rate of the large model (RouteLMT §3).
-
-    quality(K) = mean(quality_small) + (sum of gain over the router's top-K) / n, K = 0 .. n.
-    """
-    gains = finite_column("gain", gain)
-    small = finite_column("quality_small", quality_small)
-    check_same_length(quality_small=small, gain=gains)
-    routed_gain = np.concatenate(([0.0], np.cumsum(gains[check_order(order, gains.size)])))
-    call_rate = np.arange(gains.size + 1) / gains.size
-    return ParetoCurve(call_rate, small.mean() + routed_gain / gains.size)
 
 
 def risk_buckets(

@@ -1,0 +1,1 @@
+"""Selection at a budget, metrics, bootstrap and inference: arrays in, arrays out (numpy only)."""
