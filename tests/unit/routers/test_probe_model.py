@@ -277,17 +277,19 @@ def fitted(target, labels, values, **changes):
 
     from routelmt.routers.networks.probe_model import Probe, Vectors
     from routelmt.routers.objective.losses import make_loss
+    from routelmt.routers.training.fitting import Schedule
     from routelmt.routers.training.probe_fit import ProbeRows, fit
 
-    spec = {"type": "probe", "target": target, "epochs": 1, "patience": 5, "batch_size": 10_000,
-            "weight_decay": 0.0, **changes}  # fmt: skip
+    settings = {"epochs": 1, "patience": 5, "batch_size": 10_000, "weight_decay": 0.0, **changes}
+    rate = settings.pop("rate", 1e-3)
+    schedule = Schedule(rate, warmup_ratio=0.0, seed=0, **settings)
     data = ProbeRows(
         Vectors(torch.from_numpy(values.astype(np.float32))[:, None]),
         labels.astype(np.float32)[:, None],
     )
     found = Probe("final", (1, values.shape[1]))
-    rate = changes.get("rate", 1e-3)
-    return fit(found, data, data, make_loss(spec), spec, rate, seed=0), found
+    loss = make_loss({"type": "probe", "target": target})
+    return fit(found, data, data, loss, schedule), found
 
 
 def test_one_batch_is_one_step_of_adam_and_the_losses_are_those_of_the_definition():
@@ -313,7 +315,7 @@ def test_one_batch_is_one_step_of_adam_and_the_losses_are_those_of_the_definitio
             expected = np.mean((outputs - labels) ** 2)
             assert done.history[0]["train_loss"] == pytest.approx(np.mean(labels**2), abs=FLOAT32)
         assert done.history[0]["validation_loss"] == pytest.approx(expected, abs=FLOAT32)
-        np.testing.assert_allclose(done.outputs[:, 0], outputs, atol=FLOAT32)
+        np.testing.assert_allclose(done.best_outputs[:, 0], outputs, atol=FLOAT32)
 
 
 def test_training_ends_when_the_validation_loss_no_longer_falls():
@@ -321,11 +323,11 @@ def test_training_ends_when_the_validation_loss_no_longer_falls():
 
     from routelmt.routers.networks.probe_model import Probe, Vectors
     from routelmt.routers.objective.losses import make_loss
+    from routelmt.routers.training.fitting import Schedule
     from routelmt.routers.training.probe_fit import ProbeRows, fit
 
     rng = np.random.default_rng(0)
-    spec = {"type": "probe", "target": "gain", "epochs": 100, "patience": 3, "batch_size": 16,
-            "weight_decay": 0.0}  # fmt: skip
+    schedule = Schedule(1e-2, 100, 16, warmup_ratio=0.0, weight_decay=0.0, seed=0, patience=3)
     # More dimensions than rows: noise is learned by heart, and validation soon suffers.
     train, valid = (
         ProbeRows(
@@ -335,7 +337,7 @@ def test_training_ends_when_the_validation_loss_no_longer_falls():
         for _ in range(2)
     )
     found = Probe("final", (1, 100))
-    done = fit(found, train, valid, make_loss(spec), spec, 1e-2, seed=0)
+    done = fit(found, train, valid, make_loss({"type": "probe", "target": "gain"}), schedule)
     losses = [entry["validation_loss"] for entry in done.history]
     best = int(np.argmin(losses))
     assert len(losses) == best + 1 + 3 < 100

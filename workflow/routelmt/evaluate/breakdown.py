@@ -24,7 +24,13 @@ from routelmt.roles import AVERAGE
 from routelmt.stats import inference
 from routelmt.stats.arrays import AnyArray, IntArray
 from routelmt.stats.averages import RouterFigures, over_seeds
-from routelmt.stats.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
+from routelmt.stats.bootstrap import (
+    DirectionData,
+    Estimates,
+    bootstrap_table,
+    subset,
+)
+from routelmt.stats.measures import percent
 from routelmt.stats.metrics import (
     ANYWHERE,
     NO_REQUEST,
@@ -110,31 +116,16 @@ def _figures(settings: dict[str, Any], groups: list[Group]) -> _Found:
     bootstrap = settings["bootstrap"]
     parts = [_part(group, index) for index, group in enumerate(groups)]
     table = bootstrap_table(parts, settings["budgets"], bootstrap["replicates"], bootstrap["seed"])
-    return {(name, budget): estimates for name, budget, estimates in _estimates(table)}
+    found: _Found = {("spearman", None): table.spearman}
+    for b, budget in enumerate(table.budgets):
+        found["hit_rate", budget] = percent(table.hit_rate.at(np.s_[:, :, b]))
+        found["mean_delta", budget] = table.mean_delta.at(np.s_[:, :, b])
+    return found
 
 
 def _part(group: Group, index: int) -> DirectionData:
-    own, rows = group.direction, group.rows
-    return replace(
-        own,
-        name=f"{own.name} {group.by} {group.name} {index}",
-        group_ids=own.group_ids[rows],
-        tie_keys=own.tie_keys[rows],
-        quality_small=own.quality_small[rows],
-        gain=own.gain[rows],
-        priorities={name: values[rows] for name, values in own.priorities.items()},
-    )
-
-
-def _estimates(table: BootstrapTable) -> Iterator[tuple[str, float | None, Estimates]]:
-    yield "spearman", None, table.spearman
-    for b, budget in enumerate(table.budgets):
-        for name, factor, figure in (
-            ("hit_rate", 100.0, table.hit_rate),
-            ("mean_delta", 1.0, table.mean_delta),
-        ):
-            at = (figure.point[:, :, b], figure.samples[:, :, b])
-            yield name, budget, Estimates(factor * at[0], factor * at[1])
+    name = f"{group.direction.name} {group.by} {group.name} {index}"
+    return replace(subset(group.direction, group.rows), name=name)
 
 
 class _Cell(NamedTuple):
@@ -185,8 +176,7 @@ def _mean(
     figures = over_seeds(estimates, names, evaluation.columns)
     if metric == "spearman":
         constant = any(np.ptp(g.direction.gain[g.rows]) == 0 for g in groups)
-        chance = [router in settings["random"] for router in evaluation.routers]
-        expect_no_correlation(figures, chance, np.array([constant]))
+        expect_no_correlation(settings, evaluation, figures, np.array([constant]))
     return figures
 
 

@@ -297,9 +297,7 @@ def _rows(
     clusters: inference.Clusters,
 ) -> Iterator[Row]:
     """Of each direction; figures are means over the seeds of their router."""
-    behind = Estimates(
-        best.quality.point - share.quality.point, best.quality.samples - share.quality.samples
-    )
+    behind = best.quality.each(np.subtract, share.quality)
     found, undefined = {}, np.zeros(len(names))
     for name, estimates in (*share._asdict().items(), ("behind_oracle", behind)):
         columns = [str(seed) for seed in range(estimates.point.shape[1])]

@@ -25,6 +25,7 @@ from routelmt.stats.arrays import FloatArray
 from routelmt.stats.averages import RouterFigures, over_seeds, with_average
 from routelmt.stats.bootstrap import Estimates, bootstrap_table
 from routelmt.stats.inference import NO_DIFFERENCE
+from routelmt.stats.measures import percent
 from routelmt.stats.metrics import ANYWHERE, RANGES
 
 
@@ -82,22 +83,14 @@ def _judged(settings: dict[str, Any], evaluation: Evaluation) -> _Judged:
     table = bootstrap_table(
         evaluation.directions, settings["budgets"], bootstrap["replicates"], bootstrap["seed"]
     )
-    figures = (
-        over_seeds(with_average(e), table.routers, evaluation.columns)
-        for e in (table.spearman, _percent(table.hit_rate), table.mean_delta)
+    figures = (table.spearman, percent(table.hit_rate), table.mean_delta)
+    judged = _Judged(
+        *(over_seeds(with_average(e), table.routers, evaluation.columns) for e in figures)
     )
-    judged = _Judged(*figures)
     constant = [np.ptp(direction.gain) == 0 for direction in evaluation.directions]
-    expect_no_correlation(
-        judged.spearman,
-        [router in settings["random"] for router in evaluation.routers],
-        np.array([*constant, any(constant)]),
-    )
+    at = np.array([*constant, any(constant)])
+    expect_no_correlation(settings, evaluation, judged.spearman, at)
     return judged
-
-
-def _percent(share: Estimates) -> Estimates:
-    return Estimates(100 * share.point, 100 * share.samples)
 
 
 def _figures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from routelmt.errors import UserError
 from routelmt.evaluate.given import Given
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.join import align
-from routelmt.stats.arrays import AnyArray, FloatArray, IntArray
+from routelmt.stats.arrays import AnyArray, FloatArray
 from routelmt.stats.bootstrap import DirectionData
 from routelmt.tables import JOIN_KEY
 
@@ -114,19 +114,6 @@ def read_deployment(
         _by_direction(placed.column("dataset"), gains, test),
         _by_direction(pc.fill_null(placed.column("domain"), NO_DOMAIN), gains, test),
     )  # fmt: skip
-
-
-def subset(direction: DirectionData, rows: IntArray) -> DirectionData:
-    """Some requests of a direction, in the order of `rows`."""
-    return replace(
-        direction,
-        group_ids=direction.group_ids[rows],
-        tie_keys=direction.tie_keys[rows],
-        quality_small=direction.quality_small[rows],
-        gain=direction.gain[rows],
-        priorities={name: values[rows] for name, values in direction.priorities.items()},
-        guard_signals={name: values[rows] for name, values in direction.guard_signals.items()},
-    )
 
 
 def _seeds(columns: Sequence[str]) -> str:

@@ -17,7 +17,6 @@ import pyarrow as pa
 from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate.breakdown import fewest_requests
-from routelmt.evaluate.deployment import subset
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.requests import Evaluation, aligned, clusters_of
 from routelmt.evaluate.router_metrics import expect_no_correlation, with_expected_chance
@@ -25,13 +24,19 @@ from routelmt.roles import AVERAGE, IN_DOMAIN
 from routelmt.stats import inference
 from routelmt.stats.arrays import BoolArray, FloatArray, IntArray
 from routelmt.stats.averages import RouterFigures, over_seeds
-from routelmt.stats.bootstrap import BootstrapTable, DirectionData, Estimates, bootstrap_table
+from routelmt.stats.bootstrap import (
+    BootstrapTable,
+    DirectionData,
+    Estimates,
+    bootstrap_table,
+    subset,
+)
+from routelmt.stats.measures import measures
 from routelmt.stats.metrics import (
     ANYWHERE,
     NO_REQUEST,
     RANGES,
     UNDEFINED,
-    headroom_recovered,
     undefined_reason,
 )
 
@@ -172,24 +177,7 @@ def _metrics(table: BootstrapTable | None, parts: Sequence[_Part]) -> _Metrics |
     at = [part.at for part in parts if part.at is not None]
     if table is None or not at or len(at) < len(parts):
         return None
-    budgets = len(table.budgets)
-    rho, hits, delta, chance, best = (
-        estimates.mean_of(at)
-        for estimates in (table.spearman, table.hit_rate, table.mean_delta,
-                          table.random_mean_delta, table.oracle_mean_delta)
-    )  # fmt: skip
-    return {
-        "spearman": Estimates(
-            np.repeat(rho.point[..., None], budgets, axis=2),
-            np.repeat(rho.samples[..., None, :], budgets, axis=2),
-        ),
-        "hit_rate": Estimates(100 * hits.point, 100 * hits.samples),
-        "mean_delta": delta,
-        "headroom": Estimates(
-            headroom_recovered(delta.point, chance.point[:, None, None], best.point[:, None]),
-            headroom_recovered(delta.samples, chance.samples[:, None, None], best.samples[:, None]),
-        ),
-    }
+    return measures(table, lambda estimates: estimates.mean_of(at))
 
 
 def _over_seeds(
@@ -204,11 +192,8 @@ def _over_seeds(
     names = tuple(evaluation.directions[0].priorities)
     found = {name: over_seeds(e, names, evaluation.columns) for name, e in metrics.items()}
     constant = any(np.ptp(part.requests.gain) == 0 for part in parts)
-    expect_no_correlation(
-        found["spearman"],
-        [router in settings["random"] for router in evaluation.routers],
-        np.full((1, found["spearman"].value.shape[2]), constant),
-    )
+    budgets = found["spearman"].value.shape[2]
+    expect_no_correlation(settings, evaluation, found["spearman"], np.full((1, budgets), constant))
     return found
 
 
@@ -266,10 +251,7 @@ def _minus(own: _Metrics | None, rest: _Metrics | None) -> _Metrics | None:
     """Differences on the same replicates, seed by seed."""
     if own is None or rest is None:
         return None
-    return {
-        name: Estimates(figures.point - rest[name].point, figures.samples - rest[name].samples)
-        for name, figures in own.items()
-    }
+    return {name: figures.each(np.subtract, rest[name]) for name, figures in own.items()}
 
 
 def _with_interval(

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate.deployment import Deployment, subset
+from routelmt.evaluate.deployment import Deployment
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.stream_tables import Row, all_served, band_of, policy_rows
 from routelmt.progress import progress
 from routelmt.stats import streaming
 from routelmt.stats.arrays import AnyArray, BoolArray, FloatArray, IntArray
-from routelmt.stats.bootstrap import DirectionData
+from routelmt.stats.bootstrap import DirectionData, subset
 from routelmt.stats.stream_replicates import Stream, Streams, moments
 
 # What comes after calibration on half of A: its other half, B, or A that turns into B.

@@ -264,10 +264,7 @@ def _bootstrapped(
     edges = settings["risk_edges"]
     added = bootstrap_policies(own, policies, budget, *drawn, (edges[0], edges[1], edges[2]))
     always, share = _always_and_share(own, columns[0], budget, drawn)
-    total = Estimates(
-        always.point + share.point * added.mean_delta.point,
-        always.samples + share.samples * added.mean_delta.samples,
-    )
+    total = always.each(lambda spent, part, more: spent + part * more, share, added.mean_delta)
     names = [str(policy) for policy in policies]
     return over_seeds(with_average(total), names, {"all": names})
 
@@ -279,10 +276,7 @@ def _always_and_share(
     one = [replace(d, priorities={column: d.priorities[column]}) for d in directions]
     ones = [replace(d, quality_small=np.zeros(len(d.gain)), gain=np.ones(len(d.gain))) for d in one]
     always, share = bootstrap_pareto(one, [0.0], *drawn), bootstrap_pareto(ones, [budget], *drawn)
-    return (
-        Estimates(always.point[:, :, 0], always.samples[:, :, 0]),
-        Estimates(share.point[:, :, 0], share.samples[:, :, 0]),
-    )
+    return always.at(np.s_[:, :, 0]), share.at(np.s_[:, :, 0])
 
 
 def _by_chance(
@@ -299,10 +293,8 @@ def _by_chance(
     own = [replace(d, priorities={column: d.priorities[column]}) for d in evaluation.directions]
     every = bootstrap_policies(own, [Policy(column)], 1.0, *drawn, (edges[0], edges[1], edges[2]))
     figures = {
-        "severe_loss": Estimates(
-            every.risk.point[:, 0, _SEVERE], every.risk.samples[:, 0, _SEVERE]
-        ),
-        "mean_delta": Estimates(every.mean_delta.point[:, 0], every.mean_delta.samples[:, 0]),
+        "severe_loss": every.risk.at(np.s_[:, 0, _SEVERE]),
+        "mean_delta": every.mean_delta.at(np.s_[:, 0]),
     }
     places, clusters = len(own) + 1, clusters_of(own)
     undefined = np.isnan(with_average(every.mean_delta).samples[:, 0]).mean(axis=-1)
@@ -313,10 +305,9 @@ def _by_chance(
         spending = spending_of(own, found, Costs._fields)
         ends = bootstrap_pareto(spending, [0.0, 1.0], *drawn)
         _, share = _always_and_share(spending, column, budget, drawn)
-        figures["seconds"] = Estimates(
-            *(at[:, 0, 0] + rate[:, 0] * (at[:, 0, 1] - at[:, 0, 0])
-              for at, rate in ((ends.point, share.point), (ends.samples, share.samples)))
-        )  # fmt: skip
+        figures["seconds"] = ends.each(
+            lambda at, rate: at[:, 0, 0] + rate[:, 0] * (at[:, 0, 1] - at[:, 0, 0]), share
+        )
     except NoRate as error:
         reason = str(error)
     columns: dict[str, AnyArray] = {}

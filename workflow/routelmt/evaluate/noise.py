@@ -91,7 +91,7 @@ def _measures(
     settings: dict[str, Any], evaluation: Evaluation, label: Estimates
 ) -> Iterator[_Measure]:
     clusters = clusters_of(evaluation.directions)
-    attainable = Estimates(np.sqrt(label.point), np.sqrt(label.samples))
+    attainable = label.each(np.sqrt)
     for name, estimates in (("reliability", label), ("attainable_spearman", attainable)):
         yield _Measure(None, name, estimates.point, reference(estimates.samples, clusters))
     bootstrap = settings["bootstrap"]
@@ -100,10 +100,7 @@ def _measures(
         evaluation.directions, kernels, bootstrap["replicates"], bootstrap["seed"]
     )
     rho = with_average(found)
-    share = Estimates(
-        _share(attainable.point[:, np.newaxis], rho.point),
-        _share(attainable.samples[:, np.newaxis], rho.samples),
-    )
+    share = attainable.at(np.s_[:, np.newaxis]).each(_share, rho)
     names = list(evaluation.directions[0].priorities)
     both = {
         name: over_seeds(estimates, names, evaluation.columns)

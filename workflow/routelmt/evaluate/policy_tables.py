@@ -126,7 +126,7 @@ def _guards_at(
     sweeps = list(_sweeps(settings["guards"], evaluation, budget))
     policies = list(dict.fromkeys(policy for sweep in sweeps for policy in sweep.policies))
     routed = _policies(settings, tuple(directions), policies, budget)
-    severe = Estimates(routed.risk.point[..., _SEVERE], routed.risk.samples[..., _SEVERE, :])
+    severe = routed.risk.at(np.s_[:, :, _SEVERE])
     places = place_names(evaluation)
     columns: dict[str, Any] = {
         "router": [sweep.router for sweep in sweeps] * len(places),
@@ -182,12 +182,11 @@ def _over_sweeps(
     for sweep in sweeps:
         own = [position[policy] for policy in sweep.policies]
         alone = [position[Policy(policy.router)] for policy in sweep.policies]
-        parts = [
-            part[:, own] - part[:, alone] if to_unguarded else part[:, own]
-            for part in (averaged.point, averaged.samples)
-        ]
+        part = averaged.at(np.s_[:, own])
+        if to_unguarded:
+            part = part.each(np.subtract, averaged.at(np.s_[:, alone]))
         names = [str(policy) for policy in sweep.policies]
-        found.append(over_seeds(Estimates(*parts), names, {sweep.router: names}))
+        found.append(over_seeds(part, names, {sweep.router: names}))
     return side_by_side(found)
 
 

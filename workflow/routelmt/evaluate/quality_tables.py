@@ -29,12 +29,12 @@ from routelmt.stats.bootstrap import (
     bootstrap_pareto,
     bootstrap_table,
 )
+from routelmt.stats.measures import headroom, measures, percent
 from routelmt.stats.metrics import (
     ANYWHERE,
     NO_REQUEST,
     RANGES,
     UNDEFINED,
-    headroom_recovered,
     undefined_reason,
 )
 
@@ -201,51 +201,27 @@ def _metrics(
     table = bootstrap_table(
         evaluation.directions, settings["budgets"], bootstrap["replicates"], bootstrap["seed"]
     )
-    delta = with_average(table.mean_delta)
-    random, oracle = with_average(table.random_mean_delta), with_average(table.oracle_mean_delta)
-    random = Estimates(random.point[:, None], random.samples[:, None])  # the same at every budget
-    headroom = _headroom(delta, random, oracle)
-    found = [_at_every_budget(table), _percent(with_average(table.hit_rate)), delta, headroom]
+    found, random = measures(table, with_average), with_average(table.random_mean_delta)
     if attainable:
         reached = with_average(_attainable_oracle(table, attainable))
-        found.append(_headroom(delta, random, reached))
-    metrics = _Metrics(*(over_seeds(e, table.routers, evaluation.columns) for e in found))
-    expected = _percent(with_average(table.random_hit_rate))
+        found["headroom_attainable"] = headroom(found["mean_delta"], random, reached)
+    metrics = _Metrics(
+        **{name: over_seeds(e, table.routers, evaluation.columns) for name, e in found.items()}
+    )
+    random = random.at(np.s_[:, None])  # the same at every budget
+    expected = percent(with_average(table.random_hit_rate))
     for index, router in enumerate(evaluation.routers):
         if router in settings["random"]:
             _expect_random(metrics, index, random, expected)
     return metrics
 
 
-def _headroom(delta: Estimates, random: Estimates, oracle: Estimates) -> Estimates:
-    """Of what an oracle, (places, budgets), gains over random, (places, 1), the routers' share."""
-    return Estimates(
-        headroom_recovered(delta.point, random.point[:, None], oracle.point[:, None]),
-        headroom_recovered(delta.samples, random.samples[:, None], oracle.samples[:, None]),
-    )
-
-
 def _attainable_oracle(table: BootstrapTable, share: Estimates) -> Estimates:
     """MeanΔ of a perfect predictor of the true gain, (directions, budgets)."""
-    oracle, random = table.oracle_mean_delta, table.random_mean_delta
-    return Estimates(
-        random.point[:, None] + share.point[:, None] * (oracle.point - random.point[:, None]),
-        random.samples[:, None]
-        + share.samples[:, None] * (oracle.samples - random.samples[:, None]),
+    random, share = (e.at(np.s_[:, None]) for e in (table.random_mean_delta, share))
+    return random.each(
+        lambda chance, part, best: chance + part * (best - chance), share, table.oracle_mean_delta
     )
-
-
-def _at_every_budget(table: BootstrapTable) -> Estimates:
-    rho = with_average(table.spearman)
-    budgets = len(table.budgets)
-    return Estimates(
-        np.repeat(rho.point[..., None], budgets, axis=2),
-        np.repeat(rho.samples[..., None, :], budgets, axis=2),
-    )
-
-
-def _percent(share: Estimates) -> Estimates:
-    return Estimates(100 * share.point, 100 * share.samples)
 
 
 def _expect_random(metrics: _Metrics, router: int, delta: Estimates, hits: Estimates) -> None:

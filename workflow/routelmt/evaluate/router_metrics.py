@@ -27,13 +27,13 @@ from routelmt.stats.bootstrap import (
     bootstrap_table,
 )
 from routelmt.stats.curves import CURVE_METRICS, HIGH_BAND, LOW_BUDGET, bootstrap_curves
+from routelmt.stats.measures import measures
 from routelmt.stats.metrics import (
     ANYWHERE,
     NO_REQUEST,
     RANGES,
     SMALLEST_HEADROOM,
     UNDEFINED,
-    headroom_recovered,
     undefined_reason,
 )
 
@@ -108,15 +108,19 @@ def with_expected_chance(evaluation: Evaluation, settings: Mapping[str, Any]) ->
 
 
 def expect_no_correlation(
-    spearman: RouterFigures, chance: Sequence[bool], constant: BoolArray
+    settings: Mapping[str, Any],
+    evaluation: Evaluation,
+    spearman: RouterFigures,
+    constant: BoolArray,
 ) -> None:
     """Give routers that draw by chance a Spearman of 0: ties all over have none of their own.
 
     constant: by place, whether gains are constant, which leaves every router without one.
     """
-    for router in np.flatnonzero(chance):
-        value = np.where(constant, np.nan, 0.0)
-        spearman.set_expectation(int(router), value, np.zeros_like(spearman.samples[:, router]))
+    value = np.where(constant, np.nan, 0.0)
+    for index, router in enumerate(evaluation.routers):
+        if router in settings["random"]:
+            spearman.set_expectation(index, value, np.zeros_like(spearman.samples[:, index]))
 
 
 def pooled(evaluation: Evaluation) -> DirectionData:
@@ -149,23 +153,17 @@ def _all_metrics(
         """From (directions, average, pooled; priorities)."""
         return over_seeds(estimates, table.routers, evaluation.columns)
 
-    spearman = figures(_places(table.spearman))
+    found, spearman = measures(table, _places), figures(_places(table.spearman))
     constant = np.array([np.ptp(d.gain) == 0 for d in directions])
-    expect_no_correlation(
-        spearman,
-        [router in settings["random"] for router in evaluation.routers],
-        np.array([*constant[:-1], constant[:-1].any(), constant[-1]]),
-    )
+    at = np.array([*constant[:-1], constant[:-1].any(), constant[-1]])
+    expect_no_correlation(settings, evaluation, spearman, at)
     yield _Metric("spearman", None, spearman)
     for b, budget in enumerate(budgets):
-        hits = _places(_at(table.hit_rate, b))
-        yield _Metric("hit_rate", budget, figures(Estimates(100 * hits.point, 100 * hits.samples)))
-        yield _Metric("mean_delta", budget, figures(_places(_at(table.mean_delta, b))))
-        yield _Metric("headroom", budget, figures(_headroom(table, b)))
+        for name in ("hit_rate", "mean_delta", "headroom"):
+            yield _Metric(name, budget, figures(found[name].at(np.s_[:, :, b])))
         yield _Metric("pgr", budget, figures(_places(_recovered(table, b))))
     for m, name in enumerate(CURVE_METRICS):
-        found = Estimates(curves.point[:, m], curves.samples[:, m])
-        yield _Metric(name, None, figures(_places(found)))
+        yield _Metric(name, None, figures(_places(curves.at(np.s_[:, m]))))
 
 
 def _one_table(found: Sequence[BootstrapTable]) -> BootstrapTable:
@@ -180,47 +178,20 @@ def _one_table(found: Sequence[BootstrapTable]) -> BootstrapTable:
 
 
 def _concatenated(found: Sequence[Estimates]) -> Estimates:
-    return Estimates(
-        np.concatenate([estimates.point for estimates in found]),
-        np.concatenate([estimates.samples for estimates in found]),
-    )
+    return found[0].each(lambda *parts: np.concatenate(parts), *found[1:])
 
 
 def _places(estimates: Estimates) -> Estimates:
     """From the directions and pooled: with the average over the directions before pooled."""
-    averaged = with_average(Estimates(estimates.point[:-1], estimates.samples[:-1]))
-    return Estimates(
-        np.concatenate((averaged.point, estimates.point[-1:])),
-        np.concatenate((averaged.samples, estimates.samples[-1:])),
-    )
-
-
-def _at(estimates: Estimates, budget: int) -> Estimates:
-    """One budget of (directions, routers, budgets)."""
-    return Estimates(estimates.point[:, :, budget], estimates.samples[:, :, budget])
-
-
-def _headroom(table: BootstrapTable, budget: int) -> Estimates:
-    """Of the average: that of the averaged MeanΔ."""
-    delta = _places(_at(table.mean_delta, budget))
-    chance, best = _places(table.random_mean_delta), _places(table.oracle_mean_delta)
-    return Estimates(
-        headroom_recovered(delta.point, chance.point[:, None], best.point[:, [budget]]),
-        headroom_recovered(delta.samples, chance.samples[:, None], best.samples[:, [budget]]),
-    )
+    return _concatenated([with_average(estimates.at(np.s_[:-1])), estimates.at(np.s_[-1:])])
 
 
 def _recovered(table: BootstrapTable, budget: int) -> Estimates:
     """PGR, (Q(p) - Q_S) / (Q_L - Q_S): routed gain per request over the mean gain (RouteLLM)."""
-    delta, chance, rate = _at(table.mean_delta, budget), table.random_mean_delta, table.call_rate
-    found = [
-        rates[:, [budget]] * deltas / np.where(means > SMALLEST_HEADROOM, means, np.nan)[:, None]
-        for rates, deltas, means in (
-            (rate.point, delta.point, chance.point),
-            (rate.samples, delta.samples, chance.samples),
-        )
-    ]
-    return Estimates(*found)
+    delta, rate = table.mean_delta.at(np.s_[:, :, budget]), table.call_rate.at(np.s_[:, [budget]])
+    mean = table.random_mean_delta.at(np.s_[:, None])
+    way = mean.each(lambda gains: np.where(gains > SMALLEST_HEADROOM, gains, np.nan))
+    return rate.each(lambda rates, deltas, means: rates * deltas / means, delta, way)
 
 
 def _reasons(

@@ -70,7 +70,7 @@ def smallest_budget(settings: dict[str, Any], deployment: Deployment) -> pa.Tabl
                     "budget": STEPS[at],
                     "calibration_difference": float(held_out.point[cell][at]),
                     "calibration_bound": float(alone[cell][at]),
-                    **_outcome(settings, Estimates(test.point[p, r], test.samples[p, r]), at),
+                    **_outcome(settings, test.at((p, r)), at),
                     "held": bool(test.point[p, r, at] >= -within),
                     "simultaneous": STEPS[smallest_passing(together[cell], within)],
                     "chosen_on_validation": router in settings["chosen_on_validation"],
@@ -90,7 +90,7 @@ def below_large(settings: dict[str, Any], evaluation: Evaluation) -> Estimates:
     bootstrap, directions = settings["bootstrap"], evaluation.directions
     found = bootstrap_pareto(directions, STEPS, bootstrap["replicates"], bootstrap["seed"])
     columns = tuple(directions[0].priorities)
-    below = Estimates(found.point - found.point[:, :, :1], found.samples - found.samples[:, :, :1])
+    below = found.each(np.subtract, found.at(np.s_[:, :, :1]))
     quality = over_seeds(with_average(below), columns, evaluation.columns)
     return Estimates(quality.value, quality.drawn(bootstrap["seed"]))
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate.deployment import Deployment, subset
+from routelmt.evaluate.deployment import Deployment
 from routelmt.evaluate.quality_tables import place_names, role_of
 from routelmt.evaluate.requests import clusters_of
 from routelmt.progress import progress
@@ -26,6 +26,7 @@ from routelmt.stats.bootstrap import (
     DirectionData,
     Kernel,
     bootstrap_estimates,
+    subset,
 )
 from routelmt.stats.stream_replicates import Stream, Streams, figures_of
 

@@ -24,11 +24,10 @@ from routelmt import tables
 from routelmt.errors import UserError
 from routelmt.evaluate import quality_tables
 from routelmt.evaluate.breakdown import fewest_requests
-from routelmt.evaluate.deployment import subset
 from routelmt.evaluate.requests import Evaluation, aligned
 from routelmt.roles import AVERAGE
 from routelmt.stats.arrays import AnyArray, FloatArray
-from routelmt.stats.bootstrap import DirectionData
+from routelmt.stats.bootstrap import DirectionData, subset
 
 METRICS = ("spearman", "hit_rate", "mean_delta", "headroom")
 

@@ -98,10 +98,6 @@ class Mlp:
             found: npt.NDArray[np.float32] = self.outputs(torch.from_numpy(embeddings)).numpy()
         return found.astype(np.float64)
 
-    def snapshot(self) -> dict[str, Any]:
-        """A copy of the layers' parameters."""
-        return {n: p.detach().clone() for n, p in self.trainable().items()}
-
     def state(self) -> dict[str, Any]:
         """Tensors by name."""
         tensors = {f"layers.{n}": p.detach().contiguous() for n, p in self.trainable().items()}
@@ -196,14 +192,9 @@ def fit_mlp(
         outputs = mlp.predict(validation[0])
         metrics = fitting.validation_metrics(outputs, valid, loss, schedule.batch_size)
         state.seconds = time.monotonic() - started
-        state.history.append(
-            {"epoch": epoch + 1, "step": state.step, "train_loss": total / len(inputs), **metrics,
-             "seconds": state.seconds}
-        )  # fmt: skip
-        if metrics["validation_loss"] < state.best_loss:
-            state.best_loss, state.best = metrics["validation_loss"], mlp.snapshot()
-            state.best_outputs = torch.from_numpy(outputs)
-        elif not state.best or epoch + 1 - state.best_epoch["epoch"] >= (schedule.patience or 1e9):
+        losses = {"train_loss": total / len(inputs), **metrics}
+        state.end_epoch(epoch + 1, losses, torch.from_numpy(outputs), mlp, schedule.patience)
+        if state.done:
             break
     return state
 

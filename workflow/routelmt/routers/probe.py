@@ -17,7 +17,6 @@ direction (see `training.ridge`); no chance plays a part in it.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -54,7 +53,8 @@ from routelmt.translate.layer_states import LayerPooling, LayerStates
 
 if TYPE_CHECKING:
     from routelmt.routers.networks.probe_model import FoldedProbe, Layers, Vectors
-    from routelmt.routers.training.probe_fit import Fit, ProbeRows
+    from routelmt.routers.training.fitting import FitState
+    from routelmt.routers.training.probe_fit import ProbeRows
 
 ROUTER = RouterType(
     trained=True,
@@ -93,7 +93,7 @@ def train(
     import torch
 
     from routelmt.routers.networks import probe_model
-    from routelmt.routers.training.probe_fit import ProbeRows, fit_rates
+    from routelmt.routers.training.probe_fit import ProbeRows, fit_probe
 
     check(spec)
     torch.set_num_threads(max(1, context.speed["threads"] - 1))  # one more reads the states
@@ -115,7 +115,7 @@ def train(
         rows = (training.directions, data), (validation.directions, valid)
         folded, fits, fields = _solve(spec, record["directions"], *rows)
     else:
-        folded, fits, fields = fit_rates(spec, data, valid, found.training, context.seed)
+        folded, fits, fields = fit_probe(spec, data, valid, found.training, context.seed)
     record |= fields | _reached(folded, record, valid, readout, validation)
     record["about"] = probe_card.about(record, FILE)
     with atomic_folder(out) as folder:
@@ -173,7 +173,7 @@ def _check_states(states: Sequence[States], model: Mapping[str, Any]) -> None:
 
 def _solve(
     spec: Mapping[str, Any], known: Sequence[str], *parts: tuple[Sequence[str], ProbeRows]
-) -> tuple[FoldedProbe, list[Fit], dict[str, Any]]:
+) -> tuple[FoldedProbe, dict[float, FitState], dict[str, Any]]:
     """(the probe by ridge regression, no trainings, fields of the record).
 
     parts: directions and rows of training and validation.
@@ -185,7 +185,7 @@ def _solve(
         for directions, rows in parts
     )
     folded, result = probe_ridge.fit(training, validation, alphas_of(spec), spec["standardise"])
-    return folded, [], {"result": result}
+    return folded, {}, {"result": result}
 
 
 # --- the artifact --------------------------------------------------------------------------------
@@ -281,16 +281,17 @@ def _own(outputs: FloatArray, record: Mapping[str, Any], directions: Sequence[st
     return own_column(outputs, places(directions, record["directions"]))
 
 
-def _write(folder: Path, folded: FoldedProbe, record: dict[str, Any], fits: Sequence[Fit]) -> None:
+def _write(
+    folder: Path, folded: FoldedProbe, record: dict[str, Any], fits: Mapping[float, FitState]
+) -> None:
     """Fill the router's folder: weights, record, history, card."""
     from safetensors.torch import save_file
 
+    from routelmt.routers.training.fitting import write_history
+
     save_file(folded.tensors(), folder / FILE)
     write_record(folder, record)
-    entries = [{"learning_rate": run.rate, **entry} for run in fits for entry in run.history]
-    if entries:
-        lines = "".join(json.dumps(entry) + "\n" for entry in entries)
-        (folder / "history.jsonl").write_text(lines, encoding="utf-8")
+    write_history(folder, fits)
     (folder / "README.md").write_text(card(record), encoding="utf-8")
 
 

@@ -85,10 +85,8 @@ class RouterFigures(NamedTuple):
 
 def with_average(estimates: Estimates) -> Estimates:
     """The same, with the mean over the directions as one more entry of the first axis."""
-    mean = estimates.over_directions()
-    return Estimates(
-        np.concatenate((estimates.point, mean.point[np.newaxis])),
-        np.concatenate((estimates.samples, mean.samples[np.newaxis])),
+    return estimates.each(
+        lambda values, mean: np.concatenate((values, mean[np.newaxis])), estimates.over_directions()
     )
 
 

@@ -11,8 +11,9 @@ decide in two steps, break ties by key as a deployed router must.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,18 +75,26 @@ class DirectionData:
             for name, values in columns.items():
                 column(f"direction {self.name}: {kind} {name}", values)
                 check_same_length(gain=self.gain, **{f"{self.name} {kind} {name}": values})
-        check_same_length(
-            gain=self.gain,
-            quality_small=self.quality_small,
-            group_ids=self.group_ids,
-            tie_keys=self.tie_keys,
-        )
-        repeated = len(self.tie_keys) - np.unique(self.tie_keys).size
-        if repeated:
+        whole = ("gain", "quality_small", "group_ids", "tie_keys")
+        check_same_length(**{name: getattr(self, name) for name in whole})
+        if repeated := len(self.tie_keys) - np.unique(self.tie_keys).size:
             raise ValueError(
                 f"direction {self.name}: {repeated} tie keys are repeated; "
                 "a segment id may occur once per direction"
             )
+
+
+def subset(direction: DirectionData, rows: IntArray) -> DirectionData:
+    """Some requests of a direction, in the order of `rows`."""
+    return replace(
+        direction,
+        group_ids=direction.group_ids[rows],
+        tie_keys=direction.tie_keys[rows],
+        quality_small=direction.quality_small[rows],
+        gain=direction.gain[rows],
+        priorities={name: values[rows] for name, values in direction.priorities.items()},
+        guard_signals={name: values[rows] for name, values in direction.guard_signals.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -118,13 +127,22 @@ class Estimates:
     point: FloatArray
     samples: FloatArray
 
+    def each(self, function: Callable[..., FloatArray], *others: "Estimates") -> "Estimates":
+        """A function of the figures and the others', on the requests and on every replicate."""
+        whole = zip(*(vars(estimates).values() for estimates in (self, *others)), strict=True)
+        return Estimates(*(function(*parts) for parts in whole))
+
+    def at(self, cell: Any) -> "Estimates":
+        """A part of the figures, by an index of point's axes (an Ellipsis only at its end)."""
+        return Estimates(self.point[cell], self.samples[cell])
+
     def over_directions(self) -> "Estimates":
         """The mean over directions, NaN where any direction is: point (...), samples (..., B)."""
-        return Estimates(self.point.mean(axis=0), self.samples.mean(axis=0))
+        return self.each(lambda values: values.mean(axis=0))
 
     def mean_of(self, rows: list[int]) -> "Estimates":
         """The mean over some entries of the first axis, which stays with one."""
-        return Estimates(*(part[rows].mean(axis=0)[np.newaxis] for part in vars(self).values()))
+        return self.at(rows).each(lambda values: values.mean(axis=0)[np.newaxis])
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,8 +329,8 @@ def _table_kernel(direction: DirectionData, budgets: Sequence[float]) -> Kernel:
         rho = [weighted.spearman(weights, column, ranks) for column in routers]
         everyone = weighted.ratio(weights @ direction.gain, requests)
         rate = weighted.ratio(k.T.astype(np.float64), requests)[asked]
-        found = (hit_rate[:-1], delta[:-1], np.stack(rho))
-        return (*found, hit_rate[-1], everyone, delta[-1], rate)
+        routed = (hit_rate[:-1], delta[:-1], np.stack(rho))
+        return (*routed, hit_rate[-1], everyone, delta[-1], rate)
 
     return kernel
 
@@ -341,8 +359,7 @@ def _policy_kernel(
     routers = [_policy_column(direction, policy) for policy in policies]
     guards = {p.guard: _guard_order(direction, p.guard) for p in policies if p.guard is not None}
     bucket = risk_bucket_of(direction.gain, edges)
-    in_bucket = [bucket == index for index in range(len(RISK_BUCKETS))]
-    figures = np.stack([direction.gain, *in_bucket], axis=1)
+    figures = np.stack([direction.gain, *(bucket == b for b in range(len(RISK_BUCKETS)))], axis=1)
 
     def routed(
         weights: AnyArray,

@@ -287,6 +287,10 @@ class Probe(torch.nn.Module):  # type: ignore[misc]
         if kind == "dirichlet-input":
             self.gate = torch.nn.Parameter(torch.zeros(layers, hidden))
 
+    def trainable(self) -> dict[str, torch.Tensor]:
+        """All parameters, by name."""
+        return dict(self.named_parameters())
+
     def forward(self, states: torch.Tensor | HalfRows) -> torch.Tensor:
         """Scores (n, 1) of states (n, layers, hidden)."""
         return ((self.weights(states) * self.layer_scores(states)).sum(1) + self.bias)[:, None]

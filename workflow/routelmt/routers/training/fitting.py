@@ -28,7 +28,14 @@ POINTS = 20  # of the training loss, an epoch
 Weights = dict[str, Any]  # tensors by name
 
 
-class Regressor(Protocol):
+class Trainable(Protocol):
+    """What has weights to train."""
+
+    def trainable(self) -> Weights:
+        """The parameters that training changes, by name, always in the same order."""
+
+
+class Regressor(Trainable, Protocol):
     """Numbers from token ids, by weights that can be trained."""
 
     @property
@@ -37,9 +44,6 @@ class Regressor(Protocol):
 
     def outputs(self, rows: Sequence[Sequence[int]]) -> Any:
         """Float32 tensor (rows, outputs) in the head's unit."""
-
-    def trainable(self) -> Weights:
-        """The parameters that training changes, by name, always in the same order."""
 
     def running(self, training: bool) -> AbstractContextManager[None]:
         """What a run of forward passes needs: train or eval mode, left as it was before."""
@@ -129,13 +133,35 @@ class FitState:
         sound = [e for e in self.history if math.isfinite(e["validation_loss"])]
         return min(sound, key=lambda entry: entry["validation_loss"])
 
+    def end_epoch(
+        self,
+        epoch: int,
+        losses: Mapping[str, float],
+        outputs: Any,
+        trained: Trainable,
+        patience: int | None,
+    ) -> None:
+        """Add to the history; keep weights and validation outputs if they are the best so far.
 
-def snapshot(regressor: Regressor) -> Weights:
+        Done where the validation loss is not finite, or has not fallen for `patience` epochs.
+        """
+        entry = {"epoch": epoch, "step": self.step, **losses, "seconds": self.seconds}
+        self.history.append(entry)
+        if not math.isfinite(entry["validation_loss"]):
+            self.done = True
+        elif entry["validation_loss"] < self.best_loss:
+            self.best_loss, self.best = entry["validation_loss"], snapshot(trained)
+            self.best_outputs = outputs
+        elif patience is not None:
+            self.done = epoch - self.best_epoch["epoch"] >= patience
+
+
+def snapshot(regressor: Trainable) -> Weights:
     """A copy of the trainable parameters, on the CPU."""
     return {n: p.detach().to("cpu", copy=True) for n, p in regressor.trainable().items()}
 
 
-def restore(regressor: Regressor, weights: Weights) -> None:
+def restore(regressor: Trainable, weights: Weights) -> None:
     """Set the trainable parameters."""
     import torch
 
@@ -297,22 +323,9 @@ def _end_epoch(run: _Run, epoch: int, state: FitState) -> None:
     outputs = _predict(run)
     state.predict_seconds = time.monotonic() - started
     found = validation_metrics(outputs, run.validation, run.loss, run.schedule.batch_size)
-    entry = {
-        "epoch": epoch,
-        "step": state.step,
-        "train_loss": state.total / len(run.training.ids),
-        **found,
-        "seconds": state.seconds,
-    }
-    state.history.append(entry)
+    losses = {"train_loss": state.total / len(run.training.ids), **found}
+    state.end_epoch(epoch, losses, torch.from_numpy(outputs), run.regressor, run.schedule.patience)
     state.total = 0.0
-    if not math.isfinite(found["validation_loss"]):
-        state.done = True
-    elif found["validation_loss"] < state.best_loss:
-        state.best_loss, state.best = found["validation_loss"], snapshot(run.regressor)
-        state.best_outputs = torch.from_numpy(outputs)
-    elif run.schedule.patience is not None:
-        state.done = epoch - state.best_epoch["epoch"] >= run.schedule.patience
 
 
 def _predict(run: _Run) -> npt.NDArray[np.float64]:
@@ -358,16 +371,15 @@ def validation_metrics(
 
 
 def write_history(folder: Path, fits: Mapping[float, FitState]) -> None:
-    """history.jsonl, a line an epoch, and losses.jsonl, the running training loss.
+    """history.jsonl, a line an epoch, and losses.jsonl, the running training loss, if any.
 
     fits: the end state by learning rate.
     """
-    for name in ("history", "points"):
-        file = folder / ("history.jsonl" if name == "history" else "losses.jsonl")
-        with file.open("w", encoding="utf-8") as lines:
-            for rate, state in fits.items():
-                for entry in getattr(state, name):
-                    lines.write(json.dumps({"learning_rate": rate, **entry}) + "\n")
+    for name, file in (("history", "history.jsonl"), ("points", "losses.jsonl")):
+        entries = [{"learning_rate": r, **e} for r, fit in fits.items() for e in getattr(fit, name)]
+        if entries:
+            lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+            (folder / file).write_text(lines, encoding="utf-8")
 
 
 def _save(path: Path, regressor: Regressor, optimizer: Any, state: FitState) -> None:

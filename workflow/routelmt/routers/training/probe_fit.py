@@ -9,7 +9,8 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,13 @@ from routelmt.routers.networks.probe_model import (
 )
 from routelmt.routers.objective.losses import Loss, make_loss
 from routelmt.routers.objective.targets import FloatArray
-from routelmt.routers.training.fitting import Labelled, validation_metrics
+from routelmt.routers.training.fitting import (
+    FitState,
+    Labelled,
+    Schedule,
+    validation_metrics,
+)
+from routelmt.routers.training.run import fit_rates, result
 
 
 @dataclass(frozen=True)
@@ -40,56 +47,26 @@ class ProbeRows:
     targets: npt.NDArray[np.float32]
 
 
-@dataclass
-class Fit:
-    """A finished training: an entry an epoch; weights and validation outputs of the best."""
-
-    rate: float
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_loss: float = math.inf
-    best: dict[str, Any] = field(default_factory=dict)
-    outputs: FloatArray = field(default_factory=lambda: np.empty((0, 1)))
-    seconds: float = 0.0
-
-    @property
-    def best_epoch(self) -> dict[str, float]:
-        """The entry with the lowest validation loss."""
-        return min(self.history, key=lambda entry: entry["validation_loss"])
-
-
-def fit_rates(
+def fit_probe(
     spec: Mapping[str, Any], data: ProbeRows, valid: ProbeRows, labels: FloatArray, seed: int
-) -> tuple[FoldedProbe, list[Fit], dict[str, Any]]:
+) -> tuple[FoldedProbe, dict[float, FitState], dict[str, Any]]:
     """(the probe of the best learning rate, all trainings, fields of the record).
 
     labels: of the training rows, in their own unit. Raises UserError where every one diverges.
     """
     scaling = moments(data.features) if spec["standardise"] else None
     probe = Probe(spec["layers"], data.features.shape, scaling)
-    loss = make_loss(spec)
-    start = {n: p.detach().clone() for n, p in probe.named_parameters()}
     if spec["target"].startswith("small-"):
         share = float(np.clip(labels.mean(), 1e-3, 1 - 1e-3))
-        start["bias"] = torch.tensor([math.log(share / (1 - share))])  # begin at the base rate
-    rates = spec["learning_rate"]
-    fits = []
-    for rate in rates if isinstance(rates, list) else [rates]:
-        probe.load_state_dict(start)
-        fits.append(fit(probe, data, valid, loss, spec, rate, seed))
-    best = min(fits, key=lambda f: f.best_loss)
-    if not math.isfinite(best.best_loss):
-        raise UserError(
-            f"router '{spec['type']}': training diverged with learning rate "
-            f"{', '.join(f'{f.rate:g}' for f in fits)}; lower 'learning_rate'."
-        )
-    probe.load_state_dict(best.best)
-    names = ("epoch", "validation_loss", "validation_spearman")
-    result = {
-        "learning_rate": best.rate,
-        **{name: best.best_epoch[name] for name in names},
-        "training_seconds": best.seconds,
-    }
-    fields: dict[str, Any] = {"result": result}
+        probe.bias.data.fill_(math.log(share / (1 - share)))  # begin at the base rate
+    loss = make_loss(spec)
+
+    def fit_once(schedule: Schedule, _: Path) -> FitState:
+        return fit(probe, data, valid, loss, schedule)
+
+    constant = {**spec, "warmup_ratio": 0.0}
+    rate, fits = fit_rates(constant, seed, fit_once, probe, Path())
+    fields: dict[str, Any] = {"result": result(rate, fits[rate])}
     if probe.kind in ("mix", "dirichlet"):
         with torch.no_grad():
             fields["layer_weights"] = [round(w, 5) for w in probe.logits.softmax(0).tolist()]
@@ -97,54 +74,39 @@ def fit_rates(
 
 
 def fit(
-    probe: Probe,
-    training: ProbeRows,
-    validation: ProbeRows,
-    loss: Loss,
-    spec: Mapping[str, Any],
-    rate: float,
-    seed: int,
-) -> Fit:
+    probe: Probe, training: ProbeRows, validation: ProbeRows, loss: Loss, schedule: Schedule
+) -> FitState:
     """Train at most `epochs` epochs, until `patience` of them brought no lower validation loss.
 
-    Batches of `batch_size` rows; the last one of an epoch has what is left. Weight decay is
-    decoupled and on the head alone. The same seed and threads give the same weights. The best ones
-    are put back; best_loss is infinite if no epoch was sound. Raises UserError where states are not
-    finite.
+    The schedule's rate is constant. Batches of `batch_size` rows; the last one of an epoch has what
+    is left. Weight decay is decoupled and on the head alone. The same seed and threads give the
+    same weights. Raises UserError where states are not finite.
     """
     start, held_out = time.monotonic(), Labelled([], validation.targets)
     others = [p for n, p in probe.named_parameters() if n != "head"]
     optimizer = torch.optim.AdamW(
-        [{"params": [probe.head], "weight_decay": spec["weight_decay"]}, {"params": others}],
-        lr=rate, weight_decay=0.0, fused=True,
+        [{"params": [probe.head], "weight_decay": schedule.weight_decay}, {"params": others}],
+        lr=schedule.learning_rate, weight_decay=0.0, fused=True,
     )  # fmt: skip
-    result = Fit(rate)
+    state, size = FitState(), schedule.batch_size
+    what = f"probe, rate {schedule.learning_rate:g}"
     with torch.random.fork_rng(devices=[]), _no_denormals():
-        torch.manual_seed(seed)  # the Dirichlet's draws
-        for epoch in progress(range(1, spec["epochs"] + 1), f"probe, rate {rate:g}", "epoch"):
-            rng, size = np.random.default_rng([seed, epoch]), spec["batch_size"]
-            order = training.features.order(rng, size)
+        torch.manual_seed(schedule.seed)  # the Dirichlet's draws
+        for epoch in progress(range(1, schedule.epochs + 1), what, "epoch"):
+            order = training.features.order(np.random.default_rng([schedule.seed, epoch]), size)
             train_loss = _epoch(probe, training, order, size, loss, optimizer)
             outputs = predict(probe, validation.features)
-            entry = {
-                "epoch": epoch,
-                "step": epoch * math.ceil(len(order) / size),
-                "train_loss": train_loss,
-                **validation_metrics(outputs, held_out, loss, spec["batch_size"]),
-                "seconds": time.monotonic() - start,
-            }
-            result.history.append(entry)
-            if not math.isfinite(entry["validation_loss"] + train_loss):
+            losses = validation_metrics(outputs, held_out, loss, size)
+            state.step = epoch * math.ceil(len(order) / size)
+            state.seconds = time.monotonic() - start
+            losses = {"train_loss": train_loss, **losses}
+            state.end_epoch(epoch, losses, torch.from_numpy(outputs), probe, schedule.patience)
+            if not math.isfinite(losses["validation_loss"]):
                 check_finite(training.features, "training")
                 check_finite(validation.features, "validation")
+            if state.done:
                 break
-            if entry["validation_loss"] < result.best_loss:
-                result.best_loss, result.outputs = entry["validation_loss"], outputs
-                result.best = {n: p.detach().clone() for n, p in probe.named_parameters()}
-            elif epoch - result.best_epoch["epoch"] >= spec["patience"]:
-                break
-    result.seconds = time.monotonic() - start
-    return result
+    return state
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def fit_rates(
     spec: Mapping[str, Any],
     seed: int,
     fit: Callable[[fitting.Schedule, Path], fitting.FitState],
-    regressor: Any,
+    regressor: fitting.Trainable,
     work: Path,
 ) -> tuple[float, dict[float, fitting.FitState]]:
     """(the best learning rate of `spec`, the end state of each); the best weights are put back.
