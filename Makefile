@@ -1,6 +1,7 @@
 # make demo         the whole experiment on this machine's CPU, with the small models that ship
 # make demo-full    every router, two seeds, a learning curve, transfer (hours on two cores)
 # make demo-seeds   the same with three seeds        make demo-search  learning rates on validation
+# make demo-pool    among three models: both of the demo's, and the large one with five beams
 # make try CONFIG=config.yaml   50 texts of each dataset through all stages, with the real models
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
 # make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
@@ -78,6 +79,11 @@ demo-search: install
 	$(FULL) profiles/demo/search.yaml
 	@# The epochs' ends alone, not every step.
 	@awk -F, 'NR == 1 || $$9 == "true"' results/runs/demo-search/tables/training.csv | { column -s, -t 2>/dev/null || cat; }
+
+.PHONY: demo-pool
+demo-pool: install
+	$(DEMO) --configfile profiles/demo/experiment.yaml profiles/demo/pool.yaml
+	@$(RUN) python -m routelmt summary results/runs/demo-pool --focus ngram
 
 .PHONY: smoke-gpu
 smoke-gpu: install setup-vllm

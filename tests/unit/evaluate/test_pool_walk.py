@@ -133,8 +133,7 @@ def test_a_cascade_at_every_threshold(rng, n, models):
     steps = cascade(estimates, quality, cost, keys_of(n))
     for threshold in (0.5, 1.5, 2.5, 3.5):
         stop = [
-            next((m for m in range(models - 1) if e[m] >= threshold), models - 1)
-            for e in estimates
+            next((m for m in range(models - 1) if e[m] >= threshold), models - 1) for e in estimates
         ]
         wanted = sum(cost[i, : m + 1].sum() for i, m in enumerate(stop)) - cost[:, 0].sum()
         gain, spent, _ = walk(steps, [wanted], models)

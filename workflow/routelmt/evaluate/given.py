@@ -54,9 +54,7 @@ class Given:
         """
         return [[tables.read(p, INPUTS[name][0]) for p in own] for own in self._parts(name, count)]
 
-    def read_parts(
-        self, name: str, count: int, columns: list[str] | None = None
-    ) -> list[pa.Table]:
+    def read_parts(self, name: str, count: int, columns: list[str] | None = None) -> list[pa.Table]:
         """The tables of an input as `count` tables, from as many files each."""
         return [
             self._kept(tables.read_all(own, INPUTS[name][0], columns))

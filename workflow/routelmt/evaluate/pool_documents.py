@@ -1,15 +1,16 @@
-"""Documents that hold together: an allocation that pays for every switch of the model within one.
+"""Documents that hold together: an allocation that pays for switches of the model within one.
 
-For one document and λ the best models of its segments maximise the sum of predicted quality - λ cost
-- charge x switches, exactly, by dynamic programming (Viterbi). All λ at once are the upper concave
-hull of its assignments in the plane of cost and value: vertices are added between two neighbours until
-none is above the line (Eisner & Severance 1976). A document's steps from vertex to vertex then join
-those of all others in one walk (see pool_walk).
+For one document and λ the best models of its segments maximise the sum of predicted quality less
+λ x cost less charge x switches: exactly, by dynamic programming (Viterbi). All λ at once are the
+upper concave hull of its assignments in the plane of cost and value: vertices are added between two
+neighbours until none is above the line (Eisner & Severance 1976). A document's steps from vertex to
+vertex then join those of all others in one walk (see pool_walk).
 
 This module loads numba: import it inside functions, or in modules that always need it.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ def coherent(
     for document, rows in enumerate(documents):
         vertices = _vertices(predicted[rows], known[rows], min(charge, NEVER))
         start[rows] = vertices[0].path
-        for here, there in zip(vertices, vertices[1:], strict=False):
+        for here, there in pairwise(vertices):
             changed = np.flatnonzero(here.path != there.path)
             slope = (there.value - here.value) / (there.cost - here.cost)
             own = rows[changed]

@@ -1,16 +1,16 @@
-"""Among several models under a mean cost: every policy as one walk (METHODS "More than two models").
+"""Among several models under a mean cost: every policy is one walk ("More than two models").
 
-argmax_m E[q_m | x] - λ c_m(x) is, for one request and all λ, the upper concave hull of its models in
-the plane of cost and predicted quality: from the cheapest to the dearest, each step with a smaller
-slope than the one before. All steps of all requests, the steepest first, are the policy at every
-budget: λ is the slope where the money is spent. A cascade is a walk too, its steps in the order of
-the estimates that stop it. A replicate weighs the steps and walks the same way, so that λ is found in
-it anew.
+argmax_m E[q_m | x] - λ c_m(x) is, for one request and all λ, the upper concave hull of its models
+in the plane of cost and predicted quality: from the cheapest to the dearest, each step with a
+smaller slope than the one before. All steps of all requests, the steepest first, are the policy at
+every budget: λ is the slope where the money is spent. A cascade is a walk too, its steps in the
+order of the estimates that stop it. A replicate weighs the steps and walks the same way, so that λ
+is found in it anew.
 
 A budget takes whole steps as far as it goes; steps of the same slope count with the same fraction,
 the expectation over ways to break the tie. With two models and a cost of 0 and 1 this is top-K
-routing with K = floor(p n). Budgets are spent even where the predicted gain is negative, as those of
-pairs are.
+routing with K = floor(p n). Budgets are spent even where the predicted gain is negative, as those
+of pairs are.
 
 This module loads numba: import it inside functions, or in modules that always need it.
 """
@@ -56,9 +56,7 @@ def allocation(
     return _in_order(start, row, before, after, -slope, quality, cost, keys)
 
 
-def cascade(
-    estimates: FloatArray, quality: FloatArray, cost: FloatArray, keys: KeyArray
-) -> Steps:
+def cascade(estimates: FloatArray, quality: FloatArray, cost: FloatArray, keys: KeyArray) -> Steps:
     """Model 0 translates; while the estimated quality is below a threshold the next one does.
 
     estimates: of each model's translation, (n, models); the last model's is not asked for. cost: of

@@ -1,7 +1,7 @@
 """The requests of a pool: what every model makes of them, what it costs, and what routers expect.
 
-A pool of M models is M - 1 pairs with the same cheapest model: their gains, and the gains that their
-routers predict, are brought together here.
+A pool of M models is M - 1 pairs with the same cheapest model: their gains, and the gains that
+their routers predict, are brought together here.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Priced(NamedTuple):
 class Place:
     """The requests of one direction; arrays (n, models) unless said otherwise.
 
-    quality: points; predicted: gains over the first model by priority column; costs: by router ('' is
-    none), or why they are not known; known: the relative cost that a decision may know, (n,);
-    estimates: of every translation's quality; judged: quality by other metrics; asking: cost of an
-    estimate; documents: rows of each in reading order.
+    quality: points; predicted: gains over the first model by priority column; costs: by router (''
+    is none), or why they are not known; length: of the requests, which costs are known to grow
+    with, (n,); estimates: of every translation's quality; asking: cost of one, or why it is not
+    known; judged: quality by other metrics; documents: rows of each in reading order.
     """
 
     data: DirectionData
@@ -132,7 +132,20 @@ def pool(settings: Mapping[str, Any], given: Given) -> Pool:
                 documents=documents_of(rows),
             )
         )
+    for place in places:
+        _check_range(place, about["models"])
     return Pool(tuple(about["models"]), tuple(places), pairs[0].columns)
+
+
+def _check_range(place: Place, models: Sequence[str]) -> None:
+    plain = place.costs[_NO_ROUTER]
+    assert not isinstance(plain, str)
+    means = plain.model.mean(axis=0)
+    if np.ptp(means) <= 1e-9 * means.max():
+        raise UserError(
+            f"direction {place.data.name}: {', '.join(models)} all cost the same "
+            f"({means[0]:.3g} a request), so there is no budget to keep: take the best of them."
+        )
 
 
 def documents_of(rows: pa.Table) -> list[IntArray]:
@@ -255,7 +268,10 @@ def _judged(
         for metric, table in gains_by_metric(metrics, own).items():
             rows = aligned(evaluation, table, f"gains of {metric}")
             found[metric].append(
-                [np.stack([r.column(c).to_numpy() for c in ("quality_small", "gain")]) for r in rows]
+                [
+                    np.stack([r.column(c).to_numpy() for c in ("quality_small", "gain")])
+                    for r in rows
+                ]
             )
     return {
         metric: [
