@@ -8,8 +8,7 @@ import pyarrow as pa
 import pytest
 
 from routelmt import tables
-from tests.page.examples import pool as pool_rows
-from tests.page.examples import pool_shares as pool_share_rows
+from tests.page.examples import MADE
 
 ROLES = {"random": "random", "length": "router", "entropy": "router", "a-learned-one": "router",
          "gain-oracle": "oracle", "quality-oracle": "oracle"}  # fmt: skip
@@ -178,8 +177,7 @@ def evaluation_tables() -> dict[str, pa.Table]:
         "drift_paths": paths,
         "costs": costs,
         "guard_costs": guard_costs,
-        "pool": list(pool_rows()),
-        "pool_shares": list(pool_share_rows()),
+        **{name: list(MADE[name]()) for name in ("atlas", "pool", "pool_shares")},
         "training": training,
         "datasheet": datasheet,
         "routers": routers,

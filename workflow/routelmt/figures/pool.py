@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANEL_HEIGHT = 2.9
+PANEL_HEIGHT = 2.7
+# Inches: in a narrower figure the panels stand below each other.
+NARROW = 5.0
+_MARKER: dict[str, Any] = {"markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5,
+                           "zorder": 5}  # fmt: skip
 # Dashes and width of each policy that has a curve; the colour is the router's.
 _CURVES: dict[str, tuple[Any, float]] = {
     "mixture": ("-", 0.9),
@@ -37,43 +42,56 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     look = looks(list(named), style["palette"])
     look["static mixture"] = Look("#333333", "-", "", 0.9)
     known = dict.fromkeys((row["policy"], row["name"]) for row in own if row["policy"] in _CURVES)
+    palette = PALETTES[style["palette"]]
+    models = [row["name"] for row in own if row["policy"] == "single"]
+    colours = {model: palette[m % len(palette)] for m, model in enumerate(models)}
     with applied(style):
-        from matplotlib.lines import Line2D
-
-        handles = [
-            Line2D([], [], color=look[name].colour, linestyle=_CURVES[policy][0],
-                   linewidth=_CURVES[policy][1], label=_label(policy, name))
-            for policy, name in known
-        ]  # fmt: skip
-        figure = new_figure(style, PANEL_HEIGHT + legend_height(style, handles))
-        left, right = figure.subplots(1, 2)
+        handles = _handles(known, look, colours)
+        across = 2 if style["width"] > NARROW else 1
+        above = legend_height(style, handles)
+        figure = new_figure(style, (3 - across) * PANEL_HEIGHT + above)
+        curves, shares = figure.subplots(3 - across, across).flat
         for policy, name in known:
             curve = [row for row in own if (row["policy"], row["name"]) == (policy, name)]
-            left.plot(
+            curves.plot(
                 [row["cost"] for row in curve], [row["quality"] for row in curve],
                 color=look[name].colour, linestyle=_CURVES[policy][0],
                 linewidth=_CURVES[policy][1], zorder=3,
             )  # fmt: skip
-        _models(left, [row for row in own if row["policy"] == "single"])
-        left.set_xlabel(f"mean cost of a request ({own[0]['unit']})")
-        left.set_ylabel(f"system quality ({unit(style)})")
-        _shares(right, tables["pool_shares"], _best(own), style)
+        for row in own:
+            if row["policy"] == "single":
+                colour = colours[row["name"]]
+                curves.plot(row["cost"], row["quality"], "X", color=colour, **_MARKER)
+        width = style["width"] / across - 0.6
+        curves.set_xlabel(wrapped(f"mean cost of a request ({own[0]['unit']})", width, style))
+        curves.set_ylabel(wrapped(f"system quality ({unit(style)})", PANEL_HEIGHT - 0.6, style))
+        _shares(shares, tables["pool_shares"], _best(own), colours)
+        shares.set_xlabel(wrapped("budget (share of the cost range)", width, style))
+        name = _best(own)[1]
+        shares.set_ylabel(wrapped(f"% of the requests ({name})", PANEL_HEIGHT - 0.6, style))
         add_legend(figure, style, handles)
     return figure
 
 
+def _handles(
+    known: Iterable[tuple[str, str]], look: dict[str, Look], colours: dict[str, str]
+) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    lines = [
+        Line2D([], [], color=look[name].colour, linestyle=_CURVES[policy][0],
+               linewidth=_CURVES[policy][1], label=_label(policy, name))
+        for policy, name in known
+    ]  # fmt: skip
+    alone = [
+        Line2D([], [], linestyle="", marker="X", color=colour, label=model, **_MARKER)
+        for model, colour in colours.items()
+    ]
+    return [*lines, *alone]
+
+
 def _label(policy: str, name: str) -> str:
     return name if policy in ("allocated", "mixture", "oracle") else f"{name} ({policy})"
-
-
-def _models(panel: Axes, alone: list[dict[str, Any]]) -> None:
-    for row in alone:
-        panel.plot(row["cost"], row["quality"], "kX", markersize=5, zorder=5)
-        panel.annotate(
-            row["name"], (row["cost"], row["quality"]), textcoords="offset points", xytext=(4, -9),
-            fontsize="small",
-        )  # fmt: skip
-    panel.margins(0.12)
 
 
 def _best(own: list[dict[str, Any]]) -> tuple[str, str]:
@@ -85,15 +103,10 @@ def _best(own: list[dict[str, Any]]) -> tuple[str, str]:
     return best["policy"], best["name"]
 
 
-def _shares(panel: Axes, table: pa.Table, of: tuple[str, str], style: dict[str, Any]) -> None:
+def _shares(panel: Axes, table: pa.Table, of: tuple[str, str], colours: dict[str, str]) -> None:
     policy, name = of
     own = rows(table, direction=AVERAGE, policy=policy, name=name)
-    models = list(dict.fromkeys(row["model"] for row in own))
-    budgets = [row["budget"] for row in own if row["model"] == models[0]]
-    shares = [[100 * row["share"] for row in own if row["model"] == model] for model in models]
-    palette = PALETTES[style["palette"]]
-    colours = [palette[m % len(palette)] for m in range(len(models))]
-    panel.stackplot(budgets, shares, colors=colours, labels=models, alpha=0.75)
-    panel.set(xlim=(0, 1), ylim=(0, 100), xlabel="budget (share of the cost range)")
-    panel.set_ylabel(wrapped(f"% of the requests, {name}", PANEL_HEIGHT, style))
-    panel.legend(loc="upper right", frameon=True, framealpha=0.85)
+    budgets = sorted({row["budget"] for row in own})
+    shares = [[100 * row["share"] for row in own if row["model"] == model] for model in colours]
+    panel.stackplot(budgets, shares, colors=list(colours.values()), alpha=0.75)
+    panel.set(xlim=(0, 1), ylim=(0, 100))
