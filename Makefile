@@ -1,6 +1,7 @@
 # make demo         the whole experiment on this machine's CPU, with the small models that ship
 # make demo-full    every router, two seeds, a learning curve, transfer (hours on two cores)
 # make demo-seeds   the same with three seeds        make demo-search  learning rates on validation
+# make demo-pool    among three models: both of the demo's, and the large one with five beams
 # make try CONFIG=config.yaml   50 texts of each dataset through all stages, with the real models
 # make demo-readers routers that read other models, two of them pretrained and from PyPI
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
@@ -83,6 +84,11 @@ demo-search: install
 demo-readers: install
 	$(DEMO) --configfile profiles/demo/experiment.yaml profiles/demo/readers.yaml
 	@$(RUN) python -m routelmt summary results/runs/demo-readers --focus frozen-ridge
+
+.PHONY: demo-pool
+demo-pool: install
+	$(DEMO) --configfile profiles/demo/experiment.yaml profiles/demo/pool.yaml
+	@$(RUN) python -m routelmt summary results/runs/demo-pool --focus ngram
 
 .PHONY: smoke-gpu
 smoke-gpu: install setup-vllm

@@ -19,6 +19,7 @@ DIRECTIONS = ("en-zh", "zh-en", "en-ru", "ru-en")
 PLACES = (*DIRECTIONS, "average")
 BUDGETS = (0.3, 0.5)
 POLICIES = ("fixed", "rolling", "controller")
+POOL = ("demo-small", "demo-large", "demo-large-5-beams")
 SCENARIOS = ("same", "shift", "gradual")
 BUCKETS = ("severe_loss", "minor_loss", "tie", "substantial_gain")
 BOOTSTRAP = {"bootstrap": {"replicates": 1000, "seed": 0, "level": 0.95}}
@@ -321,6 +322,42 @@ def cases() -> Iterable[Row]:
         }  # fmt: skip
 
 
+def pool() -> Iterable[Row]:
+    whole = {f"{figure}{end}": np.nan for figure in ("to_mixture", "to_pair", "area")
+             for end in ("", "_low", "_high")}  # fmt: skip
+    named = [("single", m) for m in POOL] + [("mixture", "static mixture")]
+    named += [(policy, "probe") for policy in ("allocated", "coherent", "pair")]
+    for place, (policy, name) in product(PLACES, named):
+        own = [POOL.index(name) / 2] if policy == "single" else sorted({*np.linspace(0, 1, 6), 0.3})
+        for budget in own:
+            value = 40 + 9.07 * budget + (3.03 * budget * (1 - budget) if name == "probe" else 0)
+            lacks = policy == "allocated" and budget == 0
+            yield {"policy": policy, "name": name, "direction": place, "budget": budget,
+                   "role": "router", "quality": np.nan if lacks else value,
+                   **ends(np.nan if lacks else value, 0.7, "quality_"), "cost": 1 + 3 * budget,
+                   **ends(1 + 3 * budget, 0.01, "cost_"), "unit": "seconds", **whole,
+                   "switches": np.nan, "reason": "too dear" if lacks else None}  # fmt: skip
+
+
+def pool_shares() -> Iterable[Row]:
+    for row in pool():
+        if row["policy"] in ("allocated", "coherent"):
+            for m, model in enumerate(POOL):
+                share = [1 - row["budget"], 0.0, row["budget"]][m]
+                yield {key: row[key] for key in ("policy", "name", "direction", "budget")} | {
+                    "model": model, "share": share, **ends(share, 0.02), "reason": None
+                }  # fmt: skip
+
+
+def pool_choice() -> Iterable[Row]:
+    for budget, size in product(BUDGETS, (1, 2, 3)):
+        yield {"name": "probe", "budget": budget, "size": size, "role": "router",
+               "models": ", ".join(POOL[:size]), "same": size != 2, "chosen_at": 40.11 + size,
+               "quality": 39.97 + size, **ends(39.97 + size, 0.6, "quality_"),
+               "to_smaller": 1.01 if size > 1 else np.nan,
+               **ends(1.01 if size > 1 else np.nan, 0.3, "to_smaller_"), "reason": None}  # fmt: skip
+
+
 def datasheet() -> Iterable[Row]:
     statistics = ("mean", "p05", "p25", "p50", "p75", "p95")
     words = {f"{s}_words_{k}": 9.5 for s in ("source", "reference") for k in statistics}
@@ -401,8 +438,9 @@ MADE = {
     f.__name__: f
     for f in (routers, pareto, comparisons, router_metrics, breakdown, cross_metric, noise, guards,
               guard_costs, domains, transfer, transfer_comparisons,
-              human, atlas, atlas_signals, risk_buckets, streaming, calibration, reliability, drift, drift_paths, costs, budgets,
-              smallest_budget, cases, datasheet, contamination, flags, training)
+              human, atlas, atlas_signals, risk_buckets, streaming, calibration, reliability, drift,
+              drift_paths, costs, budgets, smallest_budget, pool, pool_shares, pool_choice, cases,
+              datasheet, contamination, flags, training)
 }  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def test_it_renders_without_a_word_on_the_console_or_a_request(seen: Seen, file:
     assert seen.requests == [file.as_uri()]
     assert seen.page.title() == "demo: which requests deserve the large model?"
     titles = seen.page.locator("h2").all_inner_texts()
-    assert len(titles) == 18 and titles[0] == "The answer"
+    assert len(titles) == 20 and titles[0] == "The answer"
     assert seen.page.locator("#contents a").all_inner_texts() == titles
     text = seen.page.inner_text("body")
     for nonsense in ("undefined undefined", "NaN", "null", "[object", "Infinity"):
@@ -310,6 +310,19 @@ def test_pairs_of_systems_are_sorted_and_filtered_by_keyboard(
     assert [row.split("\t")[0] for row in signals.all_inner_texts()] == [
         "gain (another metric's oracle)", "quality of the small", "router",
     ]  # fmt: skip
+
+
+def test_a_pool_shows_every_policy_at_the_budget_of_its_slider(seen: Seen) -> None:
+    seen.page.locator("#pool-budget").fill("5")
+    assert "Budget 80 %" in seen.page.locator("#pool .readout").inner_text()
+    rows = seen.page.locator("#pool tbody").first.locator("tr").all_inner_texts()
+    assert len(rows) == 3 + 4  # the models alone, the mixture, and three policies of a router
+    best = next(row for row in rows if row.startswith("probe\t"))
+    assert "47.74" in best and "demo-small 20.0" in best and "demo-large-5-beams 80.0" in best
+    seen.page.locator("#pool-budget").fill("0")
+    own = seen.page.locator("#pool tbody").first.inner_text()
+    assert "undefined: too dear" in own
+    assert "not of both halves" in seen.page.locator("#pool").inner_text()
 
 
 def test_of_many_routers_some_are_drawn_until_all_are_asked_for(

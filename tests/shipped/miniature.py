@@ -70,7 +70,12 @@ def paper(sources: dict[str, Any], tiny: Path) -> dict[str, Any]:
         "directions": DIRECTIONS,
         "sources": sources,
         "datasets": {name: {"rows": rows} for name, rows in counts.items()},
-        "models": {"lmt-60-0.6b": _model("small"), "lmt-60-8b": _model("large")},
+        "models": {
+            "lmt-60-0.6b": _model("small"),
+            "lmt-60-1.7b": _model("small"),
+            "lmt-60-4b": _model("large"),
+            "lmt-60-8b": _model("large"),
+        },
         "metrics": {
             "xcomet-xxl": _checkpoint(tiny / "xcomet-xl"),
             "comet-22": _checkpoint(tiny / "regression"),

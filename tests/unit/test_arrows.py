@@ -24,7 +24,13 @@ ROOMS = (
     ("routers",),
     ("evaluate",),
     ("figures.registry", "page.registry"),
-    ("config", "pins", "plan", "settings"),  # what there is of a kind, each room says itself
+    (
+        "config",
+        "pins",
+        "plan",
+        "pool_config",
+        "settings",
+    ),  # what there is of a kind, each room says itself
     ("views", "figures", "page"),
     ("trail", "results", "bundle", "doctor", "estimate"),
     ("commands", "__main__", "demo_models"),

@@ -24,6 +24,7 @@ from routelmt.data.registry import READERS
 from routelmt.derived import derived_name, slice_name, sliced, sweep_points, transfer_points
 from routelmt.errors import UserError
 from routelmt.evaluate.registry import TRANSFER
+from routelmt.pool_config import expand_pools
 from routelmt.roles import AVERAGE, IN_DOMAIN
 from routelmt.routers.registry import (
     RouterType,
@@ -101,6 +102,7 @@ def resolve(config: Mapping[str, Any]) -> Config:
     for section, kinds in schema["kinds"].items():
         for name, entry in found[section].items():
             _resolve_entry(entry, f"{section}.{name}", kinds)
+    expand_pools(found)
     _expand_sweeps(found, schema["kinds"]["routers"])
     _expand_transfer(found, schema["kinds"]["routers"])
     _expand_limits(found)
@@ -379,8 +381,7 @@ def _check_references(config: Config) -> None:
         _check_dataset(config, sources, name, dataset)
     for name, experiment in config["experiments"].items():
         _check_experiment(config, name, experiment)
-    experiments = list(config["experiments"])
-    _check_names(config.setdefault("run", experiments), experiments, "run", "experiments")
+    _check_names(config["run"], config["experiments"], "run", "experiments")
     timed = [*config["models"], *config["metrics"], *config["routers"]]
     _check_names(list(config["rates"]), timed, "rates", "models, metrics or routers")
     priced = (config["prices"] or {}).get("per_million", {})

@@ -12,6 +12,7 @@ from routelmt import stages
 from routelmt.config import (
     ELSEWHERE,
     ROLES,
+    ROUTERS_GROUP,
     Config,
     artifact,
     base_of,
@@ -32,6 +33,7 @@ from routelmt.data.registry import READERS
 from routelmt.evaluate.registry import (
     FLAGGED,
     OWN,
+    POOL,
     SWEEP,
     SWEEP_TABLES,
     TABLES,
@@ -40,6 +42,7 @@ from routelmt.evaluate.registry import (
 )
 from routelmt.figures.registry import FIGURES
 from routelmt.page.registry import PAGE_TABLES
+from routelmt.pool_config import pairs_of, pool_settings
 from routelmt.routers.registry import RouterType, needs_of, router_module
 from routelmt.score.registry import METRICS, command_files
 from routelmt.settings import gain_routers
@@ -213,8 +216,10 @@ class Plan:
 
     def flagged(self, experiment: str) -> list[str]:
         """Table of the requests that may be left out; nothing if all are evaluated."""
-        left_out = self.config["experiments"][experiment]["leave_out"]
-        return [f"results/runs/{experiment}/flagged.parquet"] if left_out else []
+        spec = self.config["experiments"][experiment]
+        if not spec["leave_out"]:
+            return []
+        return [f"results/runs/{pair}/flagged.parquet" for pair in pairs_of(experiment, spec)]
 
     def hypotheses(self, experiment: str, role: str) -> list[str]:
         """Translations of both models."""
@@ -390,7 +395,9 @@ class Plan:
             "hypotheses_large": lambda: self._translated(experiment, "large", kind),
             "scores_small": lambda: self.scores(experiment, "small"),
             "scores_large": lambda: self.scores(experiment, "large"),
-            "rates": lambda: self.rates(experiment),
+            "rates": lambda: (
+                self.pool_rates(experiment) if POOL in kind.when else self.rates(experiment)
+            ),
             "hypotheses": lambda: self.judged("hypotheses", experiment),
             "scores": lambda: self.judged("scores", experiment),
             FLAGGED: lambda: self.flagged(experiment),
@@ -401,6 +408,7 @@ class Plan:
             "routers": lambda: self.trained_routers(experiment),
             "pool_scores": lambda: self.pool_scores(experiment),
             "signal_predictions": lambda: self.signal_predictions(experiment),
+            **self._pool_inputs(experiment),
         }
         return files[name]()
 
@@ -425,6 +433,44 @@ class Plan:
             *([f"{folder}/in_model/routers/test.parquet"] if len(alone) < len(signals) else []),
             *(path for r in alone for path in self.router_predictions(experiment, r, "test")),
         ]
+
+    def _pool_inputs(self, experiment: str) -> dict[str, Callable[[], list[str]]]:
+        """Inputs of the tables about a pool: by pair, or by model."""
+        spec = self.config["experiments"][experiment]
+        about = pool_settings(self.config, spec, []) if spec["models"] else {}
+        by_model = "results/{}/{}/{{}}/{{}}.parquet"
+
+        def each(stage: str) -> list[str]:
+            patterns = [by_model.format(stage, model) for model in about["models"]]
+            return [path for p in patterns for path in self._each(p, experiment, "test")]
+
+        return {
+            "pool_gains": lambda: [
+                p for e in pairs_of(experiment, spec) for p in self.gains(e, "test")
+            ],
+            "pool_predictions": lambda: [
+                path
+                for pair in pairs_of(experiment, spec)
+                for path in _distinct(
+                    path
+                    for router in about["routers"]
+                    for path in (
+                        [f"results/runs/{pair}/predictions/in_model/{ROUTERS_GROUP}/test.parquet"]
+                        if self.router(router).in_model
+                        else self.router_predictions(pair, router, "test")
+                    )
+                )
+            ],
+            "pool_hypotheses": lambda: [] if about["unit"] == "stated" else each("hypotheses"),
+            "pool_other_gains": lambda: [
+                p
+                for e in pairs_of(experiment, spec)
+                for p in self.other_gains(e, ["judge_metrics"])
+            ],
+            "pool_estimates": lambda: (
+                each(f"scores/{about['estimate']}") if about["estimate"] else []
+            ),
+        }
 
     def _translated(self, experiment: str, size: str, kind: TableType) -> list[str]:
         """Translations of a size; none where only their cost counts and no rates are known."""
@@ -470,6 +516,7 @@ class Plan:
         if what == "guards":
             return bool(spec["guards"]["rank"] and spec["guards"]["signals"])
         asked: dict[str, Callable[[], object]] = {
+            POOL: lambda: spec["models"],
             "trained": lambda: self.trained_routers(experiment),
             "gain_routers": lambda: gain_routers(self.config, spec),
             "rates": lambda: self.rates(experiment),
@@ -491,6 +538,11 @@ class Plan:
             *(f"results/rates/{model}.parquet" for model in timed),
             *([f"results/runs/{experiment}/rates.parquet"] if own else []),
         ]
+
+    def pool_rates(self, experiment: str) -> list[str]:
+        """Files with the rates of all models of a pool, and of its routers."""
+        spec = self.config["experiments"][experiment]
+        return _distinct(path for pair in pairs_of(experiment, spec) for path in self.rates(pair))
 
     def is_timed(self, model: str) -> bool:
         """Whether a model is timed here: it runs here, and the config states no rates of it."""

@@ -27,13 +27,14 @@ from routelmt.config import (
 from routelmt.derived import sweep_points, transfer_points
 from routelmt.evaluate.registry import OWN, TABLES, TRANSFER
 from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
-from routelmt.routers.registry import costs_of, needs_of
+from routelmt.pool_config import pool_settings
+from routelmt.routers.registry import costs_of, needs_of, predicts_gain
 
 
 def stage_settings(config: Config) -> dict[str, Any]:
     """For every stage and name, what shapes its bytes, as a JSON string (see the rules' params)."""
     models = {
-        name: {k: v for k, v in model.items() if k not in ("speed", "samples")}
+        name: {k: v for k, v in model.items() if k not in ("speed", "samples", "cost")}
         | {"languages": config["languages"]}
         for name, model in config["models"].items()
     }
@@ -156,6 +157,7 @@ COMPUTED: dict[str, Callable[[Config, Config], Any]] = {
     "chosen_on_validation": lambda config, experiment: [
         r for r in experiment["routers"] if chosen_on_validation(config, r)
     ],
+    "pool": lambda config, experiment: _pool(config, experiment),
     "splits": lambda _, experiment: _splits(experiment),
     "atlas": lambda config, experiment: _atlas(config, experiment),
 }
@@ -206,13 +208,6 @@ def gain_routers(config: Config, experiment: Config) -> list[str]:
     return [r for r in experiment["routers"] if predicts_gain(config["routers"][r])]
 
 
-def predicts_gain(spec: Config) -> bool:
-    """Whether a router's prediction is a gain in points of the experiment's metric."""
-    ranks_only = ("pairwise", "top_p")
-    own_metric = spec.get("label_metric") is None
-    return spec.get("target") == "gain" and own_metric and spec.get("loss") not in ranks_only
-
-
 def chosen_on_validation(config: Config, router: str) -> bool:
     """Whether validation rows choose something of a router: its epoch, rate, strength or t*."""
     spec = config["routers"][router]
@@ -248,6 +243,14 @@ def _other_base(config: Config, experiment: Config, router: str) -> dict[str, st
     """The model whose prefill a router costs, where that is not the small one."""
     base = base_of(config, experiment, router)
     return {"base": base} if base != experiment["small"] else {}
+
+
+def _pool(config: Config, experiment: Config) -> Config:
+    """What the tables of a pool are shaped by; nothing of a pair."""
+    if not experiment["models"]:
+        return {}
+    pairs = [experiment | {"large": model} for model in experiment["models"][1:]]
+    return pool_settings(config, experiment, [_cost(config, pair) for pair in pairs])
 
 
 def _given_rates(config: Config, experiment: Config) -> Config:

@@ -95,6 +95,10 @@ _RUN = {
     "direction": Column(_TEXT, "direction, or 'average' over the directions"),
     "budget": _number("share of the requests that the large model gets", low=0, high=1),
 }
+_POOL_BUDGET = _number(
+    "mean cost as a share of the range from the cheapest model's to the dearest one's; of a single "
+    "model, where it lies in that range", low=0, high=1,
+)  # fmt: skip
 _ROLE = Column(_TEXT, "router, random (its exact expectation) or oracle (not deployable)")
 
 
@@ -951,6 +955,81 @@ _BUILT_IN: dict[str, Table] = {
             "remark": Column(
                 _TEXT, "if its rates are of several devices or batches", nullable=True
             ),
+            "reason": Column(_TEXT, "why something is undefined", nullable=True),
+            **_SUPPORT,
+        },
+    ),
+    "pool": Table(
+        "quality at cost of every policy over a pool of models",
+        ("policy", "name", "direction", "budget"),
+        {
+            "policy": Column(
+                _TEXT,
+                "single (a model alone), mixture (of models by chance, the zero router), "
+                "allocated (by a router's predicted gains), coherent (the same, charged for "
+                "switches within a document), pair (the two models it makes the most of), cascade "
+                "or oracle",
+            ),
+            "name": Column(_TEXT, "model, router, or which oracle"),
+            "direction": _RUN["direction"],
+            "budget": _POOL_BUDGET,
+            "role": _ROLE,
+            "quality": _number("mean quality, points", nan=True),
+            **_ends("quality"),
+            "cost": _number("mean cost of a request, what deciding costs included", nan=True),
+            **_ends("cost"),
+            "unit": Column(_TEXT, "of costs: seconds, money or stated"),
+            "to_mixture": _number("quality less the static mixture's at the budget", nan=True),
+            **_ends("to_mixture"),
+            "to_pair": _number("quality less that of the same router's best pair", nan=True),
+            **_ends("to_pair"),
+            "area": _number(
+                "mean of to_mixture over the cost range; 0 where not payable", nan=True
+            ),
+            **_ends("area"),
+            "switches": _number(
+                "share of neighbours within a document with different models",
+                low=0,
+                high=1,
+                nan=True,
+            ),
+            "reason": Column(_TEXT, "why something is undefined", nullable=True),
+            **_SUPPORT,
+        },
+    ),
+    "pool_shares": Table(
+        "how many requests a policy over a pool gives to each model",
+        ("policy", "name", "direction", "budget", "model"),
+        {
+            "policy": Column(_TEXT, "see table pool"),
+            "name": Column(_TEXT, "router, or which oracle"),
+            "direction": _RUN["direction"],
+            "budget": _POOL_BUDGET,
+            "model": Column(_TEXT, "model from the config"),
+            "share": _number(
+                "of the requests whose translation is this model's", nan=True, low=0, high=1
+            ),
+            **_INTERVAL,
+            "reason": Column(_TEXT, "why it is undefined", nullable=True),
+            **_SUPPORT,
+        },
+    ),
+    "pool_choice": Table(
+        "which models deserve to be in the pool: the best subset of each size, chosen on one half "
+        "of the clusters and judged on the other, on average over the directions",
+        ("name", "budget", "size"),
+        {
+            "name": Column(_TEXT, "router whose predicted gains allocate, or oracle"),
+            "budget": _POOL_BUDGET,
+            "size": Column(pa.int64(), "models in the subset", low=1),
+            "role": _ROLE,
+            "models": Column(_TEXT, "the subset, cheapest first"),
+            "same": Column(pa.bool_(), "whether the other half would choose it too"),
+            "chosen_at": _number("quality on the half that it was chosen on", nan=True),
+            "quality": _number("quality on the other half", nan=True),
+            **_ends("quality"),
+            "to_smaller": _number("quality there less that of the subset a size smaller", nan=True),
+            **_ends("to_smaller"),
             "reason": Column(_TEXT, "why something is undefined", nullable=True),
             **_SUPPORT,
         },

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from routelmt import tables
+from tests.page.examples import MADE
 
 ROLES = {"random": "random", "length": "router", "entropy": "router", "a-learned-one": "router",
          "gain-oracle": "oracle", "quality-oracle": "oracle"}  # fmt: skip
@@ -176,6 +177,7 @@ def evaluation_tables() -> dict[str, pa.Table]:
         "drift_paths": paths,
         "costs": costs,
         "guard_costs": guard_costs,
+        **{name: list(MADE[name]()) for name in ("atlas", "pool", "pool_shares")},
         "training": training,
         "datasheet": datasheet,
         "routers": routers,

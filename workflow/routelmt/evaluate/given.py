@@ -47,6 +47,30 @@ class Given:
         """The same, None where there is none."""
         return self.read(name, columns) if self.paths.get(name) else None
 
+    def parts(self, name: str, count: int) -> list[list[pa.Table]]:
+        """Every table of an input, whole, in `count` parts of as many files each.
+
+        Raises UserError if the files cannot be shared out evenly.
+        """
+        return [[tables.read(p, INPUTS[name][0]) for p in own] for own in self._parts(name, count)]
+
+    def read_parts(self, name: str, count: int, columns: list[str] | None = None) -> list[pa.Table]:
+        """The tables of an input as `count` tables, from as many files each."""
+        return [
+            self._kept(tables.read_all(own, INPUTS[name][0], columns))
+            for own in self._parts(name, count)
+        ]
+
+    def _parts(self, name: str, count: int) -> list[Sequence[Path]]:
+        paths = self.paths[name]
+        each, left = divmod(len(paths), count)
+        if left or not each:
+            raise UserError(
+                f"--{name.replace('_', '-')}: found {len(paths)} files, to be shared out evenly "
+                f"among {count} ({INPUTS[name][1]})."
+            )
+        return [paths[each * at : each * (at + 1)] for at in range(count)]
+
     def each(self, name: str) -> list[pa.Table]:
         """Every table of an input, whole: nothing is left out."""
         return [tables.read(path, INPUTS[name][0]) for path in self.paths.get(name, ())]

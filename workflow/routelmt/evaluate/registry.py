@@ -28,6 +28,11 @@ INPUTS: dict[str, tuple[str, str]] = {
     "rates": ("rates", "tables of rates; where two have the same, the later counts"),
     "hypotheses": ("hypotheses", "of both models on every set that is evaluated"),
     "scores": ("scores", "of the same"),
+    "pool_gains": ("gains", "of every test set, of each further model over the first"),
+    "pool_predictions": ("predictions", "of every router of gains on the test sets, by pair"),
+    "pool_hypotheses": ("hypotheses", "of every model of a pool on every test set"),
+    "pool_other_gains": ("gains", "by pair of every test set by judge_metrics"),
+    "pool_estimates": ("scores", "by the estimating metric, of every model of a pool"),
     "flagged": ("flagged", "flagged requests; needed by leave_out"),
     "train": ("segments", "segments of the training sets"),
     "valid": ("segments", "segments of the validation sets"),
@@ -45,10 +50,13 @@ _DEPLOYED = (*_EVALUATED, "segments", "calibration_predictions", "calibration_ga
 _TOKENS = ("hypotheses_small", "hypotheses_large", "rates")  # token counts, and what they cost
 _TRACED = ("segments", "hypotheses_small", "hypotheses_large", "scores_small", "scores_large")
 _SPLITS = ("train", "valid", "test")
+_POOLED = ("pool_gains", "pool_predictions", "pool_hypotheses", "pool_other_gains",
+           "pool_estimates", "rates", FLAGGED)  # fmt: skip
 _STREAMED = ("budgets", "gain_routers", "chosen_on_validation", "stream", "drift", "within",
              "confidence", "bins")  # fmt: skip
 
 TRANSFER = "transfer"  # group of the routers trained on parts of the domains
+POOL = "pool"  # what an experiment with several models has
 OWN = "routers"  # a table judges the experiment's own routers, or those of TRANSFER, or
 SWEEP = "sweep"  # those of a sweep
 
@@ -102,6 +110,14 @@ def _atlas(build: str) -> TableType:
         f"{_HERE}.atlas_tables:{build}", ("pool_scores", "segments", "signal_predictions"),
         ("atlas", "budgets", "risk_edges"), subject=f"{_HERE}.atlas_tables:subject",
         when=("atlas",), category="Atlas",
+    )  # fmt: skip
+
+
+def _pooled(build: str) -> TableType:
+    """A table of policies over a pool of models."""
+    return TableType(
+        f"{_HERE}.pool_tables:{build}", _POOLED, ("budgets", "judge_metrics", "pool"), of=OWN,
+        when=(POOL,), category="Pool",
     )  # fmt: skip
 
 
@@ -173,6 +189,9 @@ _BUILT_IN: dict[str, TableType] = {
         "guard_costs:guard_costs_table", "budgets", "cost", "risk_edges", "guards",
         more=_TOKENS, subject="", when=("rates", "guards"), category="Deployment",
     ),
+    "pool": _pooled("pool_table"),
+    "pool_shares": _pooled("pool_shares"),
+    "pool_choice": _pooled("pool_choice"),
 }  # fmt: skip
 TABLES = plugins.Registry("tables", _BUILT_IN)
 

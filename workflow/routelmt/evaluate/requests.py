@@ -273,6 +273,8 @@ def _direction(
 
 def _runs(predictions: pa.Table, keys: pa.Array) -> Iterator[_Run]:
     """The predictions of every router and seed, in the order in which they first occur."""
+    if not predictions.num_rows:
+        return
     request = pc.fill_null(pc.index_in(_keys(predictions), value_set=keys), -1).to_numpy()
     seed = predictions.column("seed").cast(pa.string())
     label = pc.binary_join_element_wise(seed, predictions.column("router"), "/")

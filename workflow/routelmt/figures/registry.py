@@ -29,6 +29,7 @@ _BUILT_IN: dict[str, FigureType] = {
     "drift": FigureType("routelmt.figures.drift", ("drift_paths",)),
     "cost_pareto": FigureType("routelmt.figures.cost_pareto", ("costs", "routers")),
     "router_costs": FigureType("routelmt.figures.router_costs", ("costs", "routers")),
+    "pool": FigureType("routelmt.figures.pool", ("pool", "pool_shares")),
     "guard_costs": FigureType("routelmt.figures.guard_costs", ("guard_costs", "routers")),
 }
 FIGURES = plugins.Registry("figures", _BUILT_IN)

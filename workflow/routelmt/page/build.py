@@ -27,6 +27,7 @@ SCRIPTS = (
     "deployment.js",
     "transfer.js",
     "atlas.js",
+    "pool.js",
     "origins.js",
     "page.js",
 )

@@ -5,6 +5,7 @@ const SECTIONS = [
   routersSection,
   comparisonsSection,
   costsSection,
+  poolSection,
   riskSection,
   guardsSection,
   guardCostsSection,

@@ -112,6 +112,13 @@ def is_seeded(spec: Mapping[str, Any]) -> bool:
     return kind.seeded and not any(spec.get(key) == value for key, value in kind.unseeded_if)
 
 
+def predicts_gain(spec: Mapping[str, Any]) -> bool:
+    """Whether a router's prediction is a gain in points of the experiment's metric."""
+    ranks_only = ("pairwise", "top_p")
+    own_metric = spec.get("label_metric") is None
+    return spec.get("target") == "gain" and own_metric and spec.get("loss") not in ranks_only
+
+
 def check_settings(spec: Mapping[str, Any], languages: Iterable[str]) -> None:
     """Raise UserError if settings of a router do not go together, as far as its module can tell.
 

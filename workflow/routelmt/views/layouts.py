@@ -1172,6 +1172,107 @@ def _transfer_note(rows: list[Row]) -> str:
     )
 
 
+_POOL_NOTE = (
+    "Budgets are mean costs, as shares of the range from the cheapest model's to the dearest "
+    "one's; what deciding costs is paid from them. Mixture: of models by chance, the best for the "
+    "cost. Best pair: the two models that a router makes the most of at this budget, found on "
+    "these requests. Area: the mean of the first difference over all budgets. Switches: neighbours "
+    "within a document with different models."
+)
+_POLICIES = {
+    "single": "alone: ",
+    "mixture": "",
+    "allocated": "",
+    "coherent": "coherent: ",
+    "pair": "best pair: ",
+    "cascade": "cascade: ",
+    "oracle": "",
+}
+
+
+def _pool(rows: list[Row]) -> list[Block]:
+    """Once per direction; at every tenth of the cost range and the experiment's own budgets."""
+    columns = [(rows[0]["unit"], "cost"), ("", "quality")]
+    columns += [("quality less", label) for label in ("mixture", "best pair")]
+    columns += [("less mixture", "area"), ("", "switches %")]
+    shown = [r for r in rows if r["policy"] == "single" or _at_tenths(r["budget"])]
+    return [
+        Block(
+            f"Pool, {place}",
+            ("Policy", "budget"),
+            tuple(columns),
+            tuple(
+                ((_policy_name(row), number(row["budget"], 2)), _pool_cells(row))
+                for row in shown
+                if row["direction"] == place
+            ),
+            _POOL_NOTE,
+        )
+        for place in _average_last(rows)
+    ]
+
+
+def _at_tenths(budget: float) -> bool:
+    return abs(10 * budget - round(10 * budget)) < 1e-9
+
+
+def _policy_name(row: Row) -> str:
+    return f"{_POLICIES[row['policy']]}{row['name']}"
+
+
+def _pool_cells(row: Row) -> tuple[Cell, ...]:
+    return (
+        _cell(row, "cost", 1, 4, "cost_"),
+        *(
+            _cell(row, name, ends=f"{name}_")
+            for name in ("quality", "to_mixture", "to_pair", "area")
+        ),
+        Cell(number(100 * row["switches"], 1)),
+    )
+
+
+def _pool_shares(rows: list[Row]) -> list[Block]:
+    """Once per direction: shares of the models in percent."""
+    models = _distinct(rows, "model")
+    result = []
+    for place in _average_last(rows):
+        here = [r for r in rows if r["direction"] == place and _at_tenths(r["budget"])]
+        lines: dict[tuple[str, ...], list[Cell]] = {}
+        for row in here:
+            index = (_policy_name(row), number(row["budget"], 2))
+            lines.setdefault(index, []).append(_cell(row, "share", 100, 1))
+        columns = tuple(("% of the requests", model) for model in models)
+        body = tuple((index, tuple(cells)) for index, cells in lines.items())
+        result.append(Block(f"Shares of the models, {place}", ("Policy", "budget"), columns, body))
+    return result
+
+
+_CHOICE_NOTE = (
+    "The best subset of each size was chosen on one half of the clusters; quality is that of the "
+    "other half. Same: the other half would have chosen it too."
+)
+
+
+def _pool_choice(rows: list[Row]) -> list[Block]:
+    columns = [("", "models"), ("", "same"), ("quality", "where chosen"), ("quality", "elsewhere")]
+    columns.append(("quality elsewhere", "less a size smaller"))
+    lines = [
+        (
+            (row["name"], number(row["budget"], 2), str(row["size"])),
+            (
+                Cell(row["models"]),
+                Cell("yes" if row["same"] else "no"),
+                Cell(number(row["chosen_at"], 2)),
+                _cell(row, "quality", ends="quality_"),
+                _cell(row, "to_smaller", ends="to_smaller_"),
+            ),
+        )
+        for row in rows
+    ]
+    index = ("Router", "budget", "size")
+    return [Block("Which models are worth it", index, tuple(columns), tuple(lines), _CHOICE_NOTE)]
+
+
 _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "routers": _routers,
     "comparisons": _comparisons,
@@ -1203,4 +1304,7 @@ _LAYOUTS: dict[str, Callable[[list[Row]], list[Block]]] = {
     "domains": _domains,
     "transfer": _transfer,
     "transfer_comparisons": _transfer_comparisons,
+    "pool": _pool,
+    "pool_shares": _pool_shares,
+    "pool_choice": _pool_choice,
 }
