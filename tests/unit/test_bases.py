@@ -12,7 +12,7 @@ import yaml
 
 from routelmt import config, pins, settings
 from routelmt.errors import UserError
-from routelmt.evaluate.costs import Tokens, rated, request_costs
+from routelmt.evaluate.ledger import Tokens, rated, request_costs
 from routelmt.plan import Plan
 
 DEMO = yaml.safe_load(Path("profiles/demo/experiment.yaml").read_text())

@@ -44,7 +44,7 @@ def snakemake(folder: Path, *arguments: str, **changed: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
-        ["timeout", "-k", "5", "120", "snakemake", *QUICK, *arguments],
+        ["timeout", "-k", "5", "300", "snakemake", *QUICK, *arguments],
         cwd=folder,
         env=environment | {"HF_HUB_OFFLINE": "1"} | changed,
         capture_output=True,

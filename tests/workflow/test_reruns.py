@@ -246,7 +246,7 @@ CHEAP = [
     ("evaluate/transfer.py", TRANSFER),
     ("evaluate/noise.py", tables(1)),
     ("stats/streaming.py", {**DEPLOYED, "evaluate": 6, "render": 6}),  # no smallest budget
-    ("evaluate/costs.py", add(tables(1), COSTS)),  # and that of budgets
+    ("evaluate/ledger.py", add(tables(1), COSTS)),  # and that of budgets
     ("evaluate/cases.py", tables(1)),
     ("views/layouts.py", {"render": 24, "page": 1}),
     ("views/render.py", {"render": 24}),

@@ -222,7 +222,7 @@ def chosen_on_validation(config: Config, router: str) -> bool:
 
 
 def _cost(config: Config, experiment: Config) -> Config:
-    """What a request costs under each router, as terms of the ledger (see evaluate.costs)."""
+    """What a request costs under each router, as terms of the ledger (see evaluate.ledger)."""
     drawn = config["models"][experiment["small"]].get("samples") or {}
     routers = {}
     for router in experiment["routers"]:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from routelmt import tables
+from routelmt.data.parsers import Field
 from routelmt.data.precomputed import in_segment_order
-from routelmt.data.rows import Field
 from routelmt.data.segments import leaves_out
 from routelmt.errors import UserError
 

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt.data.rows import Field, is_blank, read_lines, read_rows
+from routelmt.data.complaints import is_blank
+from routelmt.data.parsers import Field
+from routelmt.data.rows import read_lines, read_rows
 from routelmt.errors import UserError
 
 FORMATS = ("jsonl", "csv", "tsv", "parquet")

@@ -12,13 +12,13 @@ from scipy.optimize import nnls
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.costs import (
+from routelmt.evaluate.costs import costs
+from routelmt.evaluate.ledger import (
     ANSWER_TOKENS,
     NoRate,
     Tokens,
     added_costs,
     break_even,
-    costs,
     priced,
     rated,
     rates_of,

@@ -12,8 +12,8 @@ import pytest
 from routelmt import tables
 from routelmt.__main__ import main
 from routelmt.evaluate.build import build_table
-from routelmt.evaluate.costs import Tokens, guarded_costs
 from routelmt.evaluate.guard_costs import guard_costs
+from routelmt.evaluate.ledger import Tokens, guarded_costs
 from routelmt.evaluate.requests import Evaluation, evaluated_requests
 from routelmt.views.layouts import blocks
 

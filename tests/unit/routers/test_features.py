@@ -16,7 +16,7 @@ from test_ngram import CONTEXT, SPEC, explicit
 
 from routelmt import config, tables
 from routelmt.errors import UserError
-from routelmt.evaluate.costs import Tokens, request_costs
+from routelmt.evaluate.ledger import Tokens, request_costs
 from routelmt.routers import features, ngram
 from routelmt.routers.deploy import load_router
 from routelmt.routers.inputs import RouterInputs

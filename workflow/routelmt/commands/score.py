@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from routelmt import provenance, tables
     from routelmt.blocks import Blocks
     from routelmt.data import published
-    from routelmt.data.rows import say
+    from routelmt.data.complaints import say
     from routelmt.data.segments import leaves_out
     from routelmt.evaluate.remarks import KEY, negated_twice
     from routelmt.score.hypotheses import BLOCK_ROWS, score_hypotheses

@@ -18,8 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Read and write."""
     from routelmt import provenance, tables
+    from routelmt.data.complaints import say
     from routelmt.data.registry import READERS
-    from routelmt.data.rows import say
     from routelmt.data.segments import read_segments
     from routelmt.evaluate.remarks import KEY, shared_sources
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt.data.rows import Field, Rows, read_rows, say
+from routelmt.data.complaints import say
+from routelmt.data.parsers import Field
+from routelmt.data.rows import Rows, read_rows
 from routelmt.data.unscored import key_fields
 from routelmt.errors import UserError
 from routelmt.join import align

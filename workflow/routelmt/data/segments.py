@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.data.rows import SHOWN_PLACES, Complaints, flaw, is_blank, say, show
+from routelmt.data.complaints import SHOWN_PLACES, Complaints, flaw, is_blank, say, show
 from routelmt.data.unscored import scored_everywhere
 from routelmt.errors import UserError
 from routelmt.scripts import letters_of, written_in

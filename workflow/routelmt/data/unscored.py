@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from routelmt.data import published
-from routelmt.data.rows import Field, read_rows, say
+from routelmt.data.complaints import say
+from routelmt.data.parsers import Field
+from routelmt.data.rows import read_rows
 from routelmt.errors import UserError
 
 # What a file of scores calls a translation that nobody has rated, beside an empty cell and null.

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate.costs import added_costs, ledger_of
 from routelmt.evaluate.deployment import Deployment, deployment
 from routelmt.evaluate.given import Given
+from routelmt.evaluate.ledger import added_costs, ledger_of
 from routelmt.evaluate.quality_tables import role_of
 from routelmt.evaluate.requests import clusters_of
 from routelmt.evaluate.stream_tables import NOTHING_ROUTED, Row

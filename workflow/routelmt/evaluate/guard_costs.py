@@ -19,13 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate.costs import (
+from routelmt.evaluate.costs import Row
+from routelmt.evaluate.given import Given
+from routelmt.evaluate.ledger import (
     PER,
     Costs,
     GuardedCosts,
     NoRate,
     Rates,
-    Row,
     Tokens,
     guarded_costs,
     ledger_of,
@@ -35,7 +36,6 @@ from routelmt.evaluate.costs import (
     spending_of,
     tokens_of,
 )
-from routelmt.evaluate.given import Given
 from routelmt.evaluate.policy_tables import guards, seed_pairs
 from routelmt.evaluate.quality_tables import place_names
 from routelmt.evaluate.rates import mixture

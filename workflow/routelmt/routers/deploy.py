@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from routelmt.data.rows import flaw, is_blank
+from routelmt.data.complaints import flaw, is_blank
 from routelmt.errors import UserError
 from routelmt.join import tie_keys
 from routelmt.routers.artifact import CURE, RECORD, read_record

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.data import published
+from routelmt.data.complaints import say
+from routelmt.data.parsers import Field
 from routelmt.data.precomputed import in_segment_order
-from routelmt.data.rows import Field, say
 from routelmt.data.unscored import FIELD
 from routelmt.errors import UserError
 

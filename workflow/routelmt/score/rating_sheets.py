@@ -19,7 +19,9 @@ import pyarrow.compute as pc
 
 from routelmt import tables
 from routelmt.cells import is_formula, neutral
-from routelmt.data.rows import SHOWN_PLACES, Field, read_rows, show
+from routelmt.data.complaints import SHOWN_PLACES, show
+from routelmt.data.parsers import Field
+from routelmt.data.rows import read_rows
 from routelmt.data.unscored import FIELD
 from routelmt.errors import UserError
 from routelmt.join import align

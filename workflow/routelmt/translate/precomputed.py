@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.data import published
+from routelmt.data.parsers import Field
 from routelmt.data.precomputed import in_segment_order
-from routelmt.data.rows import Field
 from routelmt.translate.degenerate import is_degenerate
 
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routelmt.data.complaints import Complaints, show
 from routelmt.data.languages import upstream_code
-from routelmt.data.rows import Complaints, Field, Rows, read_rows, show, upstream_file
+from routelmt.data.parsers import Field
+from routelmt.data.rows import Rows, read_rows, upstream_file
 from routelmt.errors import UserError
 
 LEVEL = "sentence_level"

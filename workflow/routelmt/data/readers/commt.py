@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from routelmt.data.complaints import say
 from routelmt.data.normalise import normalise
-from routelmt.data.rows import Field, read_rows, say, source_name, upstream_file
+from routelmt.data.parsers import Field
+from routelmt.data.rows import read_rows, source_name, upstream_file
 from routelmt.errors import UserError
 
 IGNORED = ("src_lang", "tgt_lang", "data_name", "meta_task", "hints", "mt_gen", "shots")

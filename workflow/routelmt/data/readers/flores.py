@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from routelmt.data.languages import upstream_code
-from routelmt.data.rows import Field, read_lines, read_rows, upstream_file
+from routelmt.data.parsers import Field
+from routelmt.data.rows import read_lines, read_rows, upstream_file
 from routelmt.errors import UserError
 
 PLUS_FIELDS = (

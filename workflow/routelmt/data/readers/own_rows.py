@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from routelmt.data.rows import Field, Rows, is_blank, read_rows
+from routelmt.data.complaints import is_blank
+from routelmt.data.parsers import Field
+from routelmt.data.rows import Rows, read_rows
 from routelmt.errors import UserError
 
 # 2: rows that share a source are one group.

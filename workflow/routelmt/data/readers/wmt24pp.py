@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from routelmt.data.complaints import Complaints, show
 from routelmt.data.languages import upstream_code
-from routelmt.data.rows import Complaints, Field, read_rows, show, upstream_file
+from routelmt.data.parsers import Field
+from routelmt.data.rows import read_rows, upstream_file
 from routelmt.errors import UserError
 
 FIELDS = (

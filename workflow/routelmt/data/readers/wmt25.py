@@ -13,9 +13,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from routelmt.data.complaints import say
 from routelmt.data.languages import upstream_pair
+from routelmt.data.parsers import Field
 from routelmt.data.published import refuse_pointer
-from routelmt.data.rows import Field, Rows, read_lines, read_rows, say, upstream_file
+from routelmt.data.rows import Rows, read_lines, read_rows, upstream_file
 from routelmt.errors import UserError
 from routelmt.strict_json import JsonError, parse
 
