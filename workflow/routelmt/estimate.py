@@ -306,18 +306,24 @@ def told(estimate: Estimate) -> str:
     if not estimate.jobs:
         return "Nothing is left to do."
     lines = [f"{'rule':<20} {'jobs':>5} {'GPU-hours':>10} {'CPU-hours':>10}"]
-    for rule, (jobs, *hours) in estimate.by_rule().items():
+    by_rule = estimate.by_rule()
+    for rule, (jobs, *hours) in by_rule.items():
         shown = [f"{h:.1f}" if h else "" for h in hours]
         lines.append(f"{rule:<20} {jobs:>5} {shown[0]:>10} {shown[1]:>10}".rstrip())
     memory, largest = estimate.card_memory
     seconds, longest = max(zip(estimate.seconds, estimate.jobs, strict=True), key=lambda p: p[0])
     prices = estimate.config["prices"] or {}
     price = estimate.price or prices.get("per_hour")
-    money = f"{price * estimate.gpu_hours:,.0f} {prices.get('currency', '')}" if price else "?"
+    money = (
+        f"{price * estimate.gpu_hours:,.0f} {prices.get('currency', '')}"
+        if price
+        else "--price says"
+    )
     facts = {
         "jobs": f"{len(estimate.jobs):,}",
         "GPU-hours": f"{estimate.gpu_hours:,.1f} (at most {estimate.ceiling_hours:,.0f}, by the "
         "runtimes of the config)",
+        "CPU-hours": f"{sum(cpu for *_, cpu in by_rule.values()):,.1f} of jobs without a card",
         "longest job": f"{seconds / 3600:.2f} h: {longest.name}",
         "card memory": f"{memory / 1e9:.0f} GB ({largest or 'no job asks for a card'})",
         "disk": f"{estimate.disk / 1e9:,.1f} GB, of it downloads {estimate.downloads / 1e9:,.1f}",
