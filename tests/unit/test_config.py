@@ -165,6 +165,10 @@ def test_shipped_configs_are_valid(path: str) -> None:
             r"'rates': 'demo-smal' is not in .* \(did you mean 'demo-small'\?\)",
         ),
         (
+            lambda c: c["models"]["demo-small"].update(speed={"price_input": 50}),
+            r"speed': 'price_input' is no key any more; prices stand in one place: 'prices: \{",
+        ),
+        (
             lambda c: c.update(prices={"currency": "EUR", "per_million": {"gpt": [1, 2]}}),
             r"'prices\.per_million': 'gpt' is not in 'models'",
         ),
@@ -849,9 +853,29 @@ def test_thresholds_need_validation_sets_and_costs_need_rates() -> None:
             "engine": "openai", "path": "m", "prompt": "{text}", "base_url": "http://h:1/v1"
         }  # fmt: skip
 
+    def why(change: Callable[[dict], object]) -> str | None:
+        resolved = config.resolve(changed(change))
+        page = json.loads(settings.stage_settings(resolved)["pages"]["demo"])
+        return page["no_costs"]
+
     assert names(served) & COSTS == set()
+    assert why(served).startswith("rates.demo-large must be stated in the config")
     stated = {"demo-large": {"prefill_tokens_per_second": 9, "decode_tokens_per_second": 3}}
     assert names(lambda c: (served(c), c.update(rates=stated))) >= COSTS
+    assert why(lambda c: (served(c), c.update(rates=stated))) is None
+
+    def ready(c: dict) -> None:
+        c["models"]["demo-large"] = {"engine": "precomputed", "path": "large.jsonl"}
+
+    assert "demo-large are precomputed, without token counts" in why(ready)
+
+
+def test_prices_reach_the_jobs_of_an_endpoint_from_their_one_place() -> None:
+    prices = {"currency": "EUR", "per_million": {"demo-large": [0.5, 2]}}
+    models = settings.speeds_of(config.resolve(changed(lambda c: c.update(prices=prices))))[
+        "models"
+    ]
+    assert (models["demo-large"]["price"], models["demo-small"]["price"]) == ("0.5,2", "0,0")
 
 
 def test_a_router_is_charged_by_what_it_declares() -> None:

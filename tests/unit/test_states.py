@@ -212,6 +212,8 @@ def test_the_audit_reads_states_and_finds_what_was_changed(tmp_path: Path) -> No
     path.write_bytes(data)
     (message,) = audit([path]).broken
     assert "its values were changed after it was written" in message
+    with pytest.raises(UserError, match=r"s\.arrow: its values are not those that were written"):
+        open_states([path], segments(8))
 
 
 def test_reading_and_hashing_hold_little_of_a_large_file(tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ NAMED = ("sources", "corpora", "datasets", "models", "metrics", "routers", "expe
 ROLES = ("train", "valid", "test")
 # Groups of plug-ins that bring settings, and the section of the config that these stand in.
 PLUG_INS = {"routers": "routers", "metrics": "metrics", "engines": "models", "sources": "datasets"}
+# Keys that were elsewhere once, and where they are now.
+_PRICE = (
+    "prices stand in one place: 'prices: {currency: EUR, per_million: {MODEL: [input, output]}}'"
+)
+MOVED = {"price_input": _PRICE, "price_output": _PRICE}
 MOST_VALUES = 300_000  # of a config; the paper's has some hundred
 ROUTERS_GROUP = "routers"  # an experiment's own, as against those derived from them
 ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about
@@ -301,10 +306,11 @@ def _message(error: Any, prefix: str) -> str:
     where = f"config key '{key}'" if key else "config"
     if error.validator == "additionalProperties":
         allowed = list(error.schema.get("properties", {}))
-        unknown = [k for k in error.instance if k not in allowed]
+        unknown = next(k for k in error.instance if k not in allowed)
+        if unknown in MOVED:
+            return f"{where}: '{unknown}' is no key any more; {MOVED[unknown]}."
         return (
-            f"{where}: unknown key '{unknown[0]}'{_near(unknown[0], allowed)}; "
-            f"allowed: {_list(allowed)}."
+            f"{where}: unknown key '{unknown}'{_near(unknown, allowed)}; allowed: {_list(allowed)}."
         )
     if error.validator == "required":
         missing = [k for k in error.validator_value if k not in error.instance]

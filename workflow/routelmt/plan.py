@@ -45,7 +45,7 @@ from routelmt.page.registry import PAGE_TABLES
 from routelmt.pool_config import pairs_of, pool_settings
 from routelmt.routers.registry import RouterType, needs_of, router_module
 from routelmt.score.registry import METRICS, command_files
-from routelmt.settings import gain_routers
+from routelmt.settings import gain_routers, given_rates, is_timed, no_costs
 from routelmt.translate.registry import ENGINES
 
 MANY_FILES = 200
@@ -527,13 +527,12 @@ class Plan:
     def rates(self, experiment: str) -> list[str]:
         """Files with the rates of an experiment; none unless those of both models are to be had."""
         spec = self.config["experiments"][experiment]
-        models = [spec["small"], spec["large"]]
-        bases = [self.base(experiment, r) for r in spec["routers"]]
-        timed = [m for m in _distinct([*models, *bases]) if self.is_timed(m)]
-        given = {*models, *bases, *spec["routers"]} & set(self.config["rates"])
-        if any(m not in timed and m not in given for m in models):
+        if no_costs(self.config, spec):
             return []
-        own = given or self.trained_routers(experiment)
+        bases = [self.base(experiment, r) for r in spec["routers"]]
+        models = _distinct([spec["small"], spec["large"], *bases])
+        timed = [m for m in models if is_timed(self.config, m)]
+        own = given_rates(self.config, spec) or self.trained_routers(experiment)
         return [
             *(f"results/rates/{model}.parquet" for model in timed),
             *([f"results/runs/{experiment}/rates.parquet"] if own else []),
@@ -543,11 +542,6 @@ class Plan:
         """Files with the rates of all models of a pool, and of its routers."""
         spec = self.config["experiments"][experiment]
         return _distinct(path for pair in pairs_of(experiment, spec) for path in self.rates(pair))
-
-    def is_timed(self, model: str) -> bool:
-        """Whether a model is timed here: it runs here, and the config states no rates of it."""
-        engine = ENGINES[self.config["models"][model]["engine"]]
-        return engine.weights and model not in self.config["rates"]
 
     def timing_segments(self, model: str) -> list[str]:
         """Test segments of the first experiment that a model belongs to: what it is timed on."""

@@ -29,6 +29,7 @@ from routelmt.evaluate.registry import OWN, TABLES, TRANSFER
 from routelmt.figures.registry import FIGURES, SWEEP_FIGURES
 from routelmt.pool_config import pool_settings
 from routelmt.routers.registry import costs_of, needs_of, predicts_gain
+from routelmt.translate.registry import ENGINES
 
 
 def stage_settings(config: Config) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def stage_settings(config: Config) -> dict[str, Any]:
         "overlaps": {name: e["contamination"] for name, e in config["experiments"].items()},
         "tables": {name: _table_settings(config, e) for name, e in config["experiments"].items()},
         "sweeps": {name: _sweep_settings(config, e) for name, e in config["experiments"].items()},
-        "rates": {name: _given_rates(config, e) for name, e in config["experiments"].items()},
+        "rates": {name: given_rates(config, e) for name, e in config["experiments"].items()},
         "figures": {name: _figure_settings(config, e) for name, e in config["experiments"].items()},
         "pages": {name: _page_settings(config, name) for name in config["experiments"]},
     }
@@ -104,6 +105,7 @@ def _page_settings(config: Config, experiment: str) -> dict[str, Any]:
         "experiment": experiment,
         **_about(config, spec, spec["routers"]),
         "languages": config["languages"],
+        "no_costs": no_costs(config, spec),
         **{key: config["figures"][key] for key in ("palette", "curves")},
     }
 
@@ -253,7 +255,25 @@ def _pool(config: Config, experiment: Config) -> Config:
     return pool_settings(config, experiment, [_cost(config, pair) for pair in pairs])
 
 
-def _given_rates(config: Config, experiment: Config) -> Config:
+def is_timed(config: Config, model: str) -> bool:
+    """Whether a model is timed here: it runs here, and the config states no rates of it."""
+    return ENGINES[config["models"][model]["engine"]].weights and model not in config["rates"]
+
+
+def no_costs(config: Config, experiment: Config) -> str | None:
+    """Why an experiment has no tables of costs, naming the `rates` they lack; None if it has."""
+    models = [experiment["small"], experiment["large"]]
+    unknown = [m for m in models if not is_timed(config, m) and m not in config["rates"]]
+    if not unknown:
+        return None
+    files = [m for m in unknown if ENGINES[config["models"][m]["engine"]].precomputed]
+    if files:
+        return f"translations of {', '.join(files)} are precomputed, without token counts and rates"
+    keys = " and ".join(f"rates.{model}" for model in unknown)
+    return f"{keys} must be stated in the config: tokens a second, which nothing here can time"
+
+
+def given_rates(config: Config, experiment: Config) -> Config:
     """Rates that the config states of what an experiment uses."""
     used = {experiment["small"], experiment["large"], *experiment["routers"]}
     used |= {base_of(config, experiment, r) for r in experiment["routers"]}
@@ -315,7 +335,11 @@ def speeds_of(config: Config) -> dict[str, Any]:
     A router that runs a network of its own runs as the model does that it reads (an encoder as the
     small one); others need no GPU.
     """
-    models = {name: _numbers(model["speed"]) for name, model in config["models"].items()}
+    prices = (config["prices"] or {}).get("per_million", {})
+    models = {
+        name: _numbers(model["speed"]) | {"price": "{},{}".format(*prices.get(name, (0, 0)))}
+        for name, model in config["models"].items()
+    }
     metrics = {name: _numbers(metric["speed"]) for name, metric in config["metrics"].items()}
     routers = {
         name: {

@@ -114,12 +114,19 @@ class States:
 def open_states(paths: Sequence[str | Path], segments: pa.Table) -> States:
     """The states of the segments, in their order, from one or several states files.
 
-    Raises UserError for a file that is missing, cut short or no states file, where the files are
-    not of one model, and where rows of the segments are missing, extra or there twice.
+    Every file is read once in whole and compared with the content hash of its record: its values
+    have no checksums of their own. Raises UserError for a file that is missing, cut short, changed
+    or no states file, where the files are not of one model, and where rows of the segments are
+    missing, extra or there twice.
     """
     if not paths:
         raise UserError("no states files given; `python -m routelmt signals --states` makes them.")
     files = [_File(Path(path)) for path in paths]
+    for file in files:
+        if file.content() != file.record["content"]:
+            raise UserError(
+                f"{file.path}: its values are not those that were written; delete it and run again."
+            )
     for file in files[1:]:
         _check_alike(files[0], file)
     keys = pa.concat_tables([file.keys for file in files])
@@ -135,7 +142,7 @@ def content_hash(path: str | Path) -> str:
     file = _File(Path(path))
     if pc.count_distinct(row_keys(file.keys)).as_py() < file.keys.num_rows:
         raise UserError(f"{path}: some keys of the states occur more than once; make it again.")
-    return _hash(file.keys, file.layers, file.hidden, file.values())
+    return file.content()
 
 
 def _hash(keys: pa.Table, layers: int, hidden: int, values: Iterator[tuple[str, Any]]) -> str:
@@ -191,6 +198,10 @@ class _File:
                 f"{path}: has {self.keys.num_rows} rows, its record says {self.record['rows']}; "
                 "delete it and run again."
             )
+
+    def content(self) -> str:
+        """The content hash of what is in the file now."""
+        return _hash(self.keys, self.layers, self.hidden, self.values())
 
     def values(self) -> Iterator[tuple[str, Any]]:
         """(column, bytes of one block), all blocks of a column before the next column."""

@@ -38,7 +38,7 @@ from routelmt.evaluate.registry import SWEEP, SWEEP_TABLES, TABLES
 from routelmt.figures.registry import FIGURES
 from routelmt.pins import unpinned
 from routelmt.plan import Plan, short
-from routelmt.settings import speeds_of, stage_settings, too_much
+from routelmt.settings import no_costs, speeds_of, stage_settings, too_much
 
 os.environ |= {"PYTHONPATH": python_path()}  # jobs take it over
 
@@ -142,6 +142,11 @@ if workflow.is_main_process and (loose := unpinned(config)):
         "Not pinned, so the hub may give other files next time: "
         f"{', '.join(loose)}. Set 'revision' ('encoder_revision') to the commit you use."
     )
+
+if workflow.is_main_process:
+    for name in plan.experiments:
+        if why := no_costs(config, config["experiments"][name]):
+            logger.info(f"Experiment {name} has no tables of costs: {why}.")
 
 # What Snakemake lowers jobs' demands to, in silence, even if they cannot run with it.
 limits = {

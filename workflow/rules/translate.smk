@@ -27,8 +27,7 @@ rule translate:
         data_parallel=speed("models/{model}/data_parallel"),
         concurrency=speed("models/{model}/concurrency"),
         api_key_variable=speed("models/{model}/api_key_variable"),
-        price_input=speed("models/{model}/price_input"),
-        price_output=speed("models/{model}/price_output"),
+        price=speed("models/{model}/price"),
         device=speed("models/{model}/device"),
         gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
@@ -45,8 +44,8 @@ rule translate:
             --tensor-parallel {resources.tensor_parallel} \
             --data-parallel {resources.data_parallel} --concurrency {resources.concurrency} \
             --api-key-variable {resources.api_key_variable:q} \
-            --price-input {resources.price_input} --price-output {resources.price_output} \
-            --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
+            --price {resources.price} --device {resources.device:q} --threads {threads} \
+            --out {output:q} &>{log:q}
         """
 
 
@@ -188,8 +187,7 @@ rule sample:
         data_parallel=speed("models/{model}/data_parallel"),
         concurrency=speed("models/{model}/concurrency"),
         api_key_variable=speed("models/{model}/api_key_variable"),
-        price_input=speed("models/{model}/price_input"),
-        price_output=speed("models/{model}/price_output"),
+        price=speed("models/{model}/price"),
         device=speed("models/{model}/device"),
         gpu=available("models/{model}/gpu"),
         mem_mb=growing("models/{model}/mem_mb"),
@@ -204,6 +202,6 @@ rule sample:
             --block-rows {resources.block_rows} --tensor-parallel {resources.tensor_parallel} \
             --data-parallel {resources.data_parallel} --concurrency {resources.concurrency} \
             --api-key-variable {resources.api_key_variable:q} \
-            --price-input {resources.price_input} --price-output {resources.price_output} \
-            --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}
+            --price {resources.price} --device {resources.device:q} --threads {threads} \
+            --out {output:q} &>{log:q}
         """

@@ -229,7 +229,9 @@ def test_chance_is_its_expectation_and_post_decoding_pays_for_every_translation(
 def test_a_router_without_a_rate_is_undefined_and_says_why(ledger: Any) -> None:
     found = ledger.loc["unmeasured"]
     assert found.seconds.isna().all() and found.money.isna().all()
-    assert set(found.reason) == {"no rate of router unmeasured"}
+    assert set(found.reason) == {
+        "no rate of router unmeasured: state rates.unmeasured.seconds_per_request"
+    }
     assert found.quality.notna().all()
 
 

@@ -269,7 +269,9 @@ def test_chance_is_its_expectation(ledger: Any, given: Any) -> None:
 def test_what_has_no_rate_is_undefined_and_says_why(ledger: Any) -> None:
     found = ledger.loc[("lora", "unmeasured", 0.5)]
     assert found.seconds.isna().all() and found.calibrated_seconds.isna().all()
-    assert set(found.reason) == {"no rate of router unmeasured"}
+    assert set(found.reason) == {
+        "no rate of router unmeasured: state rates.unmeasured.seconds_per_request"
+    }
     assert found.severe_loss.notna().all()
 
 

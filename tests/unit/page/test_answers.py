@@ -239,6 +239,18 @@ def test_cost_names_seconds_shares_and_break_even(tables: dict[str, pa.Table]) -
     assert never["reason"] in said(answer) and "0.0123 EUR" in said(answer)
 
 
+def test_costs_that_cannot_be_made_name_the_rates_that_are_missing(
+    tables: dict[str, pa.Table],
+) -> None:
+    bare = {name: table for name, table in tables.items() if name != "costs"}
+    why = "rates.big must be stated in the config"
+    found = {a.question: a for a in answers(bare, 0.3, SETTINGS | {"no_costs": why})}
+    assert found["What does it cost?"] == Answer(
+        "What does it cost?", "unknown", (f"Unknown: {why}.",), ()
+    )
+    assert "What does it cost?" not in asked(bare)
+
+
 def test_what_is_undefined_says_why(tables: dict[str, pa.Table]) -> None:
     nothing = {"seconds": np.nan, "of_all_large": np.nan, "reason": "no decode rate of demo-small"}
     costs = changed(tables["costs"], nothing, router="routelmt")

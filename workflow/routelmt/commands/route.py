@@ -10,6 +10,9 @@ One stream at a time has a state. Beside it lies STATE.journal with what was dec
 written. Answers are written first, then the journal: a request that counts was answered. After
 kill -9 the next start goes on from there and says after which request; send it those that follow.
 If some of them had been answered (at most the 64 lines of one reading), they get the same answers.
+The state is synced to the disk after every --save-every answers, the journal is not (which would
+take 0.4 ms of an SSD at each reading): after a loss of power at most so many answers do not count,
+and the next start says so in the same way, or refuses a journal that does not follow on the state.
 
 An alarm (on standard error, and in the answers) says that the share that was sent, or that is above
 the calibrated threshold, is further from the budget than chance makes likely. If calibration data

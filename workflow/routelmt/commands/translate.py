@@ -26,17 +26,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_speed(parser)
     # Of an endpoint: neither changes what it answers.
     parser.add_argument("--api-key-variable", default="OPENAI_API_KEY", help="holds the key")
-    parser.add_argument("--price-input", type=int, default=0, help="cents a million tokens")
-    parser.add_argument("--price-output", type=int, default=0, help="cents a million tokens")
+    parser.add_argument(
+        "--price", type=_price, default=[0.0, 0.0], metavar="IN,OUT", help="of a million tokens"
+    )
     add_out(parser)
+
+
+def _price(text: str) -> list[float]:
+    """argparse type: [input, output]."""
+    price_in, price_out = map(float, text.split(","))
+    return [price_in, price_out]
 
 
 def endpoint(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the openai engine has to know beside the model: the key's variable, and the price."""
-    return {
-        "api_key_variable": arguments.api_key_variable,
-        "price": [arguments.price_input / 100, arguments.price_output / 100],
-    }
+    return {"api_key_variable": arguments.api_key_variable, "price": arguments.price}
 
 
 def environment(arguments: argparse.Namespace) -> str:

@@ -6,6 +6,7 @@ them; what a request costs is in `ledger`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -111,6 +112,7 @@ def _ledger(
     try:
         found = [request_costs(*pair, settings["cost"], router, rates) for pair in tokens]
     except NoRate as error:
+        print(f"costs of {router}: unknown, {error}", file=sys.stderr)
         return [[_undefined(str(error)) for _ in steps] for _ in range(places)]
     bootstrap = settings["bootstrap"]
 

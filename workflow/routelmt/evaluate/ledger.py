@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from routelmt import tables
 from routelmt.evaluate.given import Given
-from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST
+from routelmt.evaluate.rates import DECODE, PREFILL, REQUEST, rate_key
 from routelmt.evaluate.requests import Evaluation
 from routelmt.join import align
 from routelmt.stats.arrays import FloatArray
@@ -225,7 +225,7 @@ def _own_pass(small: Tokens, cost: Mapping[str, Any], router: str, rates: Rates)
         if (name, REQUEST) in rates:
             return np.full(len(small.prompt), rates[name, REQUEST])
     if "encoder" in spec["terms"]:
-        raise NoRate(f"no rate of router {router}")
+        raise NoRate(f"no rate of router {router}: state {rate_key(router, REQUEST)}")
     base = spec.get("base") or cost["small"]
     reading = small.prompt * _rate(rates, base, PREFILL)
     decoded = np.zeros(len(reading))
@@ -246,7 +246,7 @@ def _translating(tokens: Tokens, model: str, rates: Rates) -> FloatArray:
 
 def _rate(rates: Rates, name: str, step: str) -> float:
     if (name, step) not in rates:
-        raise NoRate(f"no {step} rate of {name}")
+        raise NoRate(f"no {step} rate of {name}: state {rate_key(name, step)}")
     return rates[name, step]
 
 

@@ -26,6 +26,11 @@ GIVEN_KEYS = {
 Row = dict[str, Any]
 
 
+def rate_key(name: str, step: str) -> str:
+    """The key of the config that states a rate."""
+    return f"rates.{name}.{next(key for key, of in GIVEN_KEYS.items() if of == step)}"
+
+
 class Jobs(NamedTuple):
     """Jobs of one model, each (n,): wall seconds, processes started, tokens read and decoded."""
 

@@ -148,10 +148,11 @@ def _quality(case: Case) -> Answer | None:
 
 
 def _cost(case: Case) -> Answer | None:
-    rows = case.rows("costs", router=case.best, budget=case.budget)
+    rows, question = case.rows("costs", router=case.best, budget=case.budget), "What does it cost?"
     if not rows:
-        return None
-    row, question = rows[0], "What does it cost?"
+        why = case.settings.get("no_costs")
+        return Answer(question, "unknown", (f"Unknown: {why}.",), ()) if why else None
+    row = rows[0]
     if math.isnan(row["seconds"]):
         return Answer(question, "unknown", (f"Unknown: {row['reason']}.",), ("costs",))
     said = [

@@ -1,8 +1,9 @@
 """What a chat model says beside its translation: reasoning, and an introduction.
 
-A closed block of reasoning before the translation is taken off. Anything else is left as it is and
-flagged: reasoning that does not end or stands elsewhere, and an introduction ("Sure! Here is the
-translation:"), whose end cannot be told from the translation's beginning.
+A closed block of reasoning before the translation is taken off, with its opening tag or without:
+where the chat template opens the block, the answer has its end alone. Anything else is left as it
+is and flagged: reasoning that does not end or stands elsewhere, and an introduction ("Sure! Here is
+the translation:"), whose end cannot be told from the translation's beginning.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ SEVERAL = 5  # a blank answer to one or two texts may be meant; it is flagged
 REFUSED = ("too_long", "content_filter")  # finish reasons of prompts that were never answered
 _TAGS = "think|thinking|reasoning"
 _TAG = re.compile(rf"</?(?:{_TAGS})>", re.IGNORECASE)
+# From the beginning to the end of a block that the prompt has opened.
+_OPENED = re.compile(rf"(?:(?!<(?:{_TAGS})>).)*?</(?:{_TAGS})>\s*", re.IGNORECASE | re.DOTALL)
 _BLOCK = re.compile(rf"\s*<({_TAGS})>.*?</\1>\s*", re.IGNORECASE | re.DOTALL)
 _REST = r"[^\n:：]{0,80}"
 # The first line, up to a colon if it has one: an announcement, or what names the translation.
@@ -48,9 +51,11 @@ def cleaned(source: str, answer: Decoded) -> Decoded:
 
 
 def without_reasoning(source: str, text: str) -> str:
-    """The text without closed blocks of reasoning before it."""
+    """The text without closed blocks of reasoning before it, of which the prompt may open one."""
     if not holds_reasoning(source, text):
         return text
+    if opened := _OPENED.match(text):
+        text = text[opened.end() :]
     while block := _BLOCK.match(text):
         text = text[block.end() :]
     return text
