@@ -287,6 +287,38 @@ def test_routers_that_are_solved_are_trained_asked_and_deployed(
     assert tables.read(tmp_path / "training.parquet", "training").num_rows == 0
 
 
+def test_flagged_rows_are_left_out_of_training(
+    chain: dict[str, Path],
+    command: Command,
+    settings: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import json
+
+    texts = rows(chain["segments-train"], "segments")
+    kept = tables.read(chain["hypotheses-small-train"], "hypotheses").to_pylist()
+    marks = [{"degenerate": i < 3} for i in range(len(kept))]
+    blank = tables.from_rows(
+        "hypotheses", [row | mark for row, mark in zip(kept, marks, strict=True)]
+    )
+    tables.write(blank, tmp_path / "blank.parquet", "hypotheses", {})
+    command(
+        "flagged", hypotheses=tmp_path / "blank.parquet", scores=chain["scores-small-train"],
+        leave_out=["degenerate"], out=tmp_path / "flagged.parquet",
+    )  # fmt: skip
+    files = {f"{role}_{table}": chain[f"{table}-train"]
+             for role in ("train", "valid") for table in ("segments", "gains")}  # fmt: skip
+    command(
+        "train", router="ngram", settings=settings["ngram"], model={}, seed=0, device="cpu",
+        flagged=tmp_path / "flagged.parquet", out=tmp_path / "r", **files,
+    )  # fmt: skip
+    said = f"training: 3 of {len(texts)} rows left out, flagged as degenerate (table flags"
+    assert said in capsys.readouterr().err
+    learned = json.loads((tmp_path / "r/router.json").read_text())["rows"]["training"]
+    assert learned["count"] == len(texts) - 3, learned
+
+
 def test_a_deployment_is_calibrated_timed_and_drawn(
     chain: dict[str, Path],
     predictions: dict[str, Path],

@@ -131,7 +131,6 @@ def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
             {"guards": {"rank": ["routelmt"], "signals": ["entropy"]}},
             tables(2, 2),
         ),
-        ({"leave_out": ["degenerate"]}, add({"find_flagged": 1}, EVALUATED, FLAGS)),
         ({"cases": {"limit": 3}}, tables(1)),
         ({"within": [3]}, DEPLOYED),
         ({"stream": {"window": 50}}, DEPLOYED),
@@ -141,7 +140,6 @@ def test_budgets_evaluate_again(finished: Path, planned: Plan) -> None:
         "router subset",
         "bucket edges",
         "guards",
-        "left out",
         "cases",
         "within",
         "stream",
@@ -152,6 +150,11 @@ def test_an_evaluation_setting_redoes_tables_and_figures_only(
 ) -> None:
     edit(finished, lambda c: c["experiments"]["demo"].update(change))
     assert planned() == expected
+
+
+def test_what_is_left_out_is_neither_learned_nor_evaluated(finished: Path, planned: Plan) -> None:
+    edit(finished, lambda c: c["experiments"]["demo"].update(leave_out=["degenerate"]))
+    assert planned() == add({"find_flagged": 1}, LEARNED, FLAGS)
 
 
 def test_prices_and_rates_redo_the_costs(finished: Path, planned: Plan) -> None:

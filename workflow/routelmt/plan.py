@@ -207,15 +207,27 @@ class Plan:
         return self._each(pattern, experiment, role)
 
     def judged(self, stage: str, experiment: str) -> list[str]:
-        """Hypotheses or scores of both models on all sets that are evaluated or calibrated on."""
+        """Hypotheses or scores of both models on all sets that are evaluated or calibrated on.
+
+        With `leave_out` on those that routers are trained on too, since it leaves these rows out.
+        """
         files = {"hypotheses": self.sized_hypotheses, "scores": self.scores}[stage]
-        calibrated = self.config["experiments"][experiment]["valid"]
-        roles = ["test", ELSEWHERE, *(["valid"] if calibrated else [])]
+        learned = self.leave_out(experiment) and self._trains(experiment)
+        roles = ["test", ELSEWHERE, "valid", *(["train"] if learned else [])]
         sizes = ("small", "large")
         return _distinct(p for role in roles for s in sizes for p in files(experiment, s, role))
 
+    def _trains(self, experiment: str) -> bool:
+        routers = experiment_routers(self.config["experiments"][experiment])
+        return any(self.router(router).trained for router in routers)
+
+    def leave_out(self, experiment: str) -> list[str]:
+        """Flags whose requests are left out."""
+        flags: list[str] = self.config["experiments"][experiment]["leave_out"]
+        return flags
+
     def flagged(self, experiment: str) -> list[str]:
-        """Table of the requests that may be left out; nothing if all are evaluated."""
+        """Table of the requests that may be left out; nothing if none is."""
         spec = self.config["experiments"][experiment]
         if not spec["leave_out"]:
             return []

@@ -23,6 +23,7 @@ rule train_router:
             "needed_for", "{experiment}", "{router}", "sample_scores", "valid"
         ),
         removed=planned("removed", "{experiment}"),
+        flagged=planned("flagged", "{experiment}"),
         weights=planned("base_weights", "{experiment}", "{router}"),
         own_weights=planned("own_weights", "{router}"),
     output:
@@ -60,7 +61,8 @@ rule train_router:
             --valid-segments {input.valid_segments:q} --valid-gains {input.valid_gains:q} \
             --valid-states {input.valid_states:q} --valid-hypotheses {input.valid_hypotheses:q} \
             --valid-sample-scores {input.valid_sample_scores:q} \
-            --removed {input.removed:q} --batch-tokens {resources.batch_tokens} \
+            --removed {input.removed:q} --flagged {input.flagged:q} \
+            --batch-tokens {resources.batch_tokens} \
             --gradient-checkpointing {resources.gradient_checkpointing} \
             --processes {resources.processes} --save-minutes {resources.save_minutes} \
             --device {resources.device:q} --threads {threads} --out {output:q} &>{log:q}

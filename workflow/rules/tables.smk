@@ -14,10 +14,11 @@ rule find_flagged:
         "../../envs/core.yaml"
     params:
         code=plan.code("flags"),
+        leave_out=planned("leave_out", "{experiment}"),
     shell:
         r"""
         python -m routelmt flagged --hypotheses {input.hypotheses:q} --scores {input.scores:q} \
-            --out {output:q} &>{log:q}
+            --leave-out {params.leave_out} --out {output:q} &>{log:q}
         """
 
 

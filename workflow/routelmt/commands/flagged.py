@@ -12,6 +12,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--hypotheses", type=Path, nargs="+", required=True, help="of both models on every set"
     )
     parser.add_argument("--scores", type=Path, nargs="+", required=True, help="of the same")
+    parser.add_argument(
+        "--leave-out", nargs="*", default=[], help="flags that training and evaluation leave out"
+    )
     add_out(parser)
 
 
@@ -22,5 +25,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     hypotheses = tables.read_all(arguments.hypotheses, "hypotheses", flags.HYPOTHESIS_COLUMNS)
     scores = tables.read_all(arguments.scores, "scores", flags.SCORE_COLUMNS)
-    record = provenance.describe("flags", {}, [*arguments.hypotheses, *arguments.scores])
+    parents = [*arguments.hypotheses, *arguments.scores]
+    record = provenance.describe("flags", {"leave_out": arguments.leave_out}, parents)
     tables.write(flags.flagged_requests(hypotheses, scores), arguments.out, "flagged", record)

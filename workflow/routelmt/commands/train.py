@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--removed", type=Path, nargs="*", default=[], help="overlaps table: rows to leave out"
     )
+    parser.add_argument(
+        "--flagged", type=Path, nargs="*", default=[], help="with what leave_out takes out of it"
+    )
     add_speed(parser)
     parser.add_argument("--gradient-checkpointing", type=int, default=0, help="1: less memory")
     parser.add_argument("--processes", type=int, default=1, help="processes that train together")
@@ -47,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train."""
-    from routelmt import provenance, tables
+    from routelmt import provenance
     from routelmt.routers.inputs import RouterContext
     from routelmt.routers.registry import router_module
     from routelmt.routers.training.rows import training_rows, validation_rows
@@ -55,10 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     spec = arguments.settings
     model, languages = split_languages(arguments.model)
-    removed = tables.read_all(arguments.removed, "overlaps") if arguments.removed else None
     rows = {role: _inputs(arguments, role) for role in ROLES}
-    if removed is not None:
-        rows = {role: inputs.without(removed, ROLES[role]) for role, inputs in rows.items()}
+    for table, why in _left_out(arguments):
+        rows = {role: inputs.without(table, ROLES[role], why) for role, inputs in rows.items()}
     how = speed(arguments) | {
         "gradient_checkpointing": bool(arguments.gradient_checkpointing),
         "processes": arguments.processes,
@@ -81,7 +84,23 @@ def _files(arguments: argparse.Namespace) -> list[Path]:
     """Every table that the training reads."""
     names = [f"{role}_{table.replace('-', '_')}" for role in ROLES
              for table in ("segments", "gains", *NEEDS)]  # fmt: skip
-    return [path for name in (*names, "removed") for path in getattr(arguments, name)]
+    return [path for name in (*names, "removed", "flagged") for path in getattr(arguments, name)]
+
+
+def _left_out(arguments: argparse.Namespace) -> Iterator[tuple[Any, str]]:
+    """(table, why) of the rows that no router may learn from."""
+    from routelmt import tables
+    from routelmt.evaluate import flags
+
+    if arguments.removed:
+        yield (
+            tables.read_all(arguments.removed, "overlaps"),
+            "their text is in held-out data (table contamination; config key 'contamination')",
+        )
+    for path in arguments.flagged:
+        marks = tables.record_of(path)["settings"]["leave_out"]
+        flagged = flags.left_out(tables.read(path, "flagged"), marks)
+        yield flagged, f"flagged as {' or '.join(marks)} (table flags; config key 'leave_out')"
 
 
 def _inputs(arguments: argparse.Namespace, role: str) -> Any:

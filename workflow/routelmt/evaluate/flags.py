@@ -1,7 +1,7 @@
 """Requests whose numbers are doubtful: a metric saw part of a text, a translation is no text.
 
 They are kept by default and counted in table `flags`; an experiment's `leave_out` takes those with
-a flag of either model out of everything that is evaluated.
+a flag of either model out of everything that is learned from or evaluated.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "scores_small": ("scores", "of the small model's hypotheses, which the gains were made from"),
     "scores_large": ("scores", "of the large model's"),
     "rates": ("rates", "tables of rates; where two have the same, the later counts"),
-    "hypotheses": ("hypotheses", "of both models on every set that is evaluated"),
+    "hypotheses": ("hypotheses", "of both models on every set that is evaluated or learned from"),
     "scores": ("scores", "of the same"),
     "pool_gains": ("gains", "of every test set, of each further model over the first"),
     "pool_predictions": ("predictions", "of every router of gains on the test sets, by pair"),

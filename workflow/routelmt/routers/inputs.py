@@ -91,23 +91,20 @@ class RouterInputs:
             states=None if self.states is None else self.states.filter(keep),
         )
 
-    def without(self, overlaps: pa.Table, role: str) -> RouterInputs:
-        """These rows without those of an `overlaps` table; said on standard error, with counts.
+    def without(self, rows: pa.Table, role: str, why: str) -> RouterInputs:
+        """These rows without those of a table with JOIN_KEY; said on standard error, with counts.
 
         Raises UserError, naming the role (training, validation), if no row is left.
         """
-        drop = pc.is_in(row_keys(self.segments), value_set=row_keys(overlaps).combine_chunks())
+        drop = pc.is_in(row_keys(self.segments), value_set=row_keys(rows).combine_chunks())
         keep = pc.invert(drop).to_numpy(zero_copy_only=False)
         dropped = self.rows - int(keep.sum())
         print(
-            f"{role}: {dropped:,} of {self.rows:,} rows left out, their text is in held-out data",
+            f"{role}: {dropped:,} of {self.rows:,} rows left out, {why}",
             file=sys.stderr,
         )
         if dropped == self.rows:
-            raise UserError(
-                f"every one of the {self.rows:,} {role} rows has its text in held-out data; see "
-                "the experiment's contamination table, and 'contamination' in the config."
-            )
+            raise UserError(f"all {self.rows:,} {role} rows are left out, {why}.")
         return self.filter(keep) if dropped else self
 
     @property
