@@ -35,6 +35,7 @@ from routelmt.routers.registry import (
 )
 from routelmt.score import tokenisers
 from routelmt.score.registry import METRICS
+from routelmt.strict_json import cut
 from routelmt.translate import keys, prompts
 from routelmt.translate.registry import ENGINES
 
@@ -275,7 +276,7 @@ def _resolve_entry(entry: Any, key: str, kinds: Config) -> None:
     if not isinstance(entry, dict) or kinds["by"] not in entry:
         raise UserError(f"config key '{key}': needs '{kinds['by']}', one of {_list(kinds['of'])}.")
     kind = entry[kinds["by"]]
-    if kind not in kinds["of"]:
+    if not isinstance(kind, str) or kind not in kinds["of"]:
         raise UserError(
             f"config key '{key}.{kinds['by']}': {kind!r} is unknown{_near(kind, kinds['of'])}; "
             f"allowed: {_list(kinds['of'])}."
@@ -846,9 +847,11 @@ def read(*paths: str | Path) -> Config:
     raw: Config = {}
     for path in paths:
         try:
-            more = yaml.safe_load(Path(path).read_text())
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML: {error}") from None
+            more = yaml.safe_load(Path(path).read_bytes())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no date
+            raise UserError(cut(f"{path}: not valid YAML: {error}")) from None
         if not isinstance(more, dict):
             raise UserError(f"{path}: expected a mapping of keys, found {type(more).__name__}.")
         _put_on_top(raw, more)

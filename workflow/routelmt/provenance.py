@@ -92,9 +92,10 @@ def details(path: str | Path) -> str:
         lines.append(f"    hidden    {record['hidden']}, fp16")
     else:
         lines.extend(_columns(tables.read(path, record["table"]), spec))
-    lines.append(f"  settings  {json.dumps(record['settings'], ensure_ascii=False)}")
-    lines.append(f"  packages  {json.dumps(record['packages'])}")
-    lines.append(f"  code      {record['code'][:12]} ({record['stage']} {record['kind']})".rstrip())
+    lines.append(f"  settings  {json.dumps(record.get('settings'), ensure_ascii=False)}")
+    lines.append(f"  packages  {json.dumps(record.get('packages'))}")
+    code, stage, kind = (record.get(name, "") for name in ("code", "stage", "kind"))
+    lines.append(f"  code      {code[:12]} ({stage} {kind})".rstrip())
     return "\n".join(lines)
 
 

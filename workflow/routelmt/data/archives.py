@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import tarfile
@@ -57,7 +58,7 @@ def extract(
     shutil.rmtree(unpacking, ignore_errors=True)
     unpacking.mkdir(parents=True)
     try:
-        with _damage_refused():
+        with damage_refused():
             found = _unpack(archive, unpacking, members, max_bytes)
         unpacking.rename(folder)
     except Refused as why:
@@ -116,7 +117,7 @@ def _copy(member: Member, goal: Path) -> None:
 
 
 @contextmanager
-def _damage_refused() -> Iterator[None]:
+def damage_refused() -> Iterator[None]:
     """Errors of the readers of archives, as Refused; those of the disk stay what they are."""
     import lzma
     import zlib
@@ -126,8 +127,10 @@ def _damage_refused() -> Iterator[None]:
         yield
     except (*damaged, NotImplementedError) as error:
         raise Refused(f"it is damaged or no tar or zip archive ({error})") from None
+    except RuntimeError as error:  # of zipfile, for a password
+        raise Refused(f"it cannot be read ({error})") from None
     except OSError as error:
-        if error.errno is None:  # of gzip and bz2
+        if error.errno in (None, errno.EINVAL):  # of gzip and bz2; of a place before the start
             raise Refused(f"it is damaged ({error})") from None
         raise
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from routelmt.data.archives import Refused, damage_refused
 from routelmt.data.normalise import normalise
 from routelmt.errors import UserError
 
@@ -69,7 +70,18 @@ def is_clean(english: str, translation: str, language: str) -> bool:
 
 
 def catalog_entries(wheel: Path) -> Iterator[tuple[str, str, Any]]:
-    """(language, path in the wheel, polib catalog) of every catalog; a .po beats its .mo."""
+    """(language, path in the wheel, polib catalog) of every catalog; a .po beats its .mo.
+
+    Raises UserError for a wheel or a catalog that is damaged.
+    """
+    try:
+        with damage_refused():
+            yield from _entries(wheel)
+    except Refused as why:
+        raise UserError(f"{wheel}: not a readable wheel: {why}. Fetch it again.") from None
+
+
+def _entries(wheel: Path) -> Iterator[tuple[str, str, Any]]:
     import polib
 
     with zipfile.ZipFile(wheel) as archive:

@@ -16,7 +16,7 @@ from routelmt.errors import UserError
 from routelmt.join import tie_keys
 from routelmt.routers.artifact import CURE, RECORD, read_record
 from routelmt.routers.inputs import Priorities
-from routelmt.routers.objective.readout import Answers
+from routelmt.routers.objective.readout import Answers, Readout
 from routelmt.routers.registry import ROUTERS
 from routelmt.stats.selection import budget_count, route
 from routelmt.strict_json import JsonError, cut, parse_object
@@ -57,7 +57,15 @@ def load_router(
     record = read_record(Path(path))
     module = _module(Path(path), record["type"])
     moved = {"path": base, "revision": None} if base is not None else None
-    router: TrainedRouter = module.open_trained(Path(path), speed, moved)
+    try:
+        if "loss" in record:
+            Readout.from_record(record)
+        router: TrainedRouter = module.open_trained(Path(path), speed, moved)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        why = cut(f"{type(error).__name__}: {error}")
+        raise UserError(
+            f"{Path(path) / RECORD}: its fields do not fit one another ({why}); {CURE}."
+        ) from error
     return router
 
 

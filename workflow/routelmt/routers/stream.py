@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import select
 import signal
@@ -35,9 +36,10 @@ from routelmt.routers.deploy import (
 )
 from routelmt.stats.arrays import FloatArray
 from routelmt.stats.streaming import DirectionStream, Settings
-from routelmt.strict_json import LONGEST
+from routelmt.strict_json import LONGEST, cut
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+HASH = "sha256"  # field of a state: of all others
 # Lines that are scored together, if so many have arrived; nobody waits for more to come.
 MICRO_BATCH = 64
 SAVE_EVERY = 1000
@@ -225,9 +227,11 @@ def _predicted(
 def read_state(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
     """The state in a file. Raises UserError if it is damaged or belongs to something else."""
     try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        state: dict[str, Any] = json.loads(path.read_bytes())
         found = {"format": state["format"], **{name: state[name] for name in expected}}
-    except (ValueError, KeyError, TypeError) as error:
+        if found["format"] == STATE_FORMAT and state.pop(HASH) != _hash(state):
+            raise ValueError("it was changed after it was written")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: not the state of a stream ({error}); delete it to start anew."
         ) from None
@@ -244,9 +248,14 @@ def read_state(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_state(path: Path, stream: RequestStream) -> None:
     """Put the stream's state in place, whole or not at all; then its journal is empty."""
+    state = stream.state()
     with tables.atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(stream.state()), encoding="utf-8")
+        temporary.write_text(json.dumps({HASH: _hash(state), **state}), encoding="utf-8")
     journal_of(path).write_bytes(b"")
+
+
+def _hash(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def journal_of(path: Path) -> Path:
@@ -282,10 +291,12 @@ def read_journal(
             if number > requests + 1:
                 raise ValueError(f"request {number} after request {requests}")
             if direction not in directions:
-                raise ValueError(f"direction {direction!r}")
+                raise ValueError(cut(f"direction {direction!r}"))
+            if not isinstance(identifier, str) or math.isnan(priority):
+                raise ValueError(cut(f"id {identifier!r} with priority {priority!r}"))
             if number <= requests:
                 continue
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"{journal}: does not go on from {path} ({error}). Put back the state it belongs "
                 "to, or delete it: the requests in it then do not count."

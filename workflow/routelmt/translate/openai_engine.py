@@ -35,6 +35,7 @@ SAID_EVERY = 5.0  # seconds between two lines about retries
 DRAIN = 60.0  # seconds that requests under way get to end when another one has failed
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # How endpoints say that a prompt does not fit, or must not be answered: the fault of one row.
+MOST_TOKENS = 1 << 31  # of one answer, as an endpoint counts
 LONGEST_ANSWER = 1 << 28  # bytes; many samples with log-probabilities are long
 LONG_CODES = ("context_length_exceeded",)
 LONG_WORDS = ("context length", "context window", "maximum model length", "max_model_len")
@@ -249,11 +250,14 @@ class OpenaiEngine:
             choices = answer["choices"]
             if not choices:
                 raise LookupError
-            texts = [choice["message"].get("content") or "" for choice in choices]
+            texts = [_text(choice["message"].get("content")) for choice in choices]
+            ends = [_finish(choice) for choice in choices]
             counts = answer.get("usage") or {}
-            tokens = [(c.get("logprobs") or {}).get("content") or [] for c in choices]
-            prompt = counts.get("prompt_tokens", 0)
-            lengths = _shares(counts.get("completion_tokens"), [len(some) for some in tokens])
+            tokens = [_logprobs(choice) for choice in choices]
+            prompt = _count(counts.get("prompt_tokens")) or 0
+            lengths = _shares(
+                _count(counts.get("completion_tokens")), [len(some) for some in tokens]
+            )
         except (LookupError, TypeError, AttributeError):
             raise UserError(
                 f"{self._where()}: the answer is no chat completion. Check base_url."
@@ -265,11 +269,11 @@ class OpenaiEngine:
             Decoded(
                 text=text,
                 output_tokens=length,
-                finish_reason=self._safe(_finish(choice)),
-                mean_logprob=_mean([t["logprob"] for t in some]),
+                finish_reason=self._safe(end),
+                mean_logprob=_mean(some),
                 prompt_tokens=prompt,
             )
-            for choice, text, some, length in zip(choices, texts, tokens, lengths, strict=True)
+            for text, end, some, length in zip(texts, ends, tokens, lengths, strict=True)
         ]
 
     # --- what to do about errors ---------------------------------------------------------------
@@ -438,6 +442,25 @@ def _shares(total: int | None, lengths: Sequence[int]) -> list[int]:
         return list(lengths)
     share, more = divmod(total, len(lengths))
     return [share + (n < more) for n in range(len(lengths))]
+
+
+def _text(content: Any) -> str:
+    """What an answer says. TypeError if it is neither a text nor nothing."""
+    if not isinstance(content, str | None):
+        raise TypeError(content)
+    return content or ""
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None for what is none."""
+    return value if isinstance(value, int) and 0 <= value < MOST_TOKENS else None
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[float]:
+    """Log-probability of each token; none where one is no number."""
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    found = [token["logprob"] for token in tokens]
+    return found if all(isinstance(value, int | float) for value in found) else []
 
 
 def _finish(choice: Mapping[str, Any]) -> str:

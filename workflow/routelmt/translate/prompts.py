@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from routelmt.errors import UserError
+from routelmt.strict_json import cut
 from routelmt.translate import control_tokens
 
 _NAME = re.compile(r"\{(src|tgt|text)\}")
@@ -21,15 +22,15 @@ def parts(template: str) -> tuple[str, ...]:
     format string could ask for an attribute or for gigabytes of padding. Raises UserError for other
     braces, or without {text}.
     """
-    cut = tuple(_NAME.split(template))
-    if stray := [brace for text in cut[::2] for brace in text if brace in "{}"]:
+    pieces = tuple(_NAME.split(template))
+    if stray := [brace for text in pieces[::2] for brace in text if brace in "{}"]:
         raise UserError(
-            f"prompt {template!r}: a '{stray[0]}' that is no part of {{src}}, {{tgt}} or {{text}}; "
+            f"prompt {cut(template)!r}: a '{stray[0]}' that is no part of {{src}}, {{tgt}} or {{text}}; "
             "these three are replaced, and other braces cannot stand in a template: leave them out."
         )
-    if "text" not in cut[1::2]:
-        raise UserError(f"prompt {template!r}: has no {{text}}, so it would never hold the source.")
-    return cut
+    if "text" not in pieces[1::2]:
+        raise UserError(f"prompt {cut(template)!r}: has no {{text}}, so it would never hold the source.")
+    return pieces
 
 
 def render(template: str, languages: Mapping[str, str], direction: str, source: str) -> str:
@@ -46,8 +47,8 @@ def render(template: str, languages: Mapping[str, str], direction: str, source: 
             f"prompt for direction '{direction}': nothing is known as {error}; every language "
             "needs a name under 'languages' in the config."
         ) from None
-    cut = parts(template)
-    return "".join(values[part] if i % 2 else part for i, part in enumerate(cut))
+    pieces = enumerate(parts(template))
+    return "".join(values[part] if i % 2 else part for i, part in pieces)
 
 
 def around(template: str, languages: Mapping[str, str], direction: str) -> list[str]:

@@ -29,7 +29,7 @@ def difference(folder: Path, settings: Mapping[str, Any]) -> str | None:
     try:
         found = parse_object(path.read_bytes())
         return _changed(found, settings) or _damaged(folder, found["files"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
         return f"{NAME} in it is damaged"
 
 

@@ -98,14 +98,18 @@ class Readout:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Readout:
-        """As `as_record` left it."""
-        also = record.get("also") or {}
+        """As `as_record` left it. ValueError for a target or a quantile that is none."""
+        also, rank_by = record.get("also") or {}, record.get("rank_by", 0.5)
+        if not {record["target"], also.get("target", "gain")} <= TARGETS.keys():
+            raise ValueError(f"target {record['target']!r}")
+        if rank_by not in (0.5, *record.get("quantiles", ())):
+            raise ValueError(f"rank_by {rank_by!r}")
         return cls(
             record["target"],
             record.get("loss", "mse"),
             Scaling(record["shift"], record["scale"]),
             tuple(record.get("quantiles", ())),
-            record.get("rank_by", 0.5),
+            rank_by,
             record.get("rank_by_deviations", 0.0),
             also.get("target"),
             Scaling(also["shift"], also["scale"]) if also else UNSCALED,
