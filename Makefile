@@ -6,6 +6,7 @@
 # make demo-readers routers that read other models, two of them pretrained and from PyPI
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
 # make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
+# make fuzz         damaged input to every reader and to the config, for MINUTES=10
 # make lint         formatters and checkers
 # make setup-comet  the environment that scores with COMET (.venvs/comet)
 # make setup-vllm   the environment that decodes with vLLM (.venvs/vllm)
@@ -115,6 +116,11 @@ SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reord
 test: install
 	-@$(MAKE) --no-print-directory --jobs 2 --keep-going setup-comet setup-vllm
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest $(SIDE_BY_SIDE)
+
+MINUTES ?= 10
+.PHONY: fuzz
+fuzz: install
+	$(RUN) FUZZ_MINUTES=$(MINUTES) OMP_NUM_THREADS=1 python -m pytest tests/faults/test_fuzz.py
 
 .PHONY: test-slurm
 test-slurm: install

@@ -870,6 +870,18 @@ def test_thresholds_need_validation_sets_and_costs_need_rates() -> None:
     assert "demo-large are precomputed, without token counts" in why(ready)
 
 
+def test_what_is_left_out_is_looked_for_where_routers_learn_too() -> None:
+    def flagged_in(**experiment: object) -> set[str]:
+        resolved = config.resolve(changed(lambda c: c["experiments"]["demo"].update(experiment)))
+        files = Plan(resolved).judged("hypotheses", "demo")
+        return {path.split("/")[3] for path in files}
+
+    untrained = {"routers": ["length", "random"], "guards": {}, "transfer": {}}
+    assert flagged_in() == {"software-test", "software-valid"}
+    assert flagged_in(leave_out=["degenerate"]) == {"software-train", *flagged_in()}
+    assert flagged_in(leave_out=["degenerate"], **untrained) == flagged_in()
+
+
 def test_prices_reach_the_jobs_of_an_endpoint_from_their_one_place() -> None:
     prices = {"currency": "EUR", "per_million": {"demo-large": [0.5, 2]}}
     models = settings.speeds_of(config.resolve(changed(lambda c: c.update(prices=prices))))[

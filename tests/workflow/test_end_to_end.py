@@ -106,6 +106,11 @@ def test_the_audit_names_a_file_that_was_changed(finished: Path) -> None:
         path.write_bytes(content)
 
 
+def test_a_finished_run_names_its_page_and_the_summary(finished: Path) -> None:
+    logs = [path.read_text() for path in (finished / ".snakemake/log").glob("*.log")]
+    assert any(f"{RUN}/page.html    python -m routelmt summary {RUN}" in log for log in logs)
+
+
 def test_the_summary_prints_the_table_and_the_places(finished: Path) -> None:
     result = command(finished, "summary", RUN)
     assert result.returncode == 0, result.stderr

@@ -54,6 +54,8 @@ _PRICE = (
     "prices stand in one place: 'prices: {currency: EUR, per_million: {MODEL: [input, output]}}'"
 )
 MOVED = {"price_input": _PRICE, "price_output": _PRICE}
+LONGEST_ERROR = 4000  # characters: lists of names are long
+LONGEST_NAME = 200  # characters of a key: many are parts of paths
 MOST_VALUES = 300_000  # of a config; the paper's has some hundred
 ROUTERS_GROUP = "routers"  # an experiment's own, as against those derived from them
 ELSEWHERE = "elsewhere"  # role of test sets that only the table of domains is about
@@ -95,6 +97,13 @@ def resolve(config: Mapping[str, Any]) -> Config:
 
     Raises UserError naming the key, what was found and what is allowed.
     """
+    try:
+        return _resolved(config)
+    except UserError as error:
+        raise UserError(cut(str(error), LONGEST_ERROR)) from None
+
+
+def _resolved(config: Mapping[str, Any]) -> Config:
     schema = load_schema()
     _check_values(config)
     found = copy.deepcopy(dict(config))
@@ -146,6 +155,8 @@ def _check_keys(key: str, entries: Mapping[Any, Any]) -> None:
     """Keys are texts, and none is another in other letters: both may be one folder."""
     where = f"config key '{key}'" if key else "config"
     for name in entries:
+        if isinstance(name, str) and len(name) > LONGEST_NAME:
+            raise UserError(f"{where}: the key '{name[:60]}...' has {len(name):,} characters.")
         if not isinstance(name, str):
             raise UserError(
                 f"{where}: found the key {name!r}, which YAML does not take for a text (nor no, "
@@ -321,7 +332,9 @@ def _message(error: Any, prefix: str) -> str:
     rule = f"{error.validator} {error.validator_value!r}"
     rule = f"one of {_list(error.validator_value)}" if error.validator == "enum" else rule
     found = (
-        "a text that may be a key" if key.endswith(".api_key_variable") else repr(error.instance)
+        "a text that may be a key"
+        if key.endswith(".api_key_variable")
+        else cut(repr(error.instance))
     )
     return f"{where}: found {found}, allowed: {rule}." + (f" ({about})" if about else "")
 

@@ -29,9 +29,9 @@ class JsonError(ValueError):
         super().__init__(cut(what))
 
 
-def cut(message: str) -> str:
-    """A message about outside text, which may quote it: at most SHOWN characters."""
-    return message if len(message) <= SHOWN else f"{message[: SHOWN - 3]}..."
+def cut(message: str, longest: int = SHOWN) -> str:
+    """A message about outside text, which may quote it: at most so many characters."""
+    return message if len(message) <= longest else f"{message[: longest - 3]}..."
 
 
 def parse(text: str | bytes, longest: int = LONGEST, halves: bool = False) -> Any:

@@ -1,6 +1,8 @@
 """CSV, LaTeX, Markdown and the terminal summary say what the tables say."""
 
 import csv
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,31 @@ def test_names_that_break_or_reorder_a_line_are_spelt_in_it() -> None:
     ):
         assert not set(text) & set("\x1b\u202e\0") and "two\n" not in text
         assert text.count(spelt) >= 5
+
+
+TEX = next(filter(shutil.which, ("lualatex", "pdflatex")), None)
+
+
+@pytest.mark.skipif(TEX is None, reason="no TeX here")
+def test_tex_sets_every_table_whatever_the_names(
+    built: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    lines = [r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}"]
+    for name, table in built.items():
+        at = table.schema.get_field_index("router")
+        hostile = "\\input{x} 50%_&#$^~{} two\nlines \u202e\x1b[0m"
+        if at >= 0:
+            names = pc.replace_substring(table.column("router"), "learned", hostile)
+            table = table.set_column(at, table.schema.field(at), names)
+        write_renderings(table, name, tmp_path / f"{name}.parquet")
+        lines += [rf"\input{{{name}}}", r"\clearpage"]
+    (tmp_path / "all.tex").write_text("\n".join([*lines, r"\end{document}"]))
+    done = subprocess.run(
+        [str(TEX), "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "all.pdf").stat().st_size > 10_000
 
 
 def test_no_text_of_a_csv_is_run_by_a_spreadsheet(

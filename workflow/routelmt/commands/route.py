@@ -10,6 +10,8 @@ One stream at a time has a state. Beside it lies STATE.journal with what was dec
 written. Answers are written first, then the journal: a request that counts was answered. After
 kill -9 the next start goes on from there and says after which request; send it those that follow.
 If some of them had been answered (at most the 64 lines of one reading), they get the same answers.
+Answered is what was written: what a reader leaves in a pipe (`| head -5`) counts, too, and the next
+start says up to which request.
 The state is synced to the disk after every --save-every answers, the journal is not (which would
 take 0.4 ms of an SSD at each reading): after a loss of power at most so many answers do not count,
 and the next start says so in the same way, or refuses a journal that does not follow on the state.

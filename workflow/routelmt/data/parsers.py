@@ -278,7 +278,7 @@ def _parse_parquet(path: Path, fields: Sequence[Field]) -> Raw:
             names = file.schema_arrow.names
             wanted = {f.name.partition(".")[0] for f in fields} | {f.name for f in fields}
             data = file.read([name for name in names if name in wanted])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno:
             _unreadable(path, error)
         raise UserError(

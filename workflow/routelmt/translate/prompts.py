@@ -25,11 +25,14 @@ def parts(template: str) -> tuple[str, ...]:
     pieces = tuple(_NAME.split(template))
     if stray := [brace for text in pieces[::2] for brace in text if brace in "{}"]:
         raise UserError(
-            f"prompt {cut(template)!r}: a '{stray[0]}' that is no part of {{src}}, {{tgt}} or {{text}}; "
-            "these three are replaced, and other braces cannot stand in a template: leave them out."
+            f"prompt {cut(template)!r}: a '{stray[0]}' that is no part of {{src}}, {{tgt}} or "
+            "{text}; these three are replaced, and other braces cannot stand in a template: leave "
+            "them out."
         )
     if "text" not in pieces[1::2]:
-        raise UserError(f"prompt {cut(template)!r}: has no {{text}}, so it would never hold the source.")
+        raise UserError(
+            f"prompt {cut(template)!r}: has no {{text}}, so it would never hold the source."
+        )
     return pieces
 
 
