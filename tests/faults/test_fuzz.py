@@ -34,7 +34,6 @@ from routelmt.data.readers import bouquet, commt, flores, own_rows, wmt24pp
 from routelmt.data.segments import read_segments
 from routelmt.data.unscored import scored_everywhere
 from routelmt.errors import UserError
-from routelmt.evaluate.streaming import Settings
 from routelmt.pins import unpinned
 from routelmt.plan import Plan
 from routelmt.routers import artifact, deploy, stream
@@ -42,6 +41,7 @@ from routelmt.score import precomputed as scores
 from routelmt.score import rating_sheets
 from routelmt.settings import speeds_of, stage_settings
 from routelmt.states import StatesWriter, open_states
+from routelmt.stats.streaming import Settings
 from routelmt.trail.audit import audit
 from routelmt.trail.diff import diff
 from routelmt.translate import chatter, openai_engine, precomputed, prompts
