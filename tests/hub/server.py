@@ -216,8 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, fault: Fault) -> None:
         kind, *rest = path.strip("/").split("/")
-        if kind == "files" and len(rest) == 1 and rest[0] in self.hub.plain:
-            content = self.hub.plain[rest[0]]
+        if kind == "files" and "/".join(rest) in self.hub.plain:
+            content = self.hub.plain["/".join(rest)]
             etag = f'"{hashlib.md5(content).hexdigest()}"'
             self._content(content, {"ETag": etag}, fault)
         elif kind == "cdn" and len(rest) == 1:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 BREAK = "\n\n"
 # Domain, name as the documents spell it, segments of the source.
@@ -15,7 +16,12 @@ DOCUMENTS = (
     ("speech", "vid_a_b", ("So, um, hello.", "Right.")),
 )
 PAIRS = ("en-xx_AA", "en-yy_Latn_BB")
-METRICS = {"XCOMET-XL": 0.01, "MetricX-24-Hybrid-XL": -0.25, "CometKiwi-XL": 0.01}
+METRICS = {
+    "XCOMET-XL": 0.01,
+    "MetricX-24-Hybrid-XL": -0.25,
+    "CometKiwi-XL": 0.01,
+    "GEMBA-ESA-GPT4.1": 1,
+}
 
 
 def lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -44,12 +50,35 @@ def score(system: str, metric: str, domain: str, i: int) -> float:
     return METRICS[metric] * (20 + 10 * len(system) + 5 * len(domain) + i)
 
 
-def wmt25(folder: Path, systems: Sequence[str] = ("ant-1B", "bee-2B"), texts: bool = True) -> Path:
-    """WMT25's files of two pairs below `folder`, which is returned."""
+def both(_: str, __: str, i: int) -> Sequence[float]:
+    """What two people say; of the second system nothing of first segments, and so on."""
+    return 60.0 + i, 70.0
+
+
+def one_person(system: str, document: str, i: int) -> Sequence[float]:
+    """What one says of every system, as if drawn by chance."""
+    return (float(crc32(f"{system} {document} {i}".encode()) % 101),)
+
+
+def drawn(system: str, metric: str, name: str, i: int) -> float:
+    """A score that looks drawn by chance, from 5 to 94 in points."""
+    return METRICS[metric] * (5 + crc32(f"{system} {metric} {name} {i}".encode()) % 90)
+
+
+def wmt25(
+    folder: Path,
+    systems: Sequence[str] = ("ant-1B", "bee-2B"),
+    texts: bool = True,
+    pairs: Sequence[str] = PAIRS,
+    told: Sequence[tuple[str, str, Sequence[str]]] = DOCUMENTS,
+    score: Callable[[str, str, str, int], float] = score,
+    rate: Callable[[str, str, int], Sequence[float]] = both,
+) -> Path:
+    """WMT25's files of some pairs below `folder`, which is returned."""
     data = folder / "data"
-    documents = [document(pair, *one) for pair in PAIRS for one in DOCUMENTS]
+    documents = [document(pair, *one) for pair in pairs for one in told]
     lines(data / "wmt25-genmt.jsonl", documents)
-    state = {"supported_lps": {PAIRS[0]: "supported", PAIRS[1]: "unsupported"}}
+    state = {"supported_lps": {pairs[0]: "supported", pairs[1]: "unsupported"}}
     about = dict.fromkeys(systems[:1], state)
     (data / "systems_metadata_updated3.json").write_text(json.dumps(about))
     for system in systems:
@@ -63,8 +92,8 @@ def wmt25(folder: Path, systems: Sequence[str] = ("ant-1B", "bee-2B"), texts: bo
                     for metric in METRICS
                 },
             }
-            for pair in PAIRS
-            for domain, name, own in DOCUMENTS
+            for pair in pairs
+            for domain, name, own in told
         ]
         lines(data / "automatic_scores" / f"{system}.jsonl", rows)
         if texts:
@@ -76,7 +105,11 @@ def wmt25(folder: Path, systems: Sequence[str] = ("ant-1B", "bee-2B"), texts: bo
     rated = [
         {
             "doc_id": f"{d['doc_id']}_#_{i}",
-            "scores": {s: [{"score": 60.0 + i}, {"score": 70.0}] for s in systems[: 1 + i]},
+            "scores": {
+                s: [{"score": value} for value in rate(s, d["doc_id"], i)]
+                for n, s in enumerate(systems)
+                if n <= i or rate is not both
+            },
         }
         for d in documents
         for i in range(len(d["src_text"].split(BREAK)))

@@ -10,8 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from tests.hub import layouts
 from tests.hub.server import Hub
+from tests.published import layouts as published
 
 # One of the four: several at a time are in the demo's tests.
 DIRECTIONS = ["en-zh"]
@@ -40,6 +43,7 @@ SHIPPED = {
     "demo-seeds": Shipped((*FULL, "profiles/demo/three-seeds.yaml"), "profiles/demo"),
     "demo-search": Shipped((*FULL, "profiles/demo/search.yaml"), "profiles/demo"),
     "demo-readers": Shipped((DEMO, "profiles/demo/readers.yaml"), "profiles/demo"),
+    "wmt25": Shipped(("profiles/wmt25/experiment.yaml",), "profiles/wmt25"),
     "example": Shipped(("docs/example/experiment.yaml",)),
 }
 
@@ -109,6 +113,26 @@ def smoke_gpu(wheels: dict[str, Any]) -> dict[str, Any]:
         "sources": wheels,
         "corpora": {"gettext": {"limits": _limits()}},
         "models": {"smoke-small": small, "smoke-large": small},
+    }
+
+
+def wmt25(folder: Path) -> dict[str, Any]:
+    """Stand-ins of profiles/wmt25/experiment.yaml: two of its experiments on invented documents."""
+    experiments = yaml.safe_load(Path(SHIPPED["wmt25"].files[0]).read_text())["experiments"]
+    systems = sorted({e[size] for e in experiments.values() for size in ("small", "large")})
+    systems += ["Algharb", "DeepSeek-V3", "Mistral-7B", "NLLB", "SRPOL"]  # of the atlas
+    told = [  # no two texts are alike, and there are enough for the longest training
+        (domain, f"{domain}{n}", [sha256(f"{domain}{n}{i}".encode()).hexdigest() for i in (0, 1)])
+        for n in range(130) for domain in ("news", "social")
+    ]  # fmt: skip
+    pairs = ("en-zh_CN", "en-ru_RU")
+    made_up = published.drawn, published.one_person
+    published.wmt25(folder, systems, False, pairs, told, *made_up)
+    own = {"local": str(folder)}
+    return {
+        "directions": ["en-zh", "en-ru"],
+        "sources": {"wmt25": own, "wmt25-human": own},
+        "run": ["qwen-learned", "command"],
     }
 
 

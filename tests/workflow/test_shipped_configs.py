@@ -29,7 +29,7 @@ BUILD = ROOT / "tests/comet/build_checkpoints.py"
 # What stand-ins may change: where things are, how much there is of them, and the device.
 REPLACED = {
     "directions", "sources", "path", "revision", "device", "rows", "part", "limits",
-    "max_new_tokens",
+    "max_new_tokens", "run",
 }  # fmt: skip
 Pairs = set[tuple[str, ...]]
 TIMEOUT = 1800  # seconds of one config; minutes on two quiet cores
@@ -129,6 +129,12 @@ def smoke_gpu(warm: Any, wheels: dict[str, Any], tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="session")
+def wmt25(warm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wmt25")
+    return make(folder, SHIPPED["wmt25"], miniature.wmt25(folder / "upstream"), **warm())
+
+
+@pytest.fixture(scope="session")
 def demo_full(finished: Path, warm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small demo, and on top of its translations every router; then the search."""
     folder = tmp_path_factory.mktemp("full") / "project"
@@ -152,6 +158,12 @@ def test_a_shipped_config_runs_to_its_page(name: str, request: pytest.FixtureReq
     costs = tables.read(results / "tables/costs.parquet", "costs").to_pylist()
     assert all(row["seconds"] > 0 for row in costs if row["reason"] is None)
     assert any(row["reason"] is None for row in costs)
+
+
+def test_published_systems_run_to_their_pages(wmt25: Path) -> None:
+    for name in ("qwen-learned", "command"):
+        page = (wmt25 / "results/runs" / name / "page.html").read_text()
+        assert "</html>" in page and len(page) > 100_000
 
 
 def jobs_of(text: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -190,10 +202,10 @@ def executed(folder: Path, shipped: Shipped) -> Pairs:
 
 def test_what_shipped_configs_plan_has_run_in_a_test(
     project: Path, paper: Path, local: Path, smoke_gpu: Path, finished: Path, demo_full: Path,
-    example: Path,
+    wmt25: Path, example: Path,
 ) -> None:  # fmt: skip
     ran = {"paper": paper, "local": local, "smoke-gpu": smoke_gpu, "demo": finished,
-           "demo-search": demo_full, "example": example}  # fmt: skip
+           "demo-search": demo_full, "wmt25": wmt25, "example": example}  # fmt: skip
     planned: Pairs = set()
     for shipped in SHIPPED.values():
         dry = run(project, *options(shipped), "--dry-run")

@@ -699,7 +699,7 @@ def test_a_file_or_a_link_where_the_folder_goes(texts: Repository, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "ftp"}, "'kind' is 'ftp'; allowed: archive, github, hub, wheels"),
+        ({"kind": "ftp"}, "'kind' is 'ftp'; allowed: archive, github, hub, model, wheels"),
         ({"kind": "archive"}, "needs 'url'"),
         ({"files": []}, "needs 'files'"),
         ({"files": ["../x"]}, "'../x' leads out of its folder"),
@@ -925,6 +925,46 @@ def test_a_folder_that_somebody_put_there_is_not_touched(hub: Hub, tmp_path: Pat
     done = command(hub, tmp_path, None, "--all", "--config", str(path), HF_TOKEN=token)
     assert "flores: there already, data/raw/flores (not by fetch, so not compared)" in done.stdout
     assert tree(theirs) == {"own.txt": b"mine"}
+
+
+@pytest.fixture
+def github(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """An entry of kind github with a file in git and one in LFS, which leaves a pointer."""
+    from routelmt.data.downloads import github
+
+    monkeypatch.setattr(github, "HOSTS", (f"{hub.endpoint}/files", f"{hub.endpoint}/files/lfs"))
+    commit, large = "c" * 40, b"large"
+    hub.add_file(f"some/one/{commit}/data/small.jsonl", b"{}\n")
+    hub.add_file(f"some/one/{commit}/large", b"version https://git-lfs.github.com/spec/v1\noid 1\n")
+    hub.add_file(f"lfs/some/one/{commit}/large", large)
+    digest = hashlib.sha256(large).hexdigest()
+    files = ["data/small.jsonl", {"path": "large", "lfs": True, "size": 5, "sha256": digest}]
+    return {"kind": "github", "repository": "some/one", "revision": commit, "files": files}
+
+
+def test_a_commit_of_github_comes_whole_and_once(
+    github: dict[str, Any], hub: Hub, tmp_path: Path
+) -> None:
+    fetch("texts", github, tmp_path / "out")
+    assert (tmp_path / "out/data/small.jsonl").read_text() == "{}\n"
+    assert (tmp_path / "out/large").read_bytes() == b"large"
+    assert difference("texts", github, tmp_path / "out") == ""
+    other = github | {"revision": "d" * 40}
+    assert "commit cccccccccccc" in str(difference("texts", other, tmp_path / "out"))
+    pins = yaml.safe_load(pinned("texts", github))["texts"]["files"]
+    assert pins[1] == github["files"][1]
+    assert pins[0]["size"] == 3
+
+
+def test_what_is_wrong_with_a_commit_of_github_is_said(
+    github: dict[str, Any], hub: Hub, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert "must be a whole commit" in failure(github | {"revision": "main"}, out)
+    assert "say 'lfs: true'" in failure(github | {"files": ["large"]}, out)
+    wrong = {"path": "data/small.jsonl", "sha256": "0" * 64}
+    assert "'sha256' of its entry" in failure(github | {"files": [wrong]}, out)
+    assert "gone.jsonl could not be downloaded" in failure(github | {"files": ["gone.jsonl"]}, out)
 
 
 def test_wheels_come_through_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

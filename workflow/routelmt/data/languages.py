@@ -61,18 +61,19 @@ def upstream_code(language: str, dataset: str, codes: Mapping[str, str]) -> str:
     return str(getattr(LANGUAGES[language], dataset))
 
 
-def upstream_pair(direction: str, pairs: Collection[str], path: Path) -> str:
-    """Which of upstream's language pairs (en-zh_CN) a direction (en-zh) is, as `path` has them.
+def is_pair(direction: str, pair: str) -> bool:
+    """Whether upstream's language pair (en-zh_CN) is that of a direction (en-zh).
 
-    A code is also that of upstream's with a region or script behind it, if there is but one:
-    sr_Cyrl of sr_Cyrl_RS. Raises UserError for none and for several.
+    Codes are upstream's, or they lack its region, or its script and region.
     """
+    sides = zip(direction.split("-"), pair.split("-"), strict=False)
+    return all(found == code or found.startswith(f"{code}_") for code, found in sides)
 
-    def is_of(pair: str) -> bool:
-        sides = zip(direction.split("-"), pair.split("-"), strict=False)
-        return all(found == code or found.startswith(f"{code}_") for code, found in sides)
 
-    found = [pair for pair in pairs if pair == direction] or sorted(filter(is_of, pairs))
+def upstream_pair(direction: str, pairs: Collection[str], path: Path) -> str:
+    """The one of the pairs in `path` that is a direction's; UserError for none or several."""
+    found = [pair for pair in pairs if pair == direction]
+    found = found or sorted(pair for pair in pairs if is_pair(direction, pair))
     if len(found) == 1:
         return found[0]
     what = f"is any of {', '.join(found)}" if found else "is not in it"

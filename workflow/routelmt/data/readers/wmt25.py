@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from routelmt.data.complaints import say
-from routelmt.data.languages import upstream_pair
+from routelmt.data.languages import is_pair, upstream_pair
 from routelmt.data.parsers import Field
 from routelmt.data.published import refuse_pointer
 from routelmt.data.rows import Rows, read_lines, read_rows, upstream_file
@@ -106,11 +106,11 @@ def texts(folder: Path, settings: Mapping[str, Any], direction: str) -> Rows:
 
 
 def scores(folder: Path, settings: Mapping[str, Any], direction: str) -> Rows:
-    """A metric's scores of a system, or people's (ESA), of every segment; None where it is null."""
-    documents = _documents(folder, settings, direction)
+    """A metric's scores of every segment, None if null, or those of people (ESA)."""
     path = upstream_file(score_file(folder, settings, direction), settings)
     if match := _HUMAN.fullmatch(settings["name"]):
-        return _rated(path, documents, settings, direction, match[1])
+        return _rated(path, settings, direction, match[1])
+    documents = _documents(folder, settings, direction)
     found: dict[Key, list[Any]] = {}
     metrics: dict[str, None] = {}
     for place, record in _records(path, _SCORED_PAIR, direction):
@@ -144,20 +144,13 @@ def remarks(folder: Path, settings: Mapping[str, Any], direction: str) -> list[s
     path = folder / METADATA
     if not path.is_file():
         return []
-    about = parse(path.read_bytes()).get(settings["system"], {})
-    pairs = about.get("supported_lps") or {}
-    told = {pair for pair, state in pairs.items() if state == "unsupported"}
-    ours = {p for p in told if direction in (p, *_shorter(p))}
     system = settings["system"]
-    return [f"{system} does not support {p}, as its makers say; it was run all the same."
-            for p in sorted(ours)]  # fmt: skip
-
-
-def _shorter(pair: str) -> Iterator[str]:
-    """The pair with less and less of its target's region and script: en-sr_Cyrl, en-sr."""
-    while "_" in pair.rpartition("-")[2]:
-        pair = pair.rpartition("_")[0]
-        yield pair
+    states = parse(path.read_bytes()).get(system, {}).get("supported_lps") or {}
+    return [
+        f"{system} does not support {pair}, as its makers say; it was run all the same."
+        for pair, state in states.items()
+        if state == "unsupported" and is_pair(direction, pair)
+    ]
 
 
 def _documents(folder: Path, settings: Mapping[str, Any], direction: str) -> dict[Key, _Document]:
@@ -178,31 +171,20 @@ def _documents(folder: Path, settings: Mapping[str, Any], direction: str) -> dic
     return found
 
 
-def _rated(
-    path: Path,
-    documents: Mapping[Key, _Document],
-    settings: Mapping[str, Any],
-    direction: str,
-    rater: str | None,
-) -> Rows:
-    """People's scores: the mean of a segment's raters, or one of them."""
-    found: dict[Key, list[Any]] = {
-        key: [None] * len(document.sources) for key, document in documents.items()
-    }
+def _rated(path: Path, settings: Mapping[str, Any], direction: str, rater: str | None) -> Rows:
+    """People's scores, of rated segments alone: the mean of a segment's raters, or one of them."""
+    found = {}
     for segment, values in _ratings(path, settings["system"], direction):
         document, _, index = segment.rpartition("_#_")
-        key = _key(document)
-        if key not in found or not index.isdecimal() or int(index) >= len(found[key]):
-            raise UserError(f"{path}: segment '{segment}' is not in {DOCUMENTS}.")
-        if rater:
-            values = values[int(rater) - 1 : int(rater)]
-        found[key][int(index)] = math.fsum(values) / len(values) if values else None
-    if all(value is None for values in found.values() for value in values):
+        if own := values[int(rater) - 1 : int(rater)] if rater else values:
+            found[f"{'_#_'.join(_key(document))}_#_{index}"] = math.fsum(own) / len(own)
+    if not found:
         raise UserError(
             f"{path}: nobody rated system '{settings['system']}' in direction '{direction}'"
             f"{f' as rater {rater}' if rater else ''}. Choose other systems, or leave it out."
         )
-    return _rows(path, found, "score")
+    columns: dict[str, list[Any]] = {"segment_id": [*found], "score": [*found.values()]}
+    return Rows(path, columns, list(range(1, len(found) + 1)))
 
 
 def _ratings(path: Path, system: str, direction: str) -> Iterator[tuple[str, list[float]]]:
