@@ -26,7 +26,7 @@ POOL = {
         name: {"source": "jsonl", "path": "docs/example/segments.jsonl", "part": part}
         for name, part in SETS.items()
     },
-    "routers": {"ngram": {"type": "ngram", "features": 1024, "label_metric": None}},
+    "routers": {"ngram": {"type": "ngram", "columns": 1024}},
     "experiments": {
         "three": {
             "models": ["system-a", "system-c", "system-b"], "cost_unit": "stated",
@@ -61,7 +61,7 @@ def test_the_tables_of_a_pool_are_made(example: Path) -> None:
     made = [f"{folder}/tables/{name}.csv" for name in ("pool", "pool_shares", "pool_choice")]
     done = run(
         example, "--cores", "2", "--configfile", EXAMPLE, "pool.yaml", "--", *made,
-        f"{folder}/figures/pool.pdf",
+        f"{folder}/figures/pool.pdf", timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
     rows = tables.read(example / f"{folder}/tables/pool.parquet", "pool").to_pylist()
