@@ -305,7 +305,7 @@ def test_seconds_money_and_a_router_that_the_budget_does_not_pay(tmp_path):
     alone = row(made, policy="single", name="m1", direction="en-zh")
     assert alone["cost"] == pytest.approx((10 * 1 + 20 * 4) / 1e6)
     unknown = row(made, policy="allocated", name="ridge", direction="en-zh", budget=0.5)
-    assert unknown["reason"] == "no rate of router ridge"
+    assert unknown["reason"].startswith("no rate of router ridge: state rates.ridge")
     with pytest.raises(UserError, match="no prefill rate of m0"):
         pool_table(settings_of([1, 2, 3], "seconds", pairs=pairs),
                    Given(files.paths | {"rates": []}))  # fmt: skip
