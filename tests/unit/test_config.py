@@ -336,6 +336,7 @@ def test_an_atlas_reads_all_its_scores_and_knows_who_shares_a_rater() -> None:
         ({"metrics": ["chfr"]}, "atlas.metrics': 'chfr' .*did you mean 'chrf'"),
         ({"intervals": [["wmt-a", "demo-large"]]}, "'demo-large' is not in .*atlas.models'"),
         ({"intervals": [["wmt-a", "wmt-a"]]}, "atlas.intervals.0': found"),
+        ({"signals": ["length", "gain-oracle"]}, "atlas.signals': gain-oracle read what the"),
         ({"signals": ["lenght"]}, "atlas.signals': 'lenght' .*did you mean 'length'"),
     ],
 )

@@ -541,6 +541,13 @@ def _settle_atlas(config: Config, key: str, experiment: Config) -> None:
     for pair in atlas["intervals"]:
         _check_names(pair, atlas["models"], f"{key}.intervals", f"{key}.models")
     _check_names(atlas["signals"], experiment["routers"], f"{key}.signals", "its routers")
+    of_pair = {"estimates", "hypotheses", "samples", "sample_scores", "gains"}
+    if own := [r for r in atlas["signals"] if needs_of(config["routers"][r]) & of_pair]:
+        raise UserError(
+            f"config key '{key}.signals': {_list(own)} read what the experiment's two systems say, "
+            "which is no signal of other pairs; each small system's quality by every metric is in "
+            "the table without it."
+        )
 
 
 def _check_domains(config: Config, key: str, experiment: Config) -> None:
