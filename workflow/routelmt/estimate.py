@@ -42,8 +42,9 @@ PROMPT_TOKENS, OUTPUT_TOKENS, SCORED_TOKENS = 60, 40, 120  # of a sentence
 READING, DECODING = 0.35, 0.15  # share of the arithmetic that prefill and batched decoding reach
 BATCH = 128  # rows that share a pass over the weights while decoding
 TRAINING = 3  # passes' worth of arithmetic of a step: forward, and backward twice that
-START, LOADING = 30.0, 1e9  # seconds of a job's start, bytes of weights a second
-CHEAP = 10.0  # seconds of a job without a network
+# Seconds of a start on a card and on a CPU, and bytes of weights loaded a second.
+START, START_ON_CPU, LOADING = 30.0, 5.0, 1e9
+CHEAP = 2.0  # seconds of a job without a network
 ASSUMED_ROWS = 1000
 TEXT_BYTES = 600  # of a row of segments, hypotheses and scores together
 STATES_BYTES = 119_000  # of a row of a model of 0.6e9 parameters: 29 layers, twice 1,024 halves
@@ -195,10 +196,13 @@ class Estimate:
         count = self.parameters(metric)
         device = self._device(job)
         passes = rows * SCORED_TOKENS * 2 * count / (READING * device.flops)
-        return START + self._bytes(metric) / LOADING + passes
+        return self._loading(metric, job) + passes
 
     def _start(self, model: str, job: Job) -> float:
-        return START + self._bytes(self.config["models"][model]) / LOADING
+        return self._loading(self.config["models"][model], job)
+
+    def _loading(self, spec: Mapping[str, Any], job: Job) -> float:
+        return (START if job.gpus else START_ON_CPU) + self._bytes(spec) / LOADING
 
     def _reading(self, model: str, job: Job) -> float:
         """Seconds of a text's prompt."""
