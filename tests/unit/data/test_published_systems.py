@@ -31,7 +31,7 @@ def shipped() -> dict[str, Any]:
     return config | {"sources": {"wmt25": own, "wmt25-human": own}}
 
 
-@pytest.mark.parametrize("ladder", ["qwen", "command"])
+@pytest.mark.parametrize("ladder", ["qwen", "tower"])
 def test_a_ladder_has_the_numbers_of_an_independent_script(
     ladder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
