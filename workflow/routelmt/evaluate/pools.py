@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from routelmt import tables
 from routelmt.errors import UserError
-from routelmt.evaluate.costs import (
+from routelmt.evaluate.given import Given
+from routelmt.evaluate.ledger import (
     TOKEN_COLUMNS,
     Costs,
     NoRate,
@@ -25,7 +26,6 @@ from routelmt.evaluate.costs import (
     request_costs,
     tokens_of,
 )
-from routelmt.evaluate.given import Given
 from routelmt.evaluate.rates import REQUEST
 from routelmt.evaluate.requests import Evaluation, aligned, evaluated_requests, gains_by_metric
 from routelmt.join import align
