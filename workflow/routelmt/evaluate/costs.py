@@ -21,6 +21,7 @@ from routelmt.evaluate.ledger import (
     Costs,
     NoRate,
     Rates,
+    Row,
     Tokens,
     break_even,
     ledger_of,
@@ -44,7 +45,6 @@ from routelmt.stats.metrics import NO_REQUEST
 
 # Budgets of every curve, beside the experiment's own.
 STEPS = tuple(step / 20 for step in range(21))
-Row = dict[str, Any]
 
 
 def costs_table(settings: dict[str, Any], given: Given) -> pa.Table:

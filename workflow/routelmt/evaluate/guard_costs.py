@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt import tables
-from routelmt.evaluate.costs import Row
 from routelmt.evaluate.given import Given
 from routelmt.evaluate.ledger import (
     PER,
@@ -27,6 +26,7 @@ from routelmt.evaluate.ledger import (
     GuardedCosts,
     NoRate,
     Rates,
+    Row,
     Tokens,
     guarded_costs,
     ledger_of,

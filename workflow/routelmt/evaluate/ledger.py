@@ -33,6 +33,7 @@ TOKENS_PER_PRICE = 1_000_000
 ANSWER_TOKENS = 10
 # Terms of a router type that are a pass of its own, measured together as its rate by request.
 _OWN_PASS = frozenset({"prefill", "encoder", "answer", "samples"})
+Row = dict[str, Any]
 Rates = Mapping[tuple[str, str], float]  # seconds, or money, by name and step
 
 

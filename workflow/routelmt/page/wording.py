@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from routelmt.roles import AVERAGE, ROUTER
 from routelmt.views.layouts import interval, number
-from routelmt.views.summary import turned
+from routelmt.views.summary import ranked, turned
 
 SIGNIFICANCE = 0.05
 # Of more routers than this a sentence names the first ones and counts the others.
@@ -55,9 +55,7 @@ class Case(NamedTuple):
 def ranking(routers: pa.Table, budget: float) -> list[Row]:
     """MeanΔ rows of the deployable routers on average, the best first; undefined ones left out."""
     rows = _rows({"routers": routers}, "routers", direction=AVERAGE, budget=budget)
-    found = [r for r in rows if (r["role"], r["metric"]) == (ROUTER, "mean_delta")]
-    defined = [row for row in found if not math.isnan(row["value"])]
-    return sorted(defined, key=lambda row: (-row["value"], row["router"]))
+    return [r for r in ranked(rows) if r["role"] == ROUTER and not math.isnan(r["value"])]
 
 
 def beats(row: Row) -> bool:

@@ -29,6 +29,7 @@ from routelmt.stats.selection import budget_count, ranking, route
 from routelmt.tables import JOIN_KEY
 from routelmt.trail.artifacts import Artifact, open_table
 from routelmt.trail.chain import all_rows, changed, nearest, of_kind, rows_where
+from routelmt.views.summary import ranked
 
 RUN_TABLE = "tables/routers.parquet"
 SUGGESTIONS = 5
@@ -377,14 +378,9 @@ def _focus(
         if asked not in routers:
             raise UserError(f"--router {asked}: not in {run}; there: {', '.join(routers)}.")
         return asked
-    rows = [
-        row
-        for row in tables.read(run / RUN_TABLE, "routers").to_pylist()
-        if row["direction"] == AVERAGE and row["metric"] == "mean_delta"
-    ]
+    table = tables.read(run / RUN_TABLE, "routers").to_pylist()
+    rows = [row for row in table if row["direction"] == AVERAGE]
     near = min((row["budget"] for row in rows), key=lambda p: abs(p - budget), default=budget)
-    value = {
-        r["router"]: np.nan_to_num(r["value"], nan=-np.inf) for r in rows if r["budget"] == near
-    }
+    best = [row["router"] for row in ranked(row for row in rows if row["budget"] == near)]
     able = [r for r in routers if role_of(r, settings) == ROUTER] or list(routers)
-    return max(able, key=lambda r: value.get(r, -np.inf))
+    return next((router for router in best if router in able), able[0])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
-from routelmt.roles import AVERAGE
+from routelmt.roles import AVERAGE, ROUTER
 from routelmt.views.layouts import (
     METRIC_NAMES,
     interval,
@@ -42,15 +42,15 @@ def format_summary(routers: pa.Table, comparisons: pa.Table, focus: str | None =
     for budget in dict.fromkeys(row["budget"] for row in averages):
         here = [row for row in averages if row["budget"] == budget]
         parts.append("\n".join(_averages(here, budget)))
-        ranked = [r["router"] for r in _ranked(here) if r["role"] == "router"]
-        chosen = focus if focus in ranked else next(iter(ranked), None)
+        names = [r["router"] for r in ranked(here) if r["role"] == ROUTER]
+        chosen = focus if focus in names else next(iter(names), None)
         lines = _differences(chosen, [row for row in pairs if row["budget"] == budget])
         parts.append("\n".join(lines))
     return "\n\n".join(part for part in parts if part)
 
 
-def _ranked(rows: list[Row]) -> list[Row]:
-    """MeanΔ rows, the best first and the undefined last."""
+def ranked(rows: Iterable[Row]) -> list[Row]:
+    """MeanΔ rows of one budget of the table `routers`, the best first and the undefined last."""
     found = [row for row in rows if row["metric"] == "mean_delta"]
     return sorted(found, key=lambda r: (math.isnan(r["value"]), -r["value"], r["router"]))
 
@@ -66,7 +66,7 @@ def _averages(rows: list[Row], budget: float) -> Iterator[str]:
         if metric in _INTERVAL_WIDTHS:
             head.append(f"{'interval':<{_INTERVAL_WIDTHS[metric]}}")
     yield " ".join(head).rstrip()
-    for best in _ranked(rows):
+    for best in ranked(rows):
         yield " ".join([_clipped(router_name(best)), *_values(found, best["router"])]).rstrip()
 
 
