@@ -93,12 +93,12 @@ demo-pool: install
 	@$(RUN) python -m routelmt summary results/runs/demo-pool --focus ngram
 
 # LOCAL: a folder in upstream's layout, of which people's scores may be too.
-WMT25 = $(RUN) snakemake --profile profiles/wmt25 $(if $(LOCAL),--config \
-    'sources={wmt25: {local: "$(abspath $(LOCAL))"}, wmt25-human: {local: "$(abspath $(LOCAL))"}}')
+OWN = {local: "$(abspath $(LOCAL))"}
+LOCAL_WMT25 = --config 'sources={wmt25: $(OWN), wmt25-human: $(OWN)}'
 
 .PHONY: wmt25
 wmt25: install
-	$(WMT25)
+	$(RUN) snakemake --profile profiles/wmt25 $(if $(LOCAL),$(LOCAL_WMT25))
 	@$(RUN) python -m routelmt summary results/runs/qwen
 
 .PHONY: smoke-gpu
