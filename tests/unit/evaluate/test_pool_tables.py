@@ -309,3 +309,64 @@ def test_seconds_money_and_a_router_that_the_budget_does_not_pay(tmp_path):
     with pytest.raises(UserError, match="no prefill rate of m0"):
         pool_table(settings_of([1, 2, 3], "seconds", pairs=pairs),
                    Given(files.paths | {"rates": []}))  # fmt: skip
+
+
+def test_a_cascade_and_the_oracle_of_another_metric(tmp_path):
+    files, costs = Files(tmp_path, n=6), np.array([1.0, 2.0, 4.0])
+    rng = np.random.default_rng(7)
+    kept, other = files.quality, {d: rng.normal(60, 9, (6, 3)) for d in DIRECTIONS}
+    files.quality = other
+    for m in (1, 2):
+        for direction in DIRECTIONS:
+            path = tmp_path / f"other-{m}-{direction}.parquet"
+            tables.write(files.gains(direction, m), path, "gains", {})
+            files.paths["pool_other_gains"].append(path)
+    files.quality = kept
+    estimates = {d: np.random.default_rng(5).normal(size=(6, 3)) for d in DIRECTIONS}
+    for m in range(3):
+        for direction in DIRECTIONS:
+            path = tmp_path / f"estimates-{m}-{direction}.parquet"
+            columns = {field.name: pa.nulls(6, field.type) for field in
+                       tables.arrow_schema("scores")}  # fmt: skip
+            for field in tables.arrow_schema("scores"):
+                if not field.nullable:
+                    columns[field.name] = pa.array(["0"] * 6).cast(field.type)
+            columns |= files.keys(direction) | {"score": estimates[direction][:, m]}
+            tables.write(tables.from_columns("scores", columns), path, "scores", {})
+            files.paths["pool_estimates"].append(path)
+    settings = settings_of(costs, estimate="qe") | {"judge_metrics": ["other"]}
+    table = pool_table(settings, files.given)
+    for direction in DIRECTIONS:
+        # Every threshold at once: the first model whose estimate reaches it; costs add up.
+        reached = {}
+        for threshold in [-9.0, *np.sort(estimates[direction].ravel()) + 1e-9, 9.0]:
+            stop = [next((m for m in (0, 1) if e[m] >= threshold), 2)
+                    for e in estimates[direction]]  # fmt: skip
+            spent = np.mean([costs[: m + 1].sum() for m in stop])
+            reached[round(spent, 9)] = files.quality[direction][np.arange(6), stop].mean()
+        own = [r for r in table.to_pylist()
+               if r["policy"] == "cascade" and r["direction"] == direction]  # fmt: skip
+        met = [r for r in own if round(r["cost"], 9) in reached]
+        assert len(met) > 2
+        for r in met:
+            assert r["quality"] == pytest.approx(reached[round(r["cost"], 9)])
+        by_other = row(table, policy="oracle", name="oracle of other", direction=direction,
+                       budget=0.0)  # fmt: skip
+        assert by_other["quality"] == pytest.approx(files.quality[direction][:, 0].mean())
+        half = row(table, policy="oracle", name="oracle of other", direction=direction, budget=0.5)
+        itself = pool_of_other(files, other, costs)
+        wanted = np.mean([files.quality[direction][i, m] for i, m in enumerate(itself[direction])])
+        assert half["quality"] == pytest.approx(wanted)
+
+
+def pool_of_other(files, other, costs):
+    """Models that the walk by the other metric's quality gives at half of the cost range."""
+    from routelmt.evaluate.pool_walk import allocation, assigned
+
+    found = {}
+    for place in pool(settings_of(costs), files.given).places:
+        value = other[place.data.name]
+        cost = np.tile(costs, (len(value), 1))
+        steps = allocation(value, cost, value, cost, place.data.tie_keys)
+        found[place.data.name] = assigned(steps, 0.5 * (costs[-1] - costs[0]) * len(value))
+    return found
