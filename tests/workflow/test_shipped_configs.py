@@ -160,10 +160,9 @@ def test_a_shipped_config_runs_to_its_page(name: str, request: pytest.FixtureReq
     assert any(row["reason"] is None for row in costs)
 
 
-def test_published_systems_run_to_their_pages(wmt25: Path) -> None:
-    for name in ("qwen-learned", "command"):
-        page = (wmt25 / "results/runs" / name / "page.html").read_text()
-        assert "</html>" in page and len(page) > 100_000
+def test_published_systems_run_to_a_page(wmt25: Path) -> None:
+    page = (wmt25 / "results/runs/command/page.html").read_text()
+    assert "</html>" in page and len(page) > 100_000
 
 
 def jobs_of(text: str) -> Iterator[tuple[str, dict[str, str]]]:
