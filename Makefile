@@ -64,9 +64,7 @@ demo: install
 	@$(RUN) python -m routelmt summary results/runs/demo --focus routelmt --report results/runs/demo/report.html
 
 # Seeds and searches are the same experiment with other settings on top (profiles/demo/*.yaml).
-# With its own limit of 100/1s Snakemake looks through all waiting jobs once a second more for every
-# job that has ended, a fifth of a core after 200 of them. It ends only when the last timespan is over.
-FULL = $(DEMO) --max-jobs-per-timespan 1000/10s --configfile profiles/demo/experiment.yaml profiles/demo/full.yaml
+FULL = $(DEMO) --configfile profiles/demo/experiment.yaml profiles/demo/full.yaml
 
 .PHONY: demo-full demo-seeds demo-search demo-readers
 demo-full: install

@@ -65,5 +65,6 @@ def test_every_pair_has_its_cell_and_systems_are_ranked(systems: int, width: flo
 
 def test_one_metric_has_the_raw_headroom_and_another_name_takes_the_first() -> None:
     gain, headroom = drawn(example(3, ("chrf",)))
-    assert "chrf points" in gain.get_title() and headroom.get_title().startswith("raw headroom")
+    titles = [panel.figure.get_suptitle() for panel in (gain, headroom)]
+    assert "chrf points" in titles[0] and titles[1].startswith("raw headroom")
     assert np.ma.max(headroom.images[0].get_array()) == 30

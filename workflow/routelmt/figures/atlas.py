@@ -52,12 +52,13 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     beside = ems * points / POINTS_PER_INCH
     with applied(style):
         figure = new_figure(style, len(shown) * (len(names) * cell + beside + HEAD))
-        for panel, (figure_of, (title, colours)) in zip(
-            figure.subplots(len(shown), 1), shown.items(), strict=True
+        for part, (figure_of, (title, colours)) in zip(
+            figure.subfigures(len(shown), 1), shown.items(), strict=True
         ):
             matrix = _matrix(here, names, figure_of)
-            _panel(panel, matrix, names, points, colours, cell)
-            panel.set_title(wrapped(title, style["width"] - BAR, style), pad=6)
+            _panel(part.subplots(), matrix, names, points, colours, cell)
+            # Over the whole width: a matrix of few systems is narrower than its title.
+            part.suptitle(wrapped(title, style["width"], style), fontsize=style["font_size"])
     return figure
 
 
