@@ -33,7 +33,8 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_table_and_figure_is_there(finished: Path) -> None:
-    made = set(TABLES) - {"cross_metric", "domains"}  # it has no judges and names no domains
+    without = {"judge_metrics", "human", "atlas", "domains", "pool"}  # the demo's experiment
+    made = {name for name, table in TABLES.items() if not without.intersection(table.when)}
     for table in made:
         for suffix in ("parquet", "csv", "tex", "md"):
             assert (finished / RUN / f"tables/{table}.{suffix}").stat().st_size
