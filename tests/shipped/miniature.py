@@ -42,6 +42,7 @@ SHIPPED = {
     "demo-full": Shipped(FULL, "profiles/demo"),
     "demo-seeds": Shipped((*FULL, "profiles/demo/three-seeds.yaml"), "profiles/demo"),
     "demo-search": Shipped((*FULL, "profiles/demo/search.yaml"), "profiles/demo"),
+    "demo-pool": Shipped((DEMO, "profiles/demo/pool.yaml"), "profiles/demo"),
     "demo-readers": Shipped((DEMO, "profiles/demo/readers.yaml"), "profiles/demo"),
     "wmt25": Shipped(("profiles/wmt25/experiment.yaml",), "profiles/wmt25"),
     "example": Shipped(("docs/example/experiment.yaml",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,25 +56,27 @@ def add(folder: Path) -> None:
     (folder / "pool.yaml").write_text(yaml.safe_dump(POOL))
 
 
-def test_the_tables_of_a_pool_are_made(example: Path) -> None:
-    add(example)
+def test_the_tables_of_a_pool_are_made(example: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(example, project, symlinks=True)
+    add(project)
     folder = "results/runs/three"
     made = [f"{folder}/tables/{name}.csv" for name in ("pool", "pool_shares", "pool_choice")]
     done = run(
-        example, "--cores", "2", "--configfile", EXAMPLE, "pool.yaml", "--", *made,
+        project, "--cores", "2", "--configfile", EXAMPLE, "pool.yaml", "--", *made,
         f"{folder}/figures/pool.pdf", timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
-    rows = tables.read(example / f"{folder}/tables/pool.parquet", "pool").to_pylist()
+    rows = tables.read(project / f"{folder}/tables/pool.parquet", "pool").to_pylist()
     assert {row["policy"] for row in rows} == {
         "single", "mixture", "allocated", "coherent", "pair", "oracle"
     }  # fmt: skip
     costs = {r["name"]: r["cost"] for r in rows if r["policy"] == "single"}
     assert costs == {"system-a": 1, "system-c": 2, "system-b": 3}
     # Each pair has its gains and a router of its own, and no table but those of the pool is made.
-    assert (example / "results/gains/chrf/system-a--system-c").is_dir()
-    assert (example / "results/runs/three.system-c/routers/ngram/seed0").is_dir()
-    assert not (example / "results/runs/three.system-c/tables").exists()
+    assert (project / "results/gains/chrf/system-a--system-c").is_dir()
+    assert (project / "results/runs/three.system-c/routers/ngram/seed0").is_dir()
+    assert not (project / "results/runs/three.system-c/tables").exists()
 
 
 def test_the_four_tiers_are_planned(project: Path) -> None:

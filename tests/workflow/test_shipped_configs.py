@@ -149,7 +149,17 @@ def demo_full(finished: Path, warm: Any, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-@pytest.mark.parametrize("name", ["paper", "local", "smoke_gpu", "demo_full"])
+@pytest.fixture(scope="session")
+def demo_pool(finished: Path, warm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small demo, and on top of its translations the pool with a third model."""
+    folder = tmp_path_factory.mktemp("pool") / "project"
+    shutil.copytree(finished, folder, symlinks=True)
+    done = run(folder, *options(SHIPPED["demo-pool"]), timeout=TIMEOUT, **warm())
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-9000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", ["paper", "local", "smoke_gpu", "demo_full", "demo_pool"])
 def test_a_shipped_config_runs_to_its_page(name: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)
     results = folder / "results/runs" / name.replace("_", "-")
@@ -201,10 +211,10 @@ def executed(folder: Path, shipped: Shipped) -> Pairs:
 
 def test_what_shipped_configs_plan_has_run_in_a_test(
     project: Path, paper: Path, local: Path, smoke_gpu: Path, finished: Path, demo_full: Path,
-    wmt25: Path, example: Path,
+    demo_pool: Path, wmt25: Path, example: Path,
 ) -> None:  # fmt: skip
     ran = {"paper": paper, "local": local, "smoke-gpu": smoke_gpu, "demo": finished,
-           "demo-search": demo_full, "wmt25": wmt25, "example": example}  # fmt: skip
+           "demo-search": demo_full, "demo-pool": demo_pool, "wmt25": wmt25, "example": example}  # fmt: skip
     planned: Pairs = set()
     for shipped in SHIPPED.values():
         dry = run(project, *options(shipped), "--dry-run")
