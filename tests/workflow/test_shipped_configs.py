@@ -191,8 +191,12 @@ def kinds(text: str, files: Iterable[Path]) -> Pairs:
     plan = Plan(configuration.resolve(config))
     by = {"model": ("models", "engine"), "metric": ("metrics", "type"),
           "router": ("routers", "type"), "dataset": ("datasets", "source")}  # fmt: skip
+    sections = {key: section for key, (section, _) in by.items()} | {"experiment": "experiments"}
     found = set()
     for rule, wildcards in jobs_of(text):
+        named = ((wildcards[key], section) for key, section in sections.items() if key in wildcards)
+        if not all(name in plan.config[section] for name, section in named):
+            continue  # other tests run experiments of their own in these projects
         kind = [plan.config[section][wildcards[key]][field]
                 for key, (section, field) in by.items() if key in wildcards]  # fmt: skip
         kind += [wildcards[key] for key in ("table", "figure", "role") if key in wildcards]
