@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from routelmt import config
 from routelmt.commands import doctor as command
@@ -78,10 +79,11 @@ def test_a_machine_that_has_it_is_told_so(machine: Path, monkeypatch: pytest.Mon
 def test_keys_are_asked_for_and_never_printed(
     machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (ROOT / "config.yaml").read_text()
-    old = text[text.index("  lmt-60-8b:\n") : text.index("# Quality metrics")]
-    endpoint = "  lmt-60-8b: {engine: openai, path: big, base_url: 'https://example.org/v1', prompt: '{text}'}\n\n"
-    (machine / "mine.yaml").write_text(text.replace(old, endpoint))
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    del config["experiments"]["tiers"]  # costs in seconds of an endpoint are not to be had
+    endpoint = {"engine": "openai", "path": "big", "base_url": "https://example.org/v1"}
+    config["models"]["lmt-60-8b"] = endpoint | {"prompt": "{text}"}
+    (machine / "mine.yaml").write_text(yaml.safe_dump(config, allow_unicode=True))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     parser = argparse.ArgumentParser()
     command.configure(parser)
