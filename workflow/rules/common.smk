@@ -89,10 +89,11 @@ def said_of(role):
     return lambda wildcards: [path for part in parts for path in part(wildcards)]
 
 
-def rivals(pattern):
-    """Files of the small models that this one is compared with as the large one."""
+def rivals(pattern, *known):
+    """Files of the small models that this one is compared with as the large one, after others."""
     return lambda w: [
-        pattern.format(rival=rival, **w) for rival in plan.rivals(w.metric, w.model)
+        *(path.format(**w) for path in known),
+        *(pattern.format(rival=rival, **w) for rival in plan.rivals(w.metric, w.model)),
     ]
 
 

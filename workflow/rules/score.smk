@@ -128,16 +128,14 @@ rule score_samples:
     input:
         segments="data/segments/{dataset}/{direction}.parquet",
         samples="results/samples/{model}/{dataset}/{direction}.parquet",
-        known_outputs=[
+        known_outputs=rivals(
+            "results/samples/{rival}/{dataset}/{direction}.parquet",
             "results/hypotheses/{model}/{dataset}/{direction}.parquet",
-            rivals("results/samples/{rival}/{dataset}/{direction}.parquet"),
-        ],
-        known_scores=[
+        ),
+        known_scores=rivals(
+            "results/sample_scores/{metric}/{rival}/{dataset}/{direction}.parquet",
             "results/scores/{metric}/{model}/{dataset}/{direction}.parquet",
-            rivals(
-                "results/sample_scores/{metric}/{rival}/{dataset}/{direction}.parquet"
-            ),
-        ],
+        ),
         scores=there(planned("metric_files", "{metric}")),
     output:
         ensure(
