@@ -53,7 +53,7 @@ def draw(tables: dict[str, pa.Table], style: dict[str, Any]) -> Figure:
     with applied(style):
         figure = new_figure(style, len(shown) * (len(names) * cell + beside + HEAD))
         for part, (figure_of, (title, colours)) in zip(
-            figure.subfigures(len(shown), 1), shown.items(), strict=True
+            figure.subfigures(len(shown), 1, squeeze=False)[:, 0], shown.items(), strict=True
         ):
             matrix = _matrix(here, names, figure_of)
             _panel(part.subplots(), matrix, names, points, colours, cell)
