@@ -118,7 +118,7 @@ def smoke_gpu(wheels: dict[str, Any]) -> dict[str, Any]:
 
 
 def wmt25(folder: Path) -> dict[str, Any]:
-    """Stand-ins of profiles/wmt25/experiment.yaml: one of its experiments on invented documents."""
+    """Stand-ins of profiles/wmt25/experiment.yaml: two of its experiments on invented documents."""
     experiments = yaml.safe_load(Path(SHIPPED["wmt25"].files[0]).read_text())["experiments"]
     systems = sorted({e[size] for e in experiments.values() for size in ("small", "large")})
     systems += ["Algharb", "DeepSeek-V3", "Mistral-7B", "NLLB", "SRPOL"]  # of the atlas
@@ -133,7 +133,8 @@ def wmt25(folder: Path) -> dict[str, Any]:
     return {
         "directions": ["en-zh", "en-ru"],
         "sources": {"wmt25": own, "wmt25-human": own},
-        "run": ["command"],
+        "run": ["command", "qwen-learned"],
+        "experiments": {"qwen-learned": {"sweeps": {"rows": {"values": [20, 40]}}}},
     }
 
 

@@ -29,7 +29,7 @@ BUILD = ROOT / "tests/comet/build_checkpoints.py"
 # What stand-ins may change: where things are, how much there is of them, and the device.
 REPLACED = {
     "directions", "sources", "path", "revision", "device", "rows", "part", "limits",
-    "max_new_tokens", "run",
+    "max_new_tokens", "sweeps", "run",
 }  # fmt: skip
 Pairs = set[tuple[str, ...]]
 TIMEOUT = 1800  # seconds of one config; minutes on two quiet cores
@@ -90,7 +90,7 @@ def options(shipped: Shipped) -> list[str]:
 
 def keys(value: Any, depth: int = 0) -> Iterator[str]:
     """The settings that stand-ins have; names of datasets, models and the like left out."""
-    named = ("corpora", "datasets", "models", "metrics", "routers")
+    named = ("corpora", "datasets", "models", "metrics", "routers", "experiments")
     for key, entry in value.items():
         if depth == 0 and key in named:
             for inner in entry.values():
